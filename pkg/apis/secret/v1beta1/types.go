@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1beta1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+)
+
+// +genclient
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// SecureValue is a secret that can be written and never read back through this API. Only the services named in
+// spec.decrypters may open it, over a separate, audited port.
+type SecureValue struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata. Set name, or a non-empty generateName.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
+
+	// spec is what to store and who may open it.
+	Spec SecureValueSpec `json:"spec" protobuf:"bytes,2,opt,name=spec"`
+
+	// status is set by the server and ignored on input.
+	// +optional
+	Status SecureValueStatus `json:"status" protobuf:"bytes,3,opt,name=status"`
+}
+
+// SecureValueSpec describes a secure value.
+type SecureValueSpec struct {
+	// description is a short text that explains the purpose of this secure value. Required, 1 to 25 characters.
+	Description string `json:"description" protobuf:"bytes,1,opt,name=description"`
+
+	// value is the secret to store: 1 to 24576 bytes of UTF-8. Write-only: no response ever holds it. Required on
+	// create. On an update that carries a resourceVersion, and on every patch, leaving it out keeps the stored value.
+	// +optional
+	Value *sensitive.Value `json:"value,omitempty" protobuf:"bytes,2,opt,name=value,casttype=github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive.Value"`
+
+	// decrypters lists the services that may open the value: at most 64, unique, each allowed by the server's
+	// --allowed-decrypters. Adding one to a stored value needs a new value in the same request.
+	// +optional
+	// +listType=atomic
+	Decrypters []string `json:"decrypters,omitempty" protobuf:"bytes,3,rep,name=decrypters"`
+}
+
+// SecureValueStatus is what the server says of the stored value.
+type SecureValueStatus struct {
+	// version counts the values that were written, from 1. It rises by one with each new value, even an equal one.
+	// +optional
+	Version int64 `json:"version,omitempty" protobuf:"varint,1,opt,name=version"`
+
+	// keeper names the backend that holds the value. Always "system".
+	// +optional
+	Keeper string `json:"keeper,omitempty" protobuf:"bytes,2,opt,name=keeper"`
+
+	// key names the key under which the value is sealed, as PROVIDER/NAME; never the key itself.
+	// +optional
+	Key string `json:"key,omitempty" protobuf:"bytes,3,opt,name=key"`
+
+	// externalID is accepted for clients that send it, and never returned.
+	// +optional
+	ExternalID string `json:"externalID,omitempty" protobuf:"bytes,4,opt,name=externalID"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// SecureValueList is a list of SecureValue.
+type SecureValueList struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard list metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
+
+	// items are the secure values, each with its apiVersion and kind, none with its value.
+	Items []SecureValue `json:"items" protobuf:"bytes,2,rep,name=items"`
+}
