@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sealed
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+
+	"k8s.io/apiserver/pkg/storage/value"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+)
+
+// envelopePrefix starts the output of every encrypting transformer of k8s.io/apiserver.
+const envelopePrefix = "k8s:enc:"
+
+// plaintextVersion is the first byte inside the encryption: version, SHA-256 of the AAD, value.
+const plaintextVersion = 1
+
+const plaintextHeader = 1 + sha256.Size
+
+var (
+	// ErrNotEncrypted says that the transformer handed back something that is no encryption envelope. The
+	// EncryptionConfiguration names no provider for securevalues.secret.grafana.app, or puts identity first.
+	ErrNotEncrypted = errors.New("the encryption configuration does not encrypt " + secret.Resource + "." + secret.GroupName)
+	// ErrBound says that a ciphertext was sealed for another object, version or set of decrypters.
+	ErrBound = errors.New("the sealed value belongs to another object, version or list of decrypters")
+)
+
+// OperationError says that the value of one object could not be sealed or opened. Its text is for the log: it may hold
+// what a key provider said, so a client gets a constant text instead.
+type OperationError struct {
+	// Operation is "sealing" or "opening".
+	Operation string
+	// Namespace and Name say which object.
+	Namespace, Name string
+	// Err is the cause.
+	Err error
+}
+
+// Error names the operation, the object and the cause.
+func (e *OperationError) Error() string {
+	return fmt.Sprintf("%s the value of %s/%s: %v", e.Operation, e.Namespace, e.Name, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *OperationError) Unwrap() error { return e.Err }
+
+// Sealer seals and opens values with a transformer out of an EncryptionConfiguration.
+type Sealer struct {
+	transformer value.Transformer
+}
+
+// NewSealer returns a Sealer over the transformer that is configured for securevalues.secret.grafana.app.
+func NewSealer(transformer value.Transformer) *Sealer {
+	return &Sealer{transformer: transformer}
+}
+
+// Seal encrypts a value for obj. The SHA-256 of the AAD goes inside the encryption as well, because aescbc and
+// secretbox ignore the AAD that they are given. It returns an *OperationError.
+func (s *Sealer) Seal(ctx context.Context, obj *secret.SecureValue, v sensitive.Value) ([]byte, error) {
+	aad := AAD(obj)
+	plain := make([]byte, 0, plaintextHeader+len(v))
+	plain = append(plain, plaintextVersion)
+	plain = appendSum(plain, aad)
+	plain = append(plain, v.Expose()...)
+	defer clear(plain)
+
+	sealed, err := s.transformer.TransformToStorage(ctx, plain, value.DefaultContext(aad))
+	if err == nil && !bytes.HasPrefix(sealed, []byte(envelopePrefix)) {
+		err = ErrNotEncrypted
+	}
+	if err != nil {
+		return nil, operationError("sealing", obj, err)
+	}
+	return sealed, nil
+}
+
+// Open decrypts obj.Sealed, which must have been sealed for exactly this obj. It returns an *OperationError.
+func (s *Sealer) Open(ctx context.Context, obj *secret.SecureValue) (sensitive.Value, error) {
+	if !bytes.HasPrefix(obj.Sealed, []byte(envelopePrefix)) {
+		return "", operationError("opening", obj, ErrNotEncrypted)
+	}
+	aad := AAD(obj)
+	plain, _, err := s.transformer.TransformFromStorage(ctx, obj.Sealed, value.DefaultContext(aad))
+	if err != nil {
+		return "", operationError("opening", obj, err)
+	}
+	defer clear(plain)
+	want := appendSum([]byte{plaintextVersion}, aad)
+	if len(plain) < plaintextHeader || subtle.ConstantTimeCompare(plain[:plaintextHeader], want) != 1 {
+		return "", operationError("opening", obj, ErrBound)
+	}
+	return sensitive.Value(plain[plaintextHeader:]), nil
+}
+
+func appendSum(b, aad []byte) []byte {
+	sum := sha256.Sum256(aad)
+	return append(b, sum[:]...)
+}
+
+func operationError(operation string, obj *secret.SecureValue, err error) error {
+	return &OperationError{Operation: operation, Namespace: obj.Namespace, Name: obj.Name, Err: err}
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sealed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apiserver/pkg/storage"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+)
+
+// ErrNoValue says that an object without a stored value was about to be written without one. Validation refuses such
+// a request before; the store refuses it again, so that no record without a ciphertext exists.
+var ErrNoValue = errors.New("a new object needs a value")
+
+// Store seals on the way to etcd and strips on the way back. It writes out every method of storage.Interface instead
+// of embedding it: a read method that a later library adds must fail to compile here, not leak.
+type Store struct {
+	raw    storage.Interface
+	sealer *Sealer
+}
+
+var _ storage.Interface = (*Store)(nil)
+
+// New returns a Store over an etcd3 store that uses Codec.
+func New(raw storage.Interface, sealer *Sealer) *Store {
+	return &Store{raw: raw, sealer: sealer}
+}
+
+// Create seals the value of obj and stores both. obj is not changed. It returns an *OperationError when the value
+// cannot be sealed.
+func (s *Store) Create(ctx context.Context, key string, obj, out runtime.Object, ttl uint64) error {
+	sealed, err := s.sealNew(ctx, obj.(*secret.SecureValue))
+	if err != nil {
+		return err
+	}
+	if err := s.raw.Create(ctx, key, sealed, out, ttl); err != nil {
+		return err
+	}
+	strip(out)
+	return nil
+}
+
+// GuaranteedUpdate carries the stored ciphertext, or seals a new value, inside the compare-and-swap. It takes no
+// suggestion from the watch cache: the cache has no ciphertext, so one would be lost.
+func (s *Store) GuaranteedUpdate(
+	ctx context.Context, key string, destination runtime.Object, ignoreNotFound bool,
+	preconditions *storage.Preconditions, tryUpdate storage.UpdateFunc, _ runtime.Object,
+) error {
+	update := func(input runtime.Object, meta storage.ResponseMeta) (runtime.Object, *uint64, error) {
+		existing := input.(*secret.SecureValue)
+		stored := *existing // holds the ciphertext and what it is bound to, whatever tryUpdate does to its input
+		stored.Spec.Decrypters = append([]string(nil), existing.Spec.Decrypters...)
+		existing.Sealed = nil
+
+		updated, ttl, err := tryUpdate(existing, meta)
+		if err != nil {
+			return nil, nil, err
+		}
+		sealed, err := s.sealUpdate(ctx, &stored, updated.(*secret.SecureValue))
+		return sealed, ttl, err
+	}
+	if err := s.raw.GuaranteedUpdate(ctx, key, destination, ignoreNotFound, preconditions, update, nil); err != nil {
+		return err
+	}
+	strip(destination)
+	return nil
+}
+
+// sealNew returns what to store for an object that brings its value.
+func (s *Store) sealNew(ctx context.Context, obj *secret.SecureValue) (*secret.SecureValue, error) {
+	if obj.Spec.Value == nil {
+		return nil, fmt.Errorf("storing %s/%s: %w", obj.Namespace, obj.Name, ErrNoValue)
+	}
+	sealed, err := s.sealer.Seal(ctx, obj, *obj.Spec.Value)
+	if err != nil {
+		return nil, err
+	}
+	return withSealed(obj, sealed), nil
+}
+
+// sealUpdate returns what to store for an updated object: a new value sealed, the stored ciphertext carried, or, when
+// what it is bound to changed, the stored value sealed anew.
+func (s *Store) sealUpdate(ctx context.Context, stored, updated *secret.SecureValue) (*secret.SecureValue, error) {
+	if updated.Spec.Value != nil || len(stored.Sealed) == 0 {
+		return s.sealNew(ctx, updated)
+	}
+	if bytes.Equal(AAD(stored), AAD(updated)) {
+		return withSealed(updated, stored.Sealed), nil
+	}
+	v, err := s.sealer.Open(ctx, stored)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := s.sealer.Seal(ctx, updated, v)
+	if err != nil {
+		return nil, err
+	}
+	return withSealed(updated, sealed), nil
+}
+
+// Delete removes object and ciphertext, which are one etcd key.
+func (s *Store) Delete(
+	ctx context.Context, key string, out runtime.Object, preconditions *storage.Preconditions,
+	validateDeletion storage.ValidateObjectFunc, cachedExistingObject runtime.Object, opts storage.DeleteOptions,
+) error {
+	validate := func(ctx context.Context, obj runtime.Object) error {
+		strip(obj)
+		return validateDeletion(ctx, obj)
+	}
+	if err := s.raw.Delete(ctx, key, out, preconditions, validate, cachedExistingObject, opts); err != nil {
+		return err
+	}
+	strip(out)
+	keepKeyName(out, cachedExistingObject)
+	return nil
+}
+
+// Get reads one object without its ciphertext.
+func (s *Store) Get(ctx context.Context, key string, opts storage.GetOptions, objPtr runtime.Object) error {
+	if err := s.raw.Get(ctx, key, opts, objPtr); err != nil {
+		return err
+	}
+	strip(objPtr)
+	return nil
+}
+
+// GetList reads objects without their ciphertexts.
+func (s *Store) GetList(ctx context.Context, key string, opts storage.ListOptions, listObj runtime.Object) error {
+	if err := s.raw.GetList(ctx, key, opts, listObj); err != nil {
+		return err
+	}
+	list := listObj.(*secret.SecureValueList)
+	for i := range list.Items {
+		list.Items[i].Sealed = nil
+	}
+	return nil
+}
+
+// Watch streams objects without their ciphertexts.
+func (s *Store) Watch(ctx context.Context, key string, opts storage.ListOptions) (watch.Interface, error) {
+	w, err := s.raw.Watch(ctx, key, opts)
+	if err != nil {
+		return nil, err
+	}
+	return watch.Filter(w, stripEvent), nil
+}
+
+// Versioner implements storage.Interface.
+func (s *Store) Versioner() storage.Versioner { return s.raw.Versioner() }
+
+// Stats implements storage.Interface.
+func (s *Store) Stats(ctx context.Context) (storage.Stats, error) { return s.raw.Stats(ctx) }
+
+// ReadinessCheck implements storage.Interface.
+func (s *Store) ReadinessCheck() error { return s.raw.ReadinessCheck() }
+
+// RequestWatchProgress implements storage.Interface.
+func (s *Store) RequestWatchProgress(ctx context.Context) error {
+	return s.raw.RequestWatchProgress(ctx) //nolint:staticcheck // deprecated upstream, and still called by the watch cache
+}
+
+// GetCurrentResourceVersion implements storage.Interface.
+func (s *Store) GetCurrentResourceVersion(ctx context.Context) (uint64, error) {
+	return s.raw.GetCurrentResourceVersion(ctx)
+}
+
+// EnableResourceSizeEstimation implements storage.Interface.
+func (s *Store) EnableResourceSizeEstimation(keys storage.KeysFunc) error {
+	return s.raw.EnableResourceSizeEstimation(keys)
+}
+
+// CompactRevision implements storage.Interface.
+func (s *Store) CompactRevision() int64 { return s.raw.CompactRevision() }
