@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package safecodec
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+)
+
+// fieldFault is the one form of strict decoding error that names a field and quotes nothing else
+// (sigs.k8s.io/json/internal/golang/encoding/json/kubernetes_patch.go).
+var fieldFault = regexp.MustCompile(`^(json patch )?(unknown|duplicate) field "[^"]{1,256}"$`)
+
+var errYAMLKeys = errors.New("a YAML mapping has the same key twice")
+
+// strictPrefix starts the text of runtime.NewStrictDecodingError.
+const strictPrefix = "strict decoding error: "
+
+// safeStrict keeps the faults that name a field and makes the others constant.
+func safeStrict(faults []error) error {
+	safe := make([]error, 0, len(faults))
+	for _, fault := range faults {
+		if !fieldFault.MatchString(fault.Error()) {
+			fault = errYAMLKeys
+		}
+		safe = append(safe, fault)
+	}
+	return runtime.NewStrictDecodingError(safe)
+}
+
+// SafeDetail returns the text if it is one that this package wrote, and a constant text otherwise. Handlers of patches
+// repeat decoding errors inside longer texts that hold the whole object.
+func SafeDetail(text string) string {
+	for _, known := range []error{ErrUndecodable, ErrWrongKind, sensitive.ErrNotString, sensitive.ErrNotUTF8} {
+		if text == known.Error() {
+			return text
+		}
+	}
+	faults, ok := strings.CutPrefix(text, strictPrefix)
+	if !ok {
+		return ErrUndecodable.Error()
+	}
+	for fault := range strings.SplitSeq(faults, ", ") {
+		if !fieldFault.MatchString(fault) && fault != errYAMLKeys.Error() {
+			return ErrUndecodable.Error()
+		}
+	}
+	return text
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/apimachinery/pkg/runtime/serializer/versioning"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/install"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+)
+
+var (
+	// Scheme holds every type this server speaks.
+	Scheme = runtime.NewScheme()
+	// Codecs serialises them. Serve the group through safecodec.Wrap(Codecs), whose errors quote nothing.
+	Codecs = serializer.NewCodecFactory(Scheme)
+)
+
+func init() {
+	install.Install(Scheme)
+	metav1.AddToGroupVersion(Scheme, schema.GroupVersion{Version: "v1"})
+	// What every API server answers with, beside its own types.
+	Scheme.AddUnversionedTypes(schema.GroupVersion{Version: "v1"},
+		&metav1.Status{}, &metav1.APIVersions{}, &metav1.APIGroupList{}, &metav1.APIGroup{}, &metav1.APIResourceList{})
+}
+
+// NewStorageCodec returns the codec of the object part of a stored frame: v1beta1 in protobuf.
+func NewStorageCodec() runtime.Codec {
+	storage := protobuf.NewSerializer(Scheme, Scheme)
+	return versioning.NewDefaultingCodecForScheme(Scheme, storage, storage, v1beta1.SchemeGroupVersion, runtime.InternalGroupVersioner)
+}

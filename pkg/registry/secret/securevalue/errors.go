@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package securevalue
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/apiserver/safecodec"
+	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+)
+
+// retryAfterSeconds is what a client waits before it tries again while the key is out of reach.
+const retryAfterSeconds = 1
+
+// clientError turns an error of the store into what the contract promises: invalid input is 400 with its causes, a key
+// out of reach is 503. The log gets the cause, the client a constant text.
+func clientError(name string, err error) error {
+	var operation *sealed.OperationError
+	if errors.As(err, &operation) {
+		klog.ErrorS(operation.Err, "Could not use the encryption key", "operation", operation.Operation,
+			"securevalue", klog.KRef(operation.Namespace, operation.Name))
+		return keyUnavailable(name)
+	}
+	return badRequestForInvalid(err)
+}
+
+func keyUnavailable(name string) error {
+	unavailable := apierrors.NewServiceUnavailable(fmt.Sprintf(
+		"the value of securevalue %q cannot be sealed or opened now: the encryption key is out of reach; nothing was changed, try again", name))
+	unavailable.ErrStatus.Details = &metav1.StatusDetails{
+		Group: secret.GroupName, Kind: secret.Resource, Name: name, RetryAfterSeconds: retryAfterSeconds,
+	}
+	return unavailable
+}
+
+// badRequestForInvalid sets the code of the user's document (400) on what upstream answers with 422. Reason and causes
+// stay as they are.
+func badRequestForInvalid(err error) error {
+	var status *apierrors.StatusError
+	if !errors.As(err, &status) || status.ErrStatus.Code != http.StatusUnprocessableEntity {
+		return err
+	}
+	changed := *status
+	changed.ErrStatus.Code = http.StatusBadRequest
+	return &changed
+}
+
+// patchError cleans what upstream says of a patch that does not apply: it quotes the whole patched document. Errors
+// about the stored object (conflict, not found, forbidden, too large) pass.
+func patchError(name string, err error) error {
+	switch apierrors.ReasonForError(err) {
+	case metav1.StatusReasonConflict, metav1.StatusReasonNotFound, metav1.StatusReasonForbidden,
+		metav1.StatusReasonRequestEntityTooLarge, metav1.StatusReasonTimeout, metav1.StatusReasonServerTimeout:
+		return err
+	}
+	invalid := apierrors.NewInvalid(secret.GroupKind, name, nil)
+	invalid.ErrStatus.Code = http.StatusBadRequest
+	invalid.ErrStatus.Message = fmt.Sprintf("the patch of securevalue %q does not apply: %s", name, patchDetail(err))
+	invalid.ErrStatus.Details.Causes = []metav1.StatusCause{{
+		Type: metav1.CauseTypeFieldValueInvalid, Field: "patch", Message: patchDetail(err),
+	}}
+	return invalid
+}
+
+// patchDetail finds the decoding error behind the quoted document. Only a text that safecodec wrote passes.
+func patchDetail(err error) string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return safecodec.SafeDetail("")
+	}
+	for _, cause := range status.Status().Details.Causes {
+		quoted, ok := strings.CutPrefix(cause.Message, "Invalid value: ")
+		if !ok {
+			continue
+		}
+		document, err := strconv.QuotedPrefix(quoted)
+		if err != nil {
+			continue
+		}
+		return safecodec.SafeDetail(strings.TrimPrefix(quoted[len(document):], ": "))
+	}
+	return safecodec.SafeDetail("")
+}

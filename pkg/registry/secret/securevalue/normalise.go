@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package securevalue
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+)
+
+// serverAnnotations are set from the authenticated user; what a client sends for them is ignored.
+var serverAnnotations = []string{
+	secret.AnnotationCreatedBy, secret.AnnotationUpdatedBy, secret.AnnotationUpdatedTimestamp,
+}
+
+func specChanged(sv, stored *secret.SecureValue) bool {
+	return sv.Spec.Value != nil || sv.Spec.Description != stored.Spec.Description ||
+		!slices.Equal(sv.Spec.Decrypters, stored.Spec.Decrypters)
+}
+
+func stampCreate(ctx context.Context, sv *secret.SecureValue) {
+	for _, key := range serverAnnotations {
+		delete(sv.Annotations, key)
+	}
+	setAnnotation(sv, secret.AnnotationCreatedBy, userName(ctx))
+}
+
+// stampUpdate carries who created the object through a replacement that leaves it out. A request that changes nothing
+// leaves no trace, so that it stays a no-op.
+func stampUpdate(ctx context.Context, sv, stored *secret.SecureValue) {
+	for _, key := range serverAnnotations {
+		if value, ok := stored.Annotations[key]; ok {
+			setAnnotation(sv, key, value)
+		} else {
+			delete(sv.Annotations, key)
+		}
+	}
+	if unchanged(sv, stored) {
+		return
+	}
+	setAnnotation(sv, secret.AnnotationUpdatedBy, userName(ctx))
+	setAnnotation(sv, secret.AnnotationUpdatedTimestamp, time.Now().UTC().Format(time.RFC3339))
+}
+
+// unchanged compares what a person can write; managedFields hold times of their own.
+func unchanged(sv, stored *secret.SecureValue) bool {
+	return !specChanged(sv, stored) &&
+		apiequality.Semantic.DeepEqual(sv.Labels, stored.Labels) &&
+		apiequality.Semantic.DeepEqual(sv.Annotations, stored.Annotations) &&
+		apiequality.Semantic.DeepEqual(sv.Finalizers, stored.Finalizers) &&
+		apiequality.Semantic.DeepEqual(sv.OwnerReferences, stored.OwnerReferences)
+}
+
+func userName(ctx context.Context) string {
+	if user, ok := request.UserFrom(ctx); ok {
+		return user.GetName()
+	}
+	return ""
+}
+
+func setAnnotation(sv *secret.SecureValue, key, value string) {
+	if value == "" {
+		return
+	}
+	if sv.Annotations == nil {
+		sv.Annotations = map[string]string{}
+	}
+	sv.Annotations[key] = value
+}
+
+// dropValueFromLastApplied takes spec.value out of the copy of the manifest that `kubectl apply` keeps in an
+// annotation, and leaves the rest, so that pruning still works. What cannot be parsed is dropped whole.
+func dropValueFromLastApplied(sv *secret.SecureValue) {
+	manifest, ok := sv.Annotations[corev1.LastAppliedConfigAnnotation]
+	if !ok {
+		return
+	}
+	clean, ok := withoutValue(manifest)
+	if !ok {
+		delete(sv.Annotations, corev1.LastAppliedConfigAnnotation)
+		return
+	}
+	sv.Annotations[corev1.LastAppliedConfigAnnotation] = clean
+}
+
+// withoutValue always writes the manifest anew: of two keys with one name a parser sees only the last.
+func withoutValue(manifest string) (string, bool) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(manifest), &object); err != nil || object == nil {
+		return "", false
+	}
+	if raw, ok := object["spec"]; ok {
+		var spec map[string]json.RawMessage
+		if err := json.Unmarshal(raw, &spec); err != nil {
+			return "", false
+		}
+		delete(spec, "value")
+		clean, err := json.Marshal(spec)
+		if err != nil {
+			return "", false
+		}
+		object["spec"] = clean
+	}
+	clean, err := json.Marshal(object)
+	if err != nil {
+		return "", false
+	}
+	return string(clean) + "\n", true // kubectl writes the newline too
+}

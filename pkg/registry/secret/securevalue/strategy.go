@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package securevalue
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage/names"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
+)
+
+// strategy says how a SecureValue is created and changed. It does no crypto: its hooks also run on a dry run and
+// cannot return an error.
+type strategy struct {
+	runtime.ObjectTyper
+	names.NameGenerator
+	validator *validation.Validator
+}
+
+var (
+	_ rest.RESTCreateStrategy              = strategy{}
+	_ rest.RESTUpdateStrategy              = strategy{}
+	_ rest.RESTDeleteStrategy              = strategy{}
+	_ rest.ResetFieldsStrategy             = strategy{}
+	_ rest.GarbageCollectionDeleteStrategy = strategy{}
+)
+
+// NamespaceScoped is true: every value lives in a namespace.
+func (strategy) NamespaceScoped() bool { return true }
+
+// PrepareForCreate sets what the server alone may set and cleans what clients copy the value into.
+func (strategy) PrepareForCreate(ctx context.Context, obj runtime.Object) {
+	sv := obj.(*secret.SecureValue)
+	sv.Generation = 1
+	sv.Status = secret.SecureValueStatus{Version: 1, Keeper: secret.KeeperSystem}
+	dropValueFromLastApplied(sv)
+	stampCreate(ctx, sv)
+}
+
+// PrepareForUpdate keeps the status, counts a new value as a new version, and a new spec as a new generation.
+func (strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
+	sv, stored := obj.(*secret.SecureValue), old.(*secret.SecureValue)
+	sv.Status = stored.Status
+	if sv.Spec.Value != nil {
+		sv.Status.Version++
+	}
+	if specChanged(sv, stored) {
+		sv.Generation = stored.Generation + 1
+	}
+	dropValueFromLastApplied(sv)
+	stampUpdate(ctx, sv, stored)
+}
+
+// Validate reports all faults of a new object.
+func (s strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
+	return s.validator.Create(obj.(*secret.SecureValue))
+}
+
+// ValidateUpdate reports all faults of a changed object.
+func (s strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
+	return s.validator.Update(obj.(*secret.SecureValue), old.(*secret.SecureValue), valueRequired(ctx))
+}
+
+// WarningsOnCreate has nothing to warn about.
+func (strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
+
+// WarningsOnUpdate has nothing to warn about.
+func (strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+	return nil
+}
+
+// Canonicalize leaves the object alone: the order of decrypters is the writer's.
+func (strategy) Canonicalize(runtime.Object) {}
+
+// AllowCreateOnUpdate is false: a PUT of an absent name is 404 (secrets-management-http-api.md, "Update").
+func (strategy) AllowCreateOnUpdate(context.Context) bool { return false }
+
+// AllowUnconditionalUpdate is true: the document's PUT carries no resourceVersion.
+func (strategy) AllowUnconditionalUpdate(context.Context) bool { return true }
+
+// DefaultGarbageCollectionPolicy deletes dependents, as everywhere.
+func (strategy) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCollectionPolicy {
+	return rest.DeleteDependents
+}
+
+// GetResetFields keeps the value out of every managedFields entry: nobody owns it, so it never conflicts, and the last
+// writer wins. Without this, server-side apply would conflict for ever with a field that no live object shows.
+func (strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return map[fieldpath.APIVersion]*fieldpath.Set{
+		fieldpath.APIVersion(v1beta1.SchemeGroupVersion.String()): fieldpath.NewSet(
+			fieldpath.MakePathOrDie("status"),
+			fieldpath.MakePathOrDie("spec", "value"),
+		),
+	}
+}

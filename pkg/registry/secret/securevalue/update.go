@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package securevalue
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+)
+
+// VerbExtend is the RBAC verb on securevalues that lets a caller add a decrypter to a stored value without writing a
+// new one. Only the shipped admin role has it.
+const VerbExtend = "extend"
+
+// updateRequest is what one update must remember between decoding and validation: registry.Store fills in the
+// resourceVersion before the strategy can see whether the client sent one.
+type updateRequest struct {
+	replace       bool
+	unconditional bool
+}
+
+type updateRequestKey struct{}
+
+func withUpdateRequest(ctx context.Context) (context.Context, *updateRequest) {
+	info, ok := request.RequestInfoFrom(ctx)
+	update := &updateRequest{replace: !ok || info.Verb == "update"}
+	return context.WithValue(ctx, updateRequestKey{}, update), update
+}
+
+// valueRequired reports whether the update at hand must bring a value: a PUT that names no resourceVersion.
+func valueRequired(ctx context.Context) bool {
+	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
+	return ok && update.replace && update.unconditional
+}
+
+// updatedObject watches the client's object go by.
+type updatedObject struct {
+	rest.UpdatedObjectInfo
+	request *updateRequest
+	name    string
+}
+
+// UpdatedObject notes whether the client named a resourceVersion, and cleans the errors of patches, which are raised
+// here.
+func (u updatedObject) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
+	obj, err := u.UpdatedObjectInfo.UpdatedObject(ctx, old)
+	if err != nil {
+		return nil, patchError(u.name, err)
+	}
+	if sv, ok := obj.(*secret.SecureValue); ok {
+		u.request.unconditional = sv.ResourceVersion == ""
+	}
+	return obj, nil
+}
+
+// guardDecrypters wraps the validation of an update: adding a decrypter to a stored value would turn write access into
+// read access, so it needs a new value in the same request, or the verb extend.
+func (r *REST) guardDecrypters(next rest.ValidateObjectUpdateFunc) rest.ValidateObjectUpdateFunc {
+	return func(ctx context.Context, obj, old runtime.Object) error {
+		sv, stored := obj.(*secret.SecureValue), old.(*secret.SecureValue)
+		if sv.Spec.Value == nil && addsDecrypter(sv, stored) {
+			if err := r.authorizeExtend(ctx, stored); err != nil {
+				return err
+			}
+		}
+		if next == nil {
+			return nil
+		}
+		return next(ctx, obj, old)
+	}
+}
+
+func addsDecrypter(sv, stored *secret.SecureValue) bool {
+	return slices.ContainsFunc(sv.Spec.Decrypters, func(name string) bool {
+		return !slices.Contains(stored.Spec.Decrypters, name)
+	})
+}
+
+func (r *REST) authorizeExtend(ctx context.Context, stored *secret.SecureValue) error {
+	user, ok := request.UserFrom(ctx)
+	if ok && r.authorizer != nil {
+		decision, _, err := r.authorizer.Authorize(ctx, authorizer.AttributesRecord{
+			User: user, Verb: VerbExtend, Namespace: stored.Namespace, Name: stored.Name,
+			APIGroup: secret.GroupName, APIVersion: v1beta1.SchemeGroupVersion.Version, Resource: secret.Resource,
+			ResourceRequest: true,
+		})
+		if decision == authorizer.DecisionAllow {
+			return nil
+		}
+		if err != nil {
+			return apierrors.NewInternalError(fmt.Errorf("asking for the verb %q: %w", VerbExtend, err))
+		}
+	}
+	return apierrors.NewForbidden(secret.GroupResource, stored.Name, fmt.Errorf(
+		"adding a decrypter to a stored value needs a new spec.value in the same request, or the verb %q on %s", VerbExtend, secret.Resource))
+}
