@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command secret-apiserver serves SecureValue of secret.grafana.app/v1beta1.
+package main
+
+import (
+	"os"
+
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/component-base/cli"
+
+	"github.com/securevalue/secret-apiserver/pkg/server"
+)
+
+func main() {
+	os.Exit(cli.Run(server.NewCommand(genericapiserver.SetupSignalContext())))
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apiserver
+
+import (
+	"fmt"
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/registry/rest"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
+	"github.com/securevalue/secret-apiserver/pkg/apiserver/safecodec"
+	"github.com/securevalue/secret-apiserver/pkg/registry/authorization"
+	"github.com/securevalue/secret-apiserver/pkg/registry/secret/securevalue"
+)
+
+// MaxRequestBodyBytes bounds a request body. A maximal value, every byte of it escaped as \u00XX, in a manifest and
+// once more in its last-applied annotation, stays far below.
+const MaxRequestBodyBytes = 1 << 20
+
+// Config is what New needs.
+type Config struct {
+	// Generic is the configuration of the generic API server, its RESTOptionsGetter sealing.
+	Generic *genericapiserver.Config
+	// Extra is this project's own part.
+	Extra ExtraConfig
+}
+
+// ExtraConfig is the part of the configuration that the generic API server does not know.
+type ExtraConfig struct {
+	// AllowedDecrypters is the list of --allowed-decrypters; "*" allows any well-formed name.
+	AllowedDecrypters []string
+	// SelfReviews serves SelfSubjectAccessReview and its kin. A cluster's kube-apiserver serves them itself.
+	SelfReviews bool
+}
+
+type completedConfig struct {
+	generic genericapiserver.CompletedConfig
+	extra   ExtraConfig
+}
+
+// CompletedConfig can only come from Complete, so that no step is skipped.
+type CompletedConfig struct {
+	*completedConfig
+}
+
+// Complete fills in what follows from the rest.
+func (c *Config) Complete() CompletedConfig {
+	c.Generic.MaxRequestBodyBytes = MaxRequestBodyBytes
+	c.Generic.BuildHandlerChainFunc = buildHandlerChain
+	return CompletedConfig{&completedConfig{generic: c.Generic.Complete(nil), extra: c.Extra}}
+}
+
+// buildHandlerChain puts the scrubber outside of everything that logs or audits a URL, and the request guard right in
+// front of the handlers, where the request is known and authorised.
+func buildHandlerChain(api http.Handler, c *genericapiserver.Config) http.Handler {
+	guarded := guard.WithRequestGuard(api, c.Serializer, c.MaxRequestBodyBytes)
+	return guard.WithScrub(genericapiserver.DefaultBuildHandlerChain(guarded, c))
+}
+
+// New builds the server and installs its API groups.
+func (c CompletedConfig) New() (*genericapiserver.GenericAPIServer, error) {
+	server, err := c.generic.New("secret-apiserver", genericapiserver.NewEmptyDelegate())
+	if err != nil {
+		return nil, fmt.Errorf("building the generic API server: %w", err)
+	}
+	groups, err := c.apiGroups()
+	if err != nil {
+		return nil, err
+	}
+	if err := server.InstallAPIGroups(groups...); err != nil {
+		return nil, fmt.Errorf("installing the API groups: %w", err)
+	}
+	return server, nil
+}
+
+func (c CompletedConfig) apiGroups() ([]*genericapiserver.APIGroupInfo, error) {
+	storage, err := securevalue.NewREST(securevalue.Config{
+		Scheme:            Scheme,
+		RESTOptions:       c.generic.RESTOptionsGetter,
+		DryRunCodec:       NewStorageCodec(),
+		Authorizer:        c.generic.Authorization.Authorizer,
+		AllowedDecrypters: c.extra.AllowedDecrypters,
+	})
+	if err != nil {
+		return nil, err
+	}
+	group := genericapiserver.NewDefaultAPIGroupInfo(secret.GroupName, Scheme, runtime.NewParameterCodec(Scheme), Codecs)
+	group.NegotiatedSerializer = safecodec.Wrap(Codecs)
+	group.VersionedResourcesStorageMap[v1beta1.SchemeGroupVersion.Version] = map[string]rest.Storage{secret.Resource: storage}
+	groups := []*genericapiserver.APIGroupInfo{&group}
+	if c.extra.SelfReviews {
+		reviews := authorization.NewAPIGroups(Scheme, Codecs, c.generic.Authorization.Authorizer, c.generic.RuleResolver)
+		for i := range reviews {
+			groups = append(groups, &reviews[i])
+		}
+	}
+	return groups, nil
+}

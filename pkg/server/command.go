@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package server is the command secret-apiserver: it reads the flags, starts what a standalone server needs, runs the
+// API server and stops everything in order. It must never write outside of the data folder and the files that flags
+// name.
+package server
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	cliflag "k8s.io/component-base/cli/flag"
+	logsapi "k8s.io/component-base/logs/api/v1"
+	_ "k8s.io/component-base/logs/json/register" // for --logging-format=json
+	"k8s.io/component-base/term"
+	"k8s.io/component-base/version"
+
+	"github.com/securevalue/secret-apiserver/pkg/server/options"
+)
+
+const long = `secret-apiserver serves SecureValue of secret.grafana.app/v1beta1: secrets that anybody with the right may write and
+nobody can read back. Values are sealed before they reach etcd.`
+
+const example = `  # Everything in one folder: embedded etcd, generated keys, certificate and admin token.
+  secret-apiserver --standalone --data-dir ./data
+
+  # The same with your own tokens and roles.
+  secret-apiserver --standalone --data-dir ./data --token-auth-file tokens.csv --rbac-dir ./rbac`
+
+// NewCommand returns the command. It stops when ctx ends.
+func NewCommand(ctx context.Context) *cobra.Command {
+	opts := options.NewOptions()
+	command := &cobra.Command{
+		Use:          "secret-apiserver",
+		Short:        "Serve secrets that nobody can read back",
+		Long:         long,
+		Example:      example,
+		Version:      version.Get().String(),
+		SilenceUsage: true,
+		Args:         cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := logsapi.ValidateAndApply(opts.Logs, utilfeature.DefaultFeatureGate); err != nil {
+				return err
+			}
+			completed := opts.Complete()
+			if err := utilerrors.NewAggregate(completed.Validate()); err != nil {
+				return fmt.Errorf("%w; see --help", err)
+			}
+			return Run(ctx, completed, command.OutOrStdout())
+		},
+	}
+	flags := opts.Flags()
+	for _, name := range flags.Order {
+		command.Flags().AddFlagSet(flags.FlagSets[name])
+	}
+	columns, _, _ := term.TerminalSize(command.OutOrStdout())
+	cliflag.SetUsageAndHelpFunc(command, flags, columns)
+	return command
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"context"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+
+	"github.com/securevalue/secret-apiserver/pkg/authentication"
+)
+
+// AuthenticationOptions say by what a standalone server knows its callers.
+type AuthenticationOptions struct {
+	// TokenAuthFile is --token-auth-file.
+	TokenAuthFile string
+	// ClientCAFile is --client-ca-file.
+	ClientCAFile string
+	// ConfigFile is --authentication-config.
+	ConfigFile string
+}
+
+// AddFlags adds the flags of this concern.
+func (o *AuthenticationOptions) AddFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.TokenAuthFile, "token-auth-file", o.TokenAuthFile,
+		`CSV file of bearer tokens: token,user,uid,"group1,group2". Reloaded when it changes.`)
+	fs.StringVar(&o.ClientCAFile, "client-ca-file", o.ClientCAFile,
+		"CA bundle for client certificates: CN is the user, O are the groups. Reloaded when it changes.")
+	fs.StringVar(&o.ConfigFile, "authentication-config", o.ConfigFile,
+		"AuthenticationConfiguration (apiserver.config.k8s.io) that names OIDC/JWT issuers. Reloaded when it changes.")
+}
+
+// applyTo is called after the serving options, whose TLS configuration has to ask for client certificates.
+func (o *AuthenticationOptions) applyTo(ctx context.Context, config *genericapiserver.Config, admin authenticator.Token) error {
+	authn, err := authentication.New(ctx, authentication.Config{
+		TokenAuthFile:            o.TokenAuthFile,
+		ClientCAFile:             o.ClientCAFile,
+		AuthenticationConfigFile: o.ConfigFile,
+		Admin:                    admin,
+	})
+	if err != nil {
+		return err
+	}
+	config.Authentication.Authenticator = authn.Request()
+	if ca := authn.ClientCA(); ca != nil {
+		if err := config.Authentication.ApplyClientCert(ca, config.SecureServing); err != nil {
+			return err
+		}
+	}
+	return config.AddPostStartHook("reload-credentials", func(hook genericapiserver.PostStartHookContext) error {
+		go authn.Run(hook)
+		return nil
+	})
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/kube-openapi/pkg/common"
+
+	"github.com/securevalue/secret-apiserver/pkg/apiserver"
+	"github.com/securevalue/secret-apiserver/pkg/generated/openapi"
+)
+
+// title is the title of the OpenAPI documents.
+const title = "Secret API server"
+
+// Config builds the server's configuration. ctx must live as long as the server. admin knows the standalone server's
+// own token. Serving must listen already.
+func (o CompletedOptions) Config(ctx context.Context, admin authenticator.Token) (*apiserver.Config, error) {
+	generic := genericapiserver.NewConfig(apiserver.Codecs)
+	if err := o.Server.applyTo(generic); err != nil {
+		return nil, err
+	}
+	generic.EnableIndex = false
+	generic.EnableProfiling = false // profiles hold memory, and memory holds values
+	if err := o.Serving.applyTo(generic); err != nil {
+		return nil, err
+	}
+	if err := o.Storage.applyTo(generic); err != nil {
+		return nil, err
+	}
+	if err := o.Authentication.applyTo(ctx, generic, admin); err != nil {
+		return nil, err
+	}
+	if err := o.Authorization.applyTo(generic); err != nil {
+		return nil, err
+	}
+	if err := o.Audit.applyTo(generic); err != nil {
+		return nil, err
+	}
+	applyOpenAPI(generic, openapi.GetOpenAPIDefinitions)
+	if generic.Authorization.Authorizer == nil {
+		return nil, fmt.Errorf("no authorizer is configured") // upstream would allow everything
+	}
+	return &apiserver.Config{
+		Generic: generic,
+		Extra:   apiserver.ExtraConfig{AllowedDecrypters: o.API.AllowedDecrypters, SelfReviews: true},
+	}, nil
+}
+
+func applyOpenAPI(config *genericapiserver.Config, definitions common.GetOpenAPIDefinitions) {
+	namer := openapinamer.NewDefinitionNamer(apiserver.Scheme)
+	config.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(definitions, namer)
+	config.OpenAPIConfig.Info.Title = title
+	config.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(definitions, namer)
+	config.OpenAPIV3Config.Info.Title = title
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/component-base/logs"
+	logsapi "k8s.io/component-base/logs/api/v1"
+
+	"github.com/securevalue/secret-apiserver/pkg/apiserver"
+)
+
+// Options is everything that flags can say.
+type Options struct {
+	Standalone     *StandaloneOptions
+	Serving        *ServingOptions
+	Storage        *StorageOptions
+	Authentication *AuthenticationOptions
+	Authorization  *AuthorizationOptions
+	API            *APIOptions
+	Audit          *AuditOptions
+	Server         *ServerOptions
+	Logs           *logs.Options
+}
+
+// NewOptions returns all defaults.
+func NewOptions() *Options {
+	return &Options{
+		Standalone:     NewStandaloneOptions(),
+		Serving:        NewServingOptions(),
+		Storage:        NewStorageOptions(apiserver.NewStorageCodec()),
+		Authentication: &AuthenticationOptions{},
+		Authorization:  &AuthorizationOptions{},
+		API:            NewAPIOptions(),
+		Audit:          NewAuditOptions(),
+		Server:         NewServerOptions(),
+		Logs:           logs.NewOptions(),
+	}
+}
+
+// Flags returns the flags, grouped as --help prints them.
+func (o *Options) Flags() cliflag.NamedFlagSets {
+	var fss cliflag.NamedFlagSets
+	o.Standalone.AddFlags(fss.FlagSet("standalone"))
+	o.Serving.AddFlags(fss.FlagSet("serving"))
+	o.Storage.AddFlags(fss.FlagSet("storage and encryption"))
+	o.Authentication.AddFlags(fss.FlagSet("authentication"))
+	o.Authorization.AddFlags(fss.FlagSet("authorization"))
+	o.API.AddFlags(fss.FlagSet("secure values"))
+	o.Audit.AddFlags(fss.FlagSet("audit"))
+	o.Server.AddFlags(fss.FlagSet("requests and shutdown"))
+	logsapi.AddFlags(o.Logs, fss.FlagSet("logs"))
+	return fss
+}
+
+type completedOptions struct {
+	*Options
+}
+
+// CompletedOptions can only come from Complete, so that no step is skipped.
+type CompletedOptions struct {
+	*completedOptions
+}
+
+// Complete fills in what follows from other flags. It does no I/O.
+func (o *Options) Complete() CompletedOptions {
+	o.Standalone.complete()
+	return CompletedOptions{&completedOptions{o}}
+}
+
+// Validate returns every fault, each naming its flag.
+func (o CompletedOptions) Validate() []error {
+	var errs []error
+	errs = append(errs, o.Standalone.validate()...)
+	errs = append(errs, o.Serving.validate()...)
+	errs = append(errs, o.Storage.validate()...)
+	errs = append(errs, o.API.validate()...)
+	errs = append(errs, o.Audit.validate()...)
+	return append(errs, o.Server.validate()...)
+}

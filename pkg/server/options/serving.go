@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/spf13/pflag"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+)
+
+// DefaultSecurePort is the port of the API.
+const DefaultSecurePort = 8443
+
+// ServingOptions say where and with which certificate the server listens.
+type ServingOptions struct {
+	upstream *genericoptions.SecureServingOptions
+}
+
+// NewServingOptions returns the defaults: loopback only.
+func NewServingOptions() *ServingOptions {
+	upstream := genericoptions.NewSecureServingOptions()
+	upstream.BindAddress = net.IPv4(127, 0, 0, 1)
+	upstream.BindPort = DefaultSecurePort
+	upstream.BindNetwork = "tcp"
+	upstream.ServerCert.CertDirectory = "" // never generate a certificate on the side
+	return &ServingOptions{upstream: upstream}
+}
+
+// AddFlags adds the flags of this concern.
+func (o *ServingOptions) AddFlags(fs *pflag.FlagSet) {
+	pick(fs, o.upstream.AddFlags, "bind-address", "secure-port", "tls-cert-file", "tls-private-key-file",
+		"tls-min-version", "tls-cipher-suites", "http2-max-streams-per-connection")
+	fs.Lookup("bind-address").Usage = "IP address to listen on. 0.0.0.0 or :: listens on all interfaces."
+	fs.Lookup("secure-port").Usage = "Port to serve HTTPS on. 0 picks a free one."
+	fs.Lookup("tls-cert-file").Usage = "Certificate chain for HTTPS, reloaded when it changes. Without it a standalone server issues its own."
+	fs.Lookup("tls-private-key-file").Usage = "Private key that matches --tls-cert-file."
+}
+
+func (o *ServingOptions) validate() []error {
+	errs := o.upstream.Validate()
+	if (o.upstream.ServerCert.CertKey.CertFile == "") != (o.upstream.ServerCert.CertKey.KeyFile == "") {
+		errs = append(errs, errors.New("--tls-cert-file and --tls-private-key-file go together"))
+	}
+	return errs
+}
+
+// BindAddress is where to listen.
+func (o *ServingOptions) BindAddress() net.IP { return o.upstream.BindAddress }
+
+// HasCertificate reports whether the operator brings the serving certificate.
+func (o *ServingOptions) HasCertificate() bool { return o.upstream.ServerCert.CertKey.CertFile != "" }
+
+// UseCertificate sets the serving certificate of a server that was given none.
+func (o *ServingOptions) UseCertificate(certFile, keyFile string) {
+	o.upstream.ServerCert.CertKey.CertFile = certFile
+	o.upstream.ServerCert.CertKey.KeyFile = keyFile
+}
+
+// Listen opens the port. It is called before anything is written, so that a port that is taken changes nothing.
+func (o *ServingOptions) Listen(ctx context.Context) (net.Listener, error) {
+	address := net.JoinHostPort(o.upstream.BindAddress.String(), strconv.Itoa(o.upstream.BindPort))
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w; choose another --secure-port or --bind-address", address, err)
+	}
+	o.upstream.Listener = listener
+	return listener, nil
+}
+
+func (o *ServingOptions) applyTo(config *genericapiserver.Config) error {
+	if err := o.upstream.WithLoopback().ApplyToConfig(config); err != nil {
+		return fmt.Errorf("setting up --tls-cert-file and --tls-private-key-file: %w", err)
+	}
+	return nil
+}

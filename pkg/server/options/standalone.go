@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"errors"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+)
+
+// StandaloneOptions say how the server runs with nothing beside it.
+type StandaloneOptions struct {
+	// Enabled is --standalone.
+	Enabled bool
+	// DataDir is --data-dir.
+	DataDir string
+}
+
+// NewStandaloneOptions returns the defaults.
+func NewStandaloneOptions() *StandaloneOptions {
+	return &StandaloneOptions{DataDir: "./data"}
+}
+
+// AddFlags adds the flags of this concern.
+func (o *StandaloneOptions) AddFlags(fs *pflag.FlagSet) {
+	fs.BoolVar(&o.Enabled, "standalone", o.Enabled,
+		"Run without a cluster: embedded etcd, generated CA, keys and admin token, all in --data-dir, RBAC from --rbac-dir.")
+	fs.StringVar(&o.DataDir, "data-dir", o.DataDir,
+		"Folder that holds everything a standalone server keeps. Created with mode 0700. Back it up as a whole.")
+}
+
+func (o *StandaloneOptions) complete() {
+	if o.DataDir != "" {
+		o.DataDir = filepath.Clean(o.DataDir)
+	}
+}
+
+func (o *StandaloneOptions) validate() []error {
+	var errs []error
+	if !o.Enabled {
+		errs = append(errs, errors.New("--standalone is required: this version runs standalone only"))
+	}
+	if o.DataDir == "" {
+		errs = append(errs, errors.New("--data-dir must not be empty"))
+	}
+	return errs
+}

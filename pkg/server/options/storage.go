@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+
+	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+)
+
+// EtcdPrefix is the default of --etcd-prefix.
+const EtcdPrefix = "/registry/secret.grafana.app"
+
+// StorageOptions say where values are kept and under which keys.
+type StorageOptions struct {
+	upstream *genericoptions.EtcdOptions
+}
+
+// NewStorageOptions returns the defaults. codec encodes the object part of a stored record.
+func NewStorageOptions(codec runtime.Codec) *StorageOptions {
+	upstream := genericoptions.NewEtcdOptions(storagebackend.NewDefaultConfig(EtcdPrefix, codec))
+	return &StorageOptions{upstream: upstream}
+}
+
+// AddFlags adds the flags of this concern.
+func (o *StorageOptions) AddFlags(fs *pflag.FlagSet) {
+	pick(fs, o.upstream.AddFlags, "etcd-servers", "etcd-prefix", "etcd-cafile", "etcd-certfile", "etcd-keyfile", "watch-cache",
+		"encryption-provider-config", "encryption-provider-config-automatic-reload")
+	fs.Lookup("etcd-servers").Usage = "etcd servers to use (scheme://host:port), comma separated. Without them a standalone server runs its own in --data-dir."
+	fs.Lookup("encryption-provider-config").Usage = "EncryptionConfiguration that holds the keys for securevalues.secret.grafana.app. Without it a standalone server generates one in --data-dir."
+	fs.Lookup("encryption-provider-config-automatic-reload").Usage = "Reload --encryption-provider-config when it changes."
+	fs.Lookup("etcd-cafile").Usage = "CA file that the certificate of etcd is checked against."
+	fs.Lookup("etcd-certfile").Usage = "Client certificate for etcd."
+	fs.Lookup("etcd-keyfile").Usage = "Private key of --etcd-certfile."
+	fs.Lookup("watch-cache").Usage = "Answer lists and watches from memory. The cache never holds a value or a ciphertext."
+}
+
+func (o *StorageOptions) validate() []error {
+	var errs []error
+	if o.upstream.EncryptionProviderConfigFilepath == "" && o.upstream.EncryptionProviderConfigAutomaticReload {
+		errs = append(errs, errors.New("--encryption-provider-config-automatic-reload needs --encryption-provider-config"))
+	}
+	if o.upstream.StorageConfig.Prefix == "" {
+		errs = append(errs, errors.New("--etcd-prefix must not be empty"))
+	}
+	return errs
+}
+
+// HasServers reports whether the operator brings etcd.
+func (o *StorageOptions) HasServers() bool {
+	return len(o.upstream.StorageConfig.Transport.ServerList) > 0
+}
+
+// UseServers sets the etcd of a server that was given none.
+func (o *StorageOptions) UseServers(endpoints []string) {
+	o.upstream.StorageConfig.Transport.ServerList = endpoints
+}
+
+// HasEncryption reports whether the operator brings the encryption configuration.
+func (o *StorageOptions) HasEncryption() bool {
+	return o.upstream.EncryptionProviderConfigFilepath != ""
+}
+
+// UseEncryption sets the encryption configuration of a server that was given none. It is reloaded when it changes.
+func (o *StorageOptions) UseEncryption(file string) {
+	o.upstream.EncryptionProviderConfigFilepath = file
+	o.upstream.EncryptionProviderConfigAutomaticReload = true
+}
+
+func (o *StorageOptions) applyTo(config *genericapiserver.Config) error {
+	if err := checkEncryption(o.upstream.EncryptionProviderConfigFilepath); err != nil {
+		return fmt.Errorf("reading --encryption-provider-config: %w", err)
+	}
+	if err := o.upstream.ApplyTo(config); err != nil {
+		return fmt.Errorf("setting up --etcd-servers and --encryption-provider-config: %w", err)
+	}
+	config.RESTOptionsGetter = sealed.NewRESTOptionsGetter(config.RESTOptionsGetter, o.upstream.EnableWatchCache)
+	return nil
+}
