@@ -13,6 +13,9 @@ mkdir -p "${GOBIN}"
 # shellcheck disable=SC1091 # resolved from go.mod at run time
 source "$(go list -m -f '{{.Dir}}' k8s.io/code-generator)/kube_codegen.sh"
 
+# The reviews come ready made: openapi-gen must not write into the module cache.
+KUBE_CODEGEN_READONLY_PKGS+=(k8s.io/api/authorization/v1 k8s.io/api/authentication/v1)
+
 kube::codegen::gen_helpers --boilerplate "${boilerplate}" "${root}/pkg/apis"
 
 kube::codegen::gen_openapi \
@@ -21,6 +24,7 @@ kube::codegen::gen_openapi \
     --report-filename "${root}/hack/openapi-violations.txt" --update-report \
     --extra-pkgs k8s.io/api/authorization/v1 \
     --extra-pkgs k8s.io/api/authentication/v1 \
+    --output-model-name-file zz_generated.model_name.go \
     --boilerplate "${boilerplate}" \
     "${root}/pkg/apis"
 

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -13,5 +14,8 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Run(server.NewCommand(genericapiserver.SetupSignalContext())))
+	if err := cli.RunNoErrOutput(server.NewCommand(genericapiserver.SetupSignalContext())); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apiserver/pkg/util/compatibility"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	cliflag "k8s.io/component-base/cli/flag"
 	logsapi "k8s.io/component-base/logs/api/v1"
@@ -32,17 +34,22 @@ const example = `  # Everything in one folder: embedded etcd, generated keys, ce
 
 // NewCommand returns the command. It stops when ctx ends.
 func NewCommand(ctx context.Context) *cobra.Command {
+	utilruntime.Must(logsapi.AddFeatureGates(utilfeature.DefaultMutableFeatureGate))
 	opts := options.NewOptions()
 	command := &cobra.Command{
-		Use:          "secret-apiserver",
-		Short:        "Serve secrets that nobody can read back",
-		Long:         long,
-		Example:      example,
-		Version:      version.Get().String(),
-		SilenceUsage: true,
-		Args:         cobra.NoArgs,
+		Use:           "secret-apiserver",
+		Short:         "Serve secrets that nobody can read back",
+		Long:          long,
+		Example:       example,
+		Version:       version.Get().String(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := logsapi.ValidateAndApply(opts.Logs, utilfeature.DefaultFeatureGate); err != nil {
+				return err
+			}
+			if err := compatibility.DefaultComponentGlobalsRegistry.Set(); err != nil {
 				return err
 			}
 			completed := opts.Complete()

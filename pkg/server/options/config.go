@@ -53,7 +53,7 @@ func (o CompletedOptions) Config(ctx context.Context, admin authenticator.Token)
 }
 
 func applyOpenAPI(config *genericapiserver.Config, definitions common.GetOpenAPIDefinitions) {
-	namer := openapinamer.NewDefinitionNamer(apiserver.Scheme)
+	namer := openapinamer.NewDefinitionNamer(apiserver.NewExternalScheme())
 	config.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(definitions, namer)
 	config.OpenAPIConfig.Info.Title = title
 	config.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(definitions, namer)

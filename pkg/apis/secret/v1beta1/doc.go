@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // +k8s:openapi-gen=true
+// +k8s:openapi-model-package=app.grafana.secret.v1beta1
 // +k8s:deepcopy-gen=package
 // +k8s:conversion-gen=github.com/securevalue/secret-apiserver/pkg/apis/secret
 // +k8s:defaulter-gen=TypeMeta

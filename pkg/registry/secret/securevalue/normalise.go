@@ -20,9 +20,9 @@ var serverAnnotations = []string{
 	secret.AnnotationCreatedBy, secret.AnnotationUpdatedBy, secret.AnnotationUpdatedTimestamp,
 }
 
+// specChanged compares what a reader sees of the spec.
 func specChanged(sv, stored *secret.SecureValue) bool {
-	return sv.Spec.Value != nil || sv.Spec.Description != stored.Spec.Description ||
-		!slices.Equal(sv.Spec.Decrypters, stored.Spec.Decrypters)
+	return sv.Spec.Description != stored.Spec.Description || !slices.Equal(sv.Spec.Decrypters, stored.Spec.Decrypters)
 }
 
 func stampCreate(ctx context.Context, sv *secret.SecureValue) {
@@ -32,9 +32,8 @@ func stampCreate(ctx context.Context, sv *secret.SecureValue) {
 	setAnnotation(sv, secret.AnnotationCreatedBy, userName(ctx))
 }
 
-// stampUpdate carries who created the object through a replacement that leaves it out. A request that changes nothing
-// leaves no trace, so that it stays a no-op.
-func stampUpdate(ctx context.Context, sv, stored *secret.SecureValue) {
+// keepServerAnnotations carries who created and changed the object through a replacement that leaves it out.
+func keepServerAnnotations(sv, stored *secret.SecureValue) {
 	for _, key := range serverAnnotations {
 		if value, ok := stored.Annotations[key]; ok {
 			setAnnotation(sv, key, value)
@@ -42,20 +41,21 @@ func stampUpdate(ctx context.Context, sv, stored *secret.SecureValue) {
 			delete(sv.Annotations, key)
 		}
 	}
-	if unchanged(sv, stored) {
-		return
-	}
+}
+
+// stampUpdate records a change. A request that changes nothing leaves no trace, so that it stays a no-op.
+func stampUpdate(ctx context.Context, sv *secret.SecureValue) {
 	setAnnotation(sv, secret.AnnotationUpdatedBy, userName(ctx))
 	setAnnotation(sv, secret.AnnotationUpdatedTimestamp, time.Now().UTC().Format(time.RFC3339))
 }
 
-// unchanged compares what a person can write; managedFields hold times of their own.
-func unchanged(sv, stored *secret.SecureValue) bool {
-	return !specChanged(sv, stored) &&
-		apiequality.Semantic.DeepEqual(sv.Labels, stored.Labels) &&
-		apiequality.Semantic.DeepEqual(sv.Annotations, stored.Annotations) &&
-		apiequality.Semantic.DeepEqual(sv.Finalizers, stored.Finalizers) &&
-		apiequality.Semantic.DeepEqual(sv.OwnerReferences, stored.OwnerReferences)
+// changed compares what a person can write and read; managedFields hold times of their own.
+func changed(sv, stored *secret.SecureValue) bool {
+	return specChanged(sv, stored) ||
+		!apiequality.Semantic.DeepEqual(sv.Labels, stored.Labels) ||
+		!apiequality.Semantic.DeepEqual(sv.Annotations, stored.Annotations) ||
+		!apiequality.Semantic.DeepEqual(sv.Finalizers, stored.Finalizers) ||
+		!apiequality.Semantic.DeepEqual(sv.OwnerReferences, stored.OwnerReferences)
 }
 
 func userName(ctx context.Context) string {

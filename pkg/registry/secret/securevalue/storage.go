@@ -16,6 +16,7 @@ import (
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage/names"
+	"k8s.io/apiserver/pkg/util/dryrun"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
@@ -94,7 +95,7 @@ func (r *REST) Update(
 	ctx context.Context, name string, info rest.UpdatedObjectInfo, validateCreate rest.ValidateObjectFunc,
 	validateUpdate rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
-	ctx, update := withUpdateRequest(ctx)
+	ctx, update := withUpdateRequest(ctx, dryrun.IsDryRun(options.DryRun))
 	info = updatedObject{UpdatedObjectInfo: info, request: update, name: name}
 	out, created, err := r.Store.Update(ctx, name, info, validateCreate, r.guardDecrypters(validateUpdate), forceAllowCreate, options)
 	if err != nil {

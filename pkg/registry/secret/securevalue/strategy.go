@@ -48,14 +48,18 @@ func (strategy) PrepareForCreate(ctx context.Context, obj runtime.Object) {
 func (strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
 	sv, stored := obj.(*secret.SecureValue), old.(*secret.SecureValue)
 	sv.Status = stored.Status
-	if sv.Spec.Value != nil {
+	newValue := writesValue(ctx, sv)
+	if newValue {
 		sv.Status.Version++
 	}
-	if specChanged(sv, stored) {
+	if newValue || specChanged(sv, stored) {
 		sv.Generation = stored.Generation + 1
 	}
 	dropValueFromLastApplied(sv)
-	stampUpdate(ctx, sv, stored)
+	keepServerAnnotations(sv, stored)
+	if newValue || changed(sv, stored) {
+		stampUpdate(ctx, sv)
+	}
 }
 
 // Validate reports all faults of a new object.

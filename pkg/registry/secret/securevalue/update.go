@@ -26,13 +26,14 @@ const VerbExtend = "extend"
 type updateRequest struct {
 	replace       bool
 	unconditional bool
+	dryRun        bool
 }
 
 type updateRequestKey struct{}
 
-func withUpdateRequest(ctx context.Context) (context.Context, *updateRequest) {
+func withUpdateRequest(ctx context.Context, dryRun bool) (context.Context, *updateRequest) {
 	info, ok := request.RequestInfoFrom(ctx)
-	update := &updateRequest{replace: !ok || info.Verb == "update"}
+	update := &updateRequest{replace: !ok || info.Verb == "update", dryRun: dryRun}
 	return context.WithValue(ctx, updateRequestKey{}, update), update
 }
 
@@ -40,6 +41,13 @@ func withUpdateRequest(ctx context.Context) (context.Context, *updateRequest) {
 func valueRequired(ctx context.Context) bool {
 	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
 	return ok && update.replace && update.unconditional
+}
+
+// writesValue reports whether an update stores the value that it brings. A dry run does not, and must look like the live
+// object when nothing else differs: a GitOps tool that compares the two would see drift for ever.
+func writesValue(ctx context.Context, sv *secret.SecureValue) bool {
+	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
+	return sv.Spec.Value != nil && (!ok || !update.dryRun)
 }
 
 // updatedObject watches the client's object go by.

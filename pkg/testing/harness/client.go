@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package harness
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os/exec"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	restclient "k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Collection is the path of securevalues in a namespace.
+func Collection(namespace string) string {
+	return "/apis/secret.grafana.app/v1beta1/namespaces/" + namespace + "/securevalues"
+}
+
+// Request is one HTTP request as a client sends it.
+type Request struct {
+	Method, Path string
+	// Token is the bearer token; "" sends none.
+	Token string
+	// ContentType is sent when set: curl without one is a case of its own.
+	ContentType string
+	// Header has further fields.
+	Header http.Header
+	Body   string
+}
+
+// Response is what came back.
+type Response struct {
+	Code   int
+	Header http.Header
+	Body   []byte
+}
+
+// Status decodes a metav1.Status and fails the test when the body is something else.
+func (r Response) Status(t *testing.T) metav1.Status {
+	t.Helper()
+	var status metav1.Status
+	if err := json.Unmarshal(r.Body, &status); err != nil || status.Kind != "Status" {
+		t.Fatalf("want a Status with code %d, got %q (%v)", r.Code, r.Body, err)
+	}
+	return status
+}
+
+// Object decodes a JSON object.
+func (r Response) Object(t *testing.T) map[string]any {
+	t.Helper()
+	var object map[string]any
+	if err := json.Unmarshal(r.Body, &object); err != nil {
+		t.Fatalf("want a JSON object with code %d, got %q (%v)", r.Code, r.Body, err)
+	}
+	return object
+}
+
+// Do sends a request and reads the whole response.
+func (s *Server) Do(t *testing.T, r Request) Response {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), r.Method, s.URL+r.Path, strings.NewReader(r.Body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, values := range r.Header {
+		request.Header[name] = values
+	}
+	if r.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+r.Token)
+	}
+	if r.ContentType != "" {
+		request.Header.Set("Content-Type", r.ContentType)
+	}
+	response, err := s.client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Response{Code: response.StatusCode, Header: response.Header, Body: body}
+}
+
+// HTTPClient trusts the server's CA and follows no redirect.
+func (s *Server) HTTPClient() *http.Client { return s.client }
+
+func newHTTPClient(t *testing.T, caFile string) *http.Client {
+	t.Helper()
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ReadFile(t, caFile)) {
+		t.Fatalf("no certificate in %s", caFile)
+	}
+	transport := &http.Transport{
+		TLSClientConfig:   &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2: true,
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// RESTConfig is what a generated client needs; token "" means the admin's.
+func (s *Server) RESTConfig(t *testing.T, token string) *restclient.Config {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		config.BearerToken = token
+	}
+	config.QPS = -1 // no client-side limit
+	return config
+}
+
+// Kubectl runs the pinned kubectl with the admin's kubeconfig.
+func (s *Server) Kubectl(t *testing.T, stdin string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), KubectlBinary(t), append([]string{"--kubeconfig=" + s.Kubeconfig}, args...)...) //nolint:gosec // the pinned kubectl
+	command.Env = append(command.Environ(), "HOME="+t.TempDir())
+	var out, errs bytes.Buffer
+	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &out, &errs
+	err = command.Run()
+	return out.String(), errs.String(), err
+}

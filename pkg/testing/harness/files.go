@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package harness
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+)
+
+// Root is the folder of this repository.
+func Root(t *testing.T) string {
+	t.Helper()
+	_, file, _, ok := runtime.Caller(0)
+	if !ok {
+		t.Fatal("no caller information")
+	}
+	return filepath.Join(filepath.Dir(file), "..", "..", "..")
+}
+
+var builds struct {
+	sync.Mutex
+	done map[string]error
+}
+
+// Binary builds secret-apiserver from this tree once for each test binary, with the race detector when the test has it,
+// and returns its path.
+func Binary(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(Root(t), "bin", "test", "secret-apiserver"+raceSuffix)
+	args := []string{"build", "-o", file}
+	if raceSuffix != "" {
+		args = append(args, "-race")
+	}
+	once(t, file, "go", append(args, "./cmd/secret-apiserver")...)
+	return file
+}
+
+// KubectlBinary builds the pinned kubectl once and returns its path.
+func KubectlBinary(t *testing.T) string {
+	t.Helper()
+	once(t, "kubectl", "bash", "hack/build-kubectl.sh")
+	return filepath.Join(Root(t), "bin", "kubectl")
+}
+
+func once(t *testing.T, key, name string, args ...string) {
+	t.Helper()
+	builds.Lock()
+	defer builds.Unlock()
+	err, ok := builds.done[key]
+	if !ok {
+		command := exec.CommandContext(t.Context(), name, args...) //nolint:gosec // fixed commands
+		command.Dir = Root(t)
+		var output []byte
+		if output, err = command.CombinedOutput(); err != nil {
+			t.Logf("%s %v:\n%s", name, args, output)
+		}
+		if builds.done == nil {
+			builds.done = map[string]error{}
+		}
+		builds.done[key] = err
+	}
+	if err != nil {
+		t.Fatalf("building %s: %v", key, err)
+	}
+}
+
+// ReadFile returns a file's content, and nothing for one that does not exist yet.
+func ReadFile(t *testing.T, file string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(file) //nolint:gosec // a file of the test
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// WriteFile replaces a file as an editor does: written beside it and renamed.
+func WriteFile(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.WriteFile(file+".new", []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func create(t *testing.T, file string) *os.File {
+	t.Helper()
+	f, err := os.Create(file) //nolint:gosec // a file of the test
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package harness
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Canary is a random value that is found in no output by chance.
+func Canary() string { return "canary-" + rand.Text() }
+
+// Find looks for canaries in data, raw and in the encodings that a program may put a value into: base64 at each of the
+// three alignments, hexadecimal, URL and JSON. It returns what it found and how.
+func Find(data []byte, canaries ...string) []string {
+	var found []string
+	for _, canary := range canaries {
+		for encoding, needle := range needles(canary) {
+			if bytes.Contains(data, []byte(needle)) {
+				found = append(found, fmt.Sprintf("%s (%s)", canary, encoding))
+			}
+		}
+	}
+	return found
+}
+
+func needles(canary string) map[string]string {
+	quoted, _ := json.Marshal(canary) // a string always marshals
+	all := map[string]string{
+		"raw": canary, "first eight characters of the random part": canary[:len("canary-")+8],
+		"hexadecimal": hex.EncodeToString([]byte(canary)), "URL": url.QueryEscape(canary),
+		"JSON": strings.Trim(string(quoted), `"`),
+	}
+	for shift := range 3 {
+		encoded := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + canary))
+		// The characters at both ends depend on the neighbours too.
+		all[fmt.Sprintf("base64 at alignment %d", shift)] = strings.TrimRight(encoded, "=")[4 : len(encoded)-8]
+	}
+	return all
+}
+
+// Leaks searches everything that the server wrote: log, output, audit log, and every file of the data folder with the
+// database, its write-ahead log and snapshots. It fails the test for each canary found.
+func (s *Server) Leaks(t *testing.T, canaries ...string) {
+	t.Helper()
+	files := []string{s.LogFile, s.OutFile, s.AuditFile}
+	err := filepath.WalkDir(s.DataDir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			files = append(files, path)
+		}
+		if os.IsNotExist(err) {
+			return nil // a file of the running database that went meanwhile
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		for _, found := range Find(ReadFile(t, file), canaries...) {
+			t.Errorf("%s holds %s", filepath.Base(file), found)
+		}
+	}
+}
