@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package authentication
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/group"
+	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
+	unionrequest "k8s.io/apiserver/pkg/authentication/request/union"
+	"k8s.io/apiserver/pkg/authentication/request/x509"
+	"k8s.io/apiserver/pkg/authentication/token/union"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+)
+
+// DefaultReloadInterval is how often the files are read to see whether they changed. A change counts after two reads.
+const DefaultReloadInterval = time.Second
+
+// Config says where the credentials are. Every field is optional; with none of them every request outside of the
+// anonymous paths is refused.
+type Config struct {
+	// TokenAuthFile is the value of --token-auth-file.
+	TokenAuthFile string
+	// ClientCAFile is the value of --client-ca-file.
+	ClientCAFile string
+	// AuthenticationConfigFile is the value of --authentication-config.
+	AuthenticationConfigFile string
+	// Admin knows the server's own admin token. It is asked first.
+	Admin authenticator.Token
+	// AnonymousPaths answer without credentials, with everything below them. Nil means DefaultAnonymousPaths.
+	AnonymousPaths []string
+	// ReloadInterval is how often the files are read. Zero means DefaultReloadInterval.
+	ReloadInterval time.Duration
+}
+
+// Authenticator tells who sends a request.
+type Authenticator struct {
+	sources     []*source
+	every       time.Duration
+	clientCA    *clientCA
+	issuers     *issuers
+	credentials authenticator.Request
+	request     authenticator.Request
+}
+
+// New reads the files and fails on the first that is faulty. An issuer that cannot be reached is not a fault. The
+// connections to issuers live as long as ctx: give it the life of the server.
+func New(ctx context.Context, config Config) (*Authenticator, error) {
+	registerMetrics()
+	a := &Authenticator{every: config.ReloadInterval}
+	if a.every <= 0 {
+		a.every = DefaultReloadInterval
+	}
+	requests := a.addSources(config)
+	for _, s := range a.sources {
+		if err := s.load(ctx); err != nil {
+			return nil, err
+		}
+	}
+	paths := config.AnonymousPaths
+	if paths == nil {
+		paths = DefaultAnonymousPaths()
+	}
+	anonymous, err := newAnonymousOn(paths)
+	if err != nil {
+		return nil, err
+	}
+	a.credentials = group.NewAuthenticatedGroupAdder(unionrequest.New(requests...))
+	// Wrong credentials are refused everywhere: they never become anonymous.
+	a.request = unionrequest.NewFailOnError(a.credentials, anonymous)
+	return a, nil
+}
+
+// addSources declares the files and returns what authenticates by them, in the order in which it is asked.
+func (a *Authenticator) addSources(config Config) []authenticator.Request {
+	var requests []authenticator.Request
+	if config.ClientCAFile != "" {
+		a.clientCA = &clientCA{name: "client-ca::" + config.ClientCAFile}
+		a.addSource("client-ca-file", config.ClientCAFile, a.clientCA.apply)
+		requests = append(requests, x509.NewDynamic(a.clientCA.VerifyOptions, x509.CommonNameUserConversion))
+	}
+	var tokens []authenticator.Token
+	if config.Admin != nil {
+		tokens = append(tokens, config.Admin)
+	}
+	if config.TokenAuthFile != "" {
+		table := &tokenTable{}
+		a.addSource("token-auth-file", config.TokenAuthFile, table.apply)
+		tokens = append(tokens, table)
+	}
+	if config.AuthenticationConfigFile != "" {
+		a.issuers = newIssuers()
+		a.addSource("authentication-config", config.AuthenticationConfigFile, a.issuers.apply)
+		tokens = append(tokens, a.issuers)
+	}
+	return append(requests, bearertoken.New(union.New(tokens...)))
+}
+
+func (a *Authenticator) addSource(flag, path string, apply func(context.Context, []byte) error) {
+	a.sources = append(a.sources, &source{flag: flag, path: path, apply: apply})
+}
+
+// Request authenticates by credentials, and without credentials on the anonymous paths.
+func (a *Authenticator) Request() authenticator.Request { return a.request }
+
+// Credentials authenticates by credentials only: for a listener on which nobody is anonymous.
+func (a *Authenticator) Credentials() authenticator.Request { return a.credentials }
+
+// ClientCA is for the TLS configuration of each listener, so that clients are asked for a certificate. It is nil
+// without --client-ca-file.
+func (a *Authenticator) ClientCA() dynamiccertificates.CAContentProvider {
+	if a.clientCA == nil {
+		return nil
+	}
+	return a.clientCA
+}
+
+// HealthCheck names the issuers that have not answered yet. It is no reason to stop serving.
+func (a *Authenticator) HealthCheck() error {
+	if a.issuers == nil {
+		return nil
+	}
+	return a.issuers.health()
+}
+
+// Run applies changes of the files until ctx ends.
+func (a *Authenticator) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	for _, s := range a.sources {
+		running.Go(func() { s.run(ctx, a.every) })
+	}
+	running.Wait()
+}
