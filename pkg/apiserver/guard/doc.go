@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package guard holds the HTTP filters that stand in front of the API handlers.
+//
+// It owns two of them. WithScrub is the outermost filter: it refuses upgraded connections and redirects, and takes what
+// may be a value out of the query string before anything can log it. WithRequestGuard stands behind authorization: it
+// reads the body of every write to a SecureValue and refuses, with a constant text, each body that an upstream decoder
+// would quote in its own error, or would read in another way than its author meant.
+//
+// It must never put a byte of a body into an error, a log line or a header, never change a body that it lets through,
+// and never be the only check of anything: validation and storage do not rely on it.
+package guard

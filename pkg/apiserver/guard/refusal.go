@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package guard
+
+import (
+	"fmt"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+)
+
+// The texts of every refusal. A text may be followed by a position in the body, never by a byte of it.
+const (
+	textEmpty        = "the request body is empty: send a SecureValue"
+	textEndedEarly   = "the request body ended early: send it whole"
+	textUnreadable   = "the request body could not be read: send it again"
+	textNotUTF8      = "the request body is not valid UTF-8: encode text as UTF-8 and binary data as base64"
+	textNotJSON      = "the request body is not valid JSON: correct it and send it again"
+	textNotObject    = "the request body is not an object: send one SecureValue or one patch of it"
+	textNotPatch     = "the request body is not a JSON patch: send an array of operations, each an object"
+	textTooDeep      = "the request body is nested deeper than 100 levels: send a flatter one"
+	textSurrogate    = "the request body holds half of a surrogate pair: escape both halves or write the character itself"
+	textNotYAML      = "the request body is not valid YAML: correct it and send it again"
+	textManyYAML     = "the request body holds more than one YAML document: send one"
+	textYAMLRefs     = "YAML anchors, aliases and tags are not accepted: write each value out, in quotes where needed"
+	textYAMLMerge    = "YAML merge keys are not accepted: write each field out"
+	textYAMLEscape   = "the request body escapes a character as a surrogate pair, which YAML does not know: write the character itself"
+	textYAMLTwoWays  = "spec.value can be read in two ways: put it in double quotes"
+	textMustBeString = "must be a string"
+	textMustBeQuoted = "must be a string: put it in quotes"
+	textMustBeObject = "must be an object"
+)
+
+// refuse is a 400 with a constant text.
+func refuse(text string) error {
+	return apierrors.NewBadRequest(text)
+}
+
+// refuseAt is a 400 with a constant text and a position in the body.
+func refuseAt(text, unit string, position int) error {
+	return apierrors.NewBadRequest(fmt.Sprintf("%s (%s %d)", text, unit, position))
+}
+
+// refuseTooLarge is the 413 that the handlers of the library answer.
+func refuseTooLarge(limit int64) error {
+	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", limit))
+}
+
+// refuseType is the 400 of a field of the wrong type, in the shape of a validation error.
+func refuseType(path, text string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status:  metav1.StatusFailure,
+		Code:    http.StatusBadRequest,
+		Reason:  metav1.StatusReasonInvalid,
+		Message: fmt.Sprintf("%s is invalid: %s: %s", secret.GroupKind, path, text),
+		Details: &metav1.StatusDetails{
+			Group: secret.GroupName,
+			Kind:  secret.GroupKind.Kind,
+			Causes: []metav1.StatusCause{{
+				Type:    metav1.CauseType(field.ErrorTypeTypeInvalid),
+				Field:   path,
+				Message: text,
+			}},
+		},
+	}}
+}
