@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package etcd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync/atomic"
+
+	"go.etcd.io/etcd/client/pkg/v3/logutil"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// The phases of a member, which decide what becomes of a log entry.
+const (
+	starting int32 = iota
+	serving
+	stopping
+)
+
+// hook turns etcd's way of reporting a bad data directory, lg.Fatal and lg.Panic, into an error of Start.
+// Once the member serves, both keep their meaning: a member that cannot write its log must not go on.
+type hook struct {
+	phase  atomic.Int32
+	failed chan error
+}
+
+func newHook() *hook { return &hook{failed: make(chan error, 1)} }
+
+// fail reports why the start failed. The first failure is the cause.
+func (h *hook) fail(err error) {
+	select {
+	case h.failed <- err:
+	default:
+	}
+}
+
+// recover reports a panic of etcd on damaged data that no log entry announces.
+func (h *hook) recover() {
+	if r := recover(); r != nil {
+		h.fail(fmt.Errorf("its data is damaged: %v", r))
+	}
+}
+
+// logger writes warnings and worse to w as JSON lines. Requests appear in them as key and size only: etcd prints them
+// through its Loggable types.
+func (h *hook) logger(w io.Writer) *zap.Logger {
+	core := zapcore.NewCore(
+		zapcore.NewJSONEncoder(logutil.DefaultZapLoggerConfig.EncoderConfig),
+		zapcore.Lock(zapcore.AddSync(w)), zap.LevelEnablerFunc(h.enabled))
+	return zap.New(filter{core}, zap.AddCaller(),
+		zap.WithFatalHook(terminal{h, zapcore.WriteThenFatal}),
+		zap.WithPanicHook(terminal{h, zapcore.WriteThenPanic})).Named("etcd")
+}
+
+// enabled leaves the end of a failing start to the caller to print, and drops what etcd says of each listener it was
+// told to close.
+func (h *hook) enabled(l zapcore.Level) bool {
+	switch h.phase.Load() {
+	case starting:
+		return l >= zapcore.WarnLevel && l < zapcore.DPanicLevel
+	case stopping:
+		return l >= zapcore.DPanicLevel
+	default:
+		return l >= zapcore.WarnLevel
+	}
+}
+
+// filter drops two errors of a member's first milliseconds: etcd looks for the schema version before the first entry is
+// in the database, and looks again later. Only a downgrade of etcd would need it.
+type filter struct{ zapcore.Core }
+
+// With keeps the filter on derived loggers.
+func (f filter) With(fields []zapcore.Field) zapcore.Core { return filter{f.Core.With(fields)} }
+
+// Check adds the core to an entry worth writing.
+func (f filter) Check(ent zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if ent.Message == "Failed to detect schema version" || ent.Message == "failed to update storage version" {
+		return ce
+	}
+	return f.Core.Check(ent, ce)
+}
+
+// terminal is the hook of one level: what to do after start is then.
+type terminal struct {
+	*hook
+	then zapcore.CheckWriteHook
+}
+
+// OnWrite ends the calling goroutine while the member starts, and does what zap would do afterwards.
+func (t terminal) OnWrite(ce *zapcore.CheckedEntry, fields []zapcore.Field) {
+	if t.phase.Load() != starting {
+		t.then.OnWrite(ce, fields)
+		return
+	}
+	t.fail(entryError(ce.Message, fields))
+	runtime.Goexit()
+}
+
+func entryError(msg string, fields []zapcore.Field) error {
+	for _, f := range fields {
+		if err, ok := f.Interface.(error); ok && f.Type == zapcore.ErrorType {
+			return fmt.Errorf("%s: %w", msg, err)
+		}
+	}
+	return errors.New(msg)
+}

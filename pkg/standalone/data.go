@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package standalone
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
+	clientcmdv1 "k8s.io/client-go/tools/clientcmd/api/v1"
+	"k8s.io/klog/v2"
+)
+
+// Config says which directory to use and where the server is reached.
+type Config struct {
+	// DataDir is created when absent, as are its parents.
+	DataDir string
+	// BindAddress is the IP address the server listens on; a wildcard is reached over loopback.
+	BindAddress string
+	// Port is the one clients connect to. For a port that the system chooses, listen first.
+	Port int
+	// ExtraSANs are further names and addresses of the serving certificate.
+	ExtraSANs []string
+	// ForeignKeys is set when --encryption-provider-config names another file: none is then made or read here.
+	ForeignKeys bool
+
+	now func() time.Time // nil means time.Now
+}
+
+// Data is a directory that is complete and locked for this process.
+type Data struct {
+	dir    string
+	server string
+	admin  digest
+	lock   *fileutil.LockedFile
+}
+
+// Prepare locks the directory and makes what is missing in it. It looks at everything before it writes anything, and
+// on failure changes nothing but the lock.
+func Prepare(cfg Config) (*Data, error) {
+	dir, err := filepath.Abs(cfg.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("finding data directory %s: %w", cfg.DataDir, err)
+	}
+	if cfg.now == nil {
+		cfg.now = time.Now
+	}
+	if err := checkDir(dir); err != nil {
+		return nil, err
+	}
+	if err := makeDir(dir); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	d := &Data{dir: dir, server: serverURL(cfg.BindAddress, cfg.Port), lock: lock}
+	if err := d.fill(cfg); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return d, nil
+}
+
+// serverURL is how a client on this machine reaches the server.
+func serverURL(bind string, port int) string {
+	host := "127.0.0.1"
+	if ip := net.ParseIP(bind); ip != nil && !ip.IsUnspecified() {
+		host = ip.String()
+	}
+	return "https://" + net.JoinHostPort(host, strconv.Itoa(port))
+}
+
+// fill is the body of Prepare under the lock: read all, then write.
+func (d *Data) fill(cfg Config) error {
+	found, err := d.read(cfg)
+	if err != nil {
+		return err
+	}
+	if err := makeDir(d.path("pki")); err != nil {
+		return err
+	}
+	if err := errors.Join(removeLeftovers(d.dir), removeLeftovers(d.path("pki"))); err != nil {
+		return err
+	}
+	if err := d.fillPKI(found, cfg.now()); err != nil {
+		return err
+	}
+	if err := d.fillEncryption(found, cfg); err != nil {
+		return err
+	}
+	return d.fillAdmin(found)
+}
+
+// content is what a directory held at start.
+type content struct {
+	hosts       []string
+	ca, serving pair
+	encryption  bool
+	admin       *digest
+	kubeconfig  *clientcmdv1.Config
+}
+
+func (d *Data) read(cfg Config) (c content, err error) {
+	hostname, _ := os.Hostname() // an unknown one is left out like an unusable one
+	if c.hosts, err = wantedHosts(hostname, cfg.BindAddress, cfg.ExtraSANs); err != nil {
+		return content{}, err
+	}
+	if err = d.readPKI(&c, cfg.now()); err != nil {
+		return content{}, err
+	}
+	if !cfg.ForeignKeys {
+		if err = d.readKeys(&c); err != nil {
+			return content{}, err
+		}
+	}
+	return c, d.readAdmin(&c)
+}
+
+// readKeys refuses a directory whose secrets have lost their key: a new one would only hide that.
+func (d *Data) readKeys(c *content) (err error) {
+	if c.encryption, err = readEncryption(d.EncryptionConfig()); err != nil || c.encryption {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(d.EtcdDir(), "member")); err == nil {
+		return fmt.Errorf("%s is missing and %s holds data: restore it, or name its keys by --encryption-provider-config, "+
+			"or delete %[2]s to start empty", d.EncryptionConfig(), d.EtcdDir())
+	}
+	return nil
+}
+
+func (d *Data) readPKI(c *content, now time.Time) (err error) {
+	if err = checkDir(d.path("pki")); err != nil {
+		return err
+	}
+	hint := "restore it, or delete " + d.path("pki") + " to get a new authority"
+	if c.ca, err = readPair(d.CACert(), d.path("pki", "ca.key"), hint); err != nil {
+		return err
+	}
+	if err = checkCA(d.CACert(), c.ca, now, hint); err != nil {
+		return err
+	}
+	certPath, keyPath := d.ServingCert()
+	hint = "delete " + certPath + " and " + keyPath + " to get new ones"
+	if c.serving, err = readPair(certPath, keyPath, hint); err != nil {
+		return err
+	}
+	if err = c.serving.signedBy(c.ca); err != nil {
+		return fmt.Errorf("%s is %w: %s", certPath, err, hint)
+	}
+	return nil
+}
+
+func (d *Data) readAdmin(c *content) (err error) {
+	if c.admin, err = readDigest(d.digestPath(), d.Kubeconfig()); err != nil {
+		return err
+	}
+	if c.kubeconfig, err = readKubeconfig(d.Kubeconfig()); err != nil || c.kubeconfig == nil {
+		return err
+	}
+	if c.admin == nil {
+		return fmt.Errorf("%s is missing: delete %s to get a new admin token", d.digestPath(), d.Kubeconfig())
+	}
+	if !c.admin.equal(digestOf(tokenIn(c.kubeconfig))) {
+		return fmt.Errorf("the token in %s is not the one of %s: delete %[1]s to get a new admin token", d.Kubeconfig(), d.digestPath())
+	}
+	return nil
+}
+
+// fillPKI writes each key before its certificate: see pair.
+func (d *Data) fillPKI(c content, now time.Time) error {
+	ca, err := d.fillPair(c.ca, d.CACert(), d.path("pki", "ca.key"), c.ca.cert != nil, func(p pair) (pair, error) {
+		return p.sign(caTemplate(now), nil)
+	})
+	if err != nil {
+		return err
+	}
+	certPath, keyPath := d.ServingCert()
+	good := c.serving.serves(c.hosts, now)
+	if c.serving.cert != nil && !good {
+		klog.Background().Info("issuing the serving certificate again", "path", certPath, "until", c.serving.cert.NotAfter)
+	}
+	_, err = d.fillPair(c.serving, certPath, keyPath, good, func(p pair) (pair, error) {
+		return p.sign(servingTemplate(c.hosts, now, ca.cert.NotAfter), &ca)
+	})
+	return err
+}
+
+func (d *Data) fillPair(p pair, certPath, keyPath string, good bool, issue func(pair) (pair, error)) (pair, error) {
+	if good {
+		return p, nil
+	}
+	p, fresh, err := p.withKey()
+	if err == nil && fresh {
+		err = writePrivate(keyPath, p.keyPEM)
+	}
+	if err != nil {
+		return pair{}, err
+	}
+	if p, err = issue(p); err != nil {
+		return pair{}, err
+	}
+	return p, writePrivate(certPath, p.certPEM)
+}
+
+func (d *Data) fillEncryption(c content, cfg Config) error {
+	if c.encryption || cfg.ForeignKeys {
+		return nil
+	}
+	data, err := newEncryption(cfg.now())
+	if err != nil {
+		return fmt.Errorf("making %s: %w", d.EncryptionConfig(), err)
+	}
+	return writePrivate(d.EncryptionConfig(), data)
+}
+
+// fillAdmin writes the digest before the token: a crash in between leaves no kubeconfig, and the next start makes a new pair.
+func (d *Data) fillAdmin(c content) error {
+	ca, err := os.ReadFile(d.CACert())
+	if err != nil {
+		return err
+	}
+	if c.kubeconfig != nil {
+		d.admin = *c.admin
+		if !pointTo(c.kubeconfig, d.server, ca) {
+			return nil
+		}
+		klog.Background().Info("pointing the admin kubeconfig to this server", "path", d.Kubeconfig(), "server", d.server)
+		return writeKubeconfig(d.Kubeconfig(), c.kubeconfig)
+	}
+	if c.admin != nil {
+		klog.Background().Info("making a new admin token, the old one is void", "missing", d.Kubeconfig())
+	}
+	token := newToken()
+	d.admin = digestOf(token)
+	if err := writePrivate(d.digestPath(), d.admin.file()); err != nil {
+		return err
+	}
+	return writeKubeconfig(d.Kubeconfig(), newKubeconfig(d.server, ca, token))
+}
