@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rbac
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+)
+
+// list is a List of core v1 or one of the typed lists; the items are decoded one by one.
+type list struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata"`
+
+	Items []json.RawMessage `json:"items"`
+}
+
+// decodeFile returns the objects of a file and every fault found in it. An object with a fault in it is returned too,
+// so that a binding to it is not reported as well.
+func decodeFile(f file) ([]*item, []error) {
+	docs := []document{{number: 1, line: 1, data: f.data}}
+	isJSON := filepath.Ext(f.path) == ".json"
+	var err error
+	if !isJSON {
+		docs, err = split(f.data)
+	} else if !utf8.Valid(f.data) {
+		err = errNotUTF8
+	}
+	if err != nil {
+		return nil, []error{fmt.Errorf("%s: %w", f.path, err)}
+	}
+	var items []*item
+	var errs []error
+	for _, doc := range docs {
+		at := fmt.Sprintf("%s, document %d (line %d)", f.path, doc.number, doc.line)
+		found, faults := decodeDocument(at, doc.data, isJSON)
+		items, errs = append(items, found...), append(errs, faults...)
+	}
+	return items, errs
+}
+
+func decodeDocument(at string, data []byte, isJSON bool) ([]*item, []error) {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, nil
+	}
+	if !isJSON {
+		var err error
+		if data, err = yaml.YAMLToJSONStrict(data); err != nil {
+			return nil, []error{fmt.Errorf("%s: %w", at, cleanYAML(err))}
+		}
+		if string(data) == "null" {
+			return nil, nil
+		}
+	}
+	return decodeObject(at, data, metav1.TypeMeta{}, true)
+}
+
+// cleanYAML puts the several lines of a YAML error on one. Its text names lines and keys, not values.
+func cleanYAML(err error) error {
+	return errors.New(strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "yaml: ")), " "))
+}
+
+// decodeObject decodes one object, or a list of them. Items of a typed list may leave out kind and apiVersion, which
+// standIn then gives.
+func decodeObject(at string, data []byte, standIn metav1.TypeMeta, mayBeList bool) ([]*item, []error) {
+	var meta metav1.TypeMeta
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &meta); err != nil {
+		return nil, []error{fmt.Errorf("%s: not a Kubernetes object: %w", at, err)}
+	}
+	if meta == (metav1.TypeMeta{}) {
+		meta = standIn
+	}
+	if itemMeta, ok := listOf(meta); ok && mayBeList {
+		return decodeList(at, data, itemMeta)
+	}
+	object := newObject(meta)
+	if object == nil {
+		return nil, []error{fmt.Errorf("%s: kind %q of apiVersion %q is not supported; only Role, ClusterRole, RoleBinding "+
+			"and ClusterRoleBinding of %s, and lists of them, may be in this folder", at, meta.Kind, meta.APIVersion, rbacv1.SchemeGroupVersion)}
+	}
+	strict, err := kjson.UnmarshalStrict(data, object)
+	i := newItem(at, object)
+	if err != nil {
+		i.broken = true
+		return []*item{i}, []error{i.errorf("%w%s", err, quoteHint(err))}
+	}
+	errs := make([]error, 0, len(strict))
+	for _, fault := range strict {
+		errs = append(errs, i.errorf("%w; correct or remove it", fault))
+	}
+	return []*item{i}, errs
+}
+
+// quoteHint helps with YAML's plain words that are not strings, such as n, on and 1.
+func quoteHint(err error) string {
+	if strings.HasSuffix(err.Error(), "of type string") {
+		return "; put it in quotes"
+	}
+	return ""
+}
+
+func decodeList(at string, data []byte, standIn metav1.TypeMeta) ([]*item, []error) {
+	var l list
+	strict, err := kjson.UnmarshalStrict(data, &l)
+	if err != nil {
+		return nil, []error{fmt.Errorf("%s: %w", at, err)}
+	}
+	var items []*item
+	var errs []error
+	for _, fault := range strict {
+		errs = append(errs, fmt.Errorf("%s: %s: %w; correct or remove it", at, l.Kind, fault))
+	}
+	for n, raw := range l.Items {
+		found, faults := decodeObject(fmt.Sprintf("%s, items[%d]", at, n), raw, standIn, false)
+		items, errs = append(items, found...), append(errs, faults...)
+	}
+	return items, errs
+}
+
+// listOf reports whether an object is a list, and the type its items have when they do not say.
+func listOf(meta metav1.TypeMeta) (metav1.TypeMeta, bool) {
+	if meta.APIVersion == "v1" && meta.Kind == "List" {
+		return metav1.TypeMeta{}, true
+	}
+	kind, ok := strings.CutSuffix(meta.Kind, "List")
+	of := metav1.TypeMeta{APIVersion: meta.APIVersion, Kind: kind}
+	return of, ok && newObject(of) != nil
+}
+
+// newObject returns an empty object of a supported kind, or nil.
+func newObject(meta metav1.TypeMeta) any {
+	if meta.APIVersion != rbacv1.SchemeGroupVersion.String() {
+		return nil
+	}
+	switch meta.Kind {
+	case kindRole:
+		return &rbacv1.Role{}
+	case kindClusterRole:
+		return &rbacv1.ClusterRole{}
+	case kindRoleBinding:
+		return &rbacv1.RoleBinding{}
+	case kindClusterRoleBinding:
+		return &rbacv1.ClusterRoleBinding{}
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rbac
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+)
+
+// Snapshot is an immutable, validated and indexed set of RBAC objects, the built-in ones included.
+type Snapshot struct {
+	cluster    scope
+	namespaces map[string]*scope
+	objects    int
+	// digest identifies the files the snapshot was made from.
+	digest [sha256.Size]byte
+}
+
+// scope holds the grants of one namespace, or those that hold in the whole cluster, by who has them.
+type scope struct {
+	users  map[string][]entry
+	groups map[string][]entry
+}
+
+// grant is what one binding gives to its subjects.
+type grant struct {
+	// order is the binding's place in the set, so that rules are listed in a stable order.
+	order int
+	rules []rbacv1.PolicyRule
+}
+
+// entry is one subject of a grant. The reason is made ready here, so that a decision need not build a string.
+type entry struct {
+	*grant
+	reason string
+}
+
+// NewSnapshot validates a set of objects, adds the built-in ones, resolves aggregation and indexes the result. The
+// objects are copied.
+func NewSnapshot(objects Objects) (*Snapshot, error) {
+	return build(objects.items(), nil)
+}
+
+// Len returns the number of objects, not counting the built-in ones.
+func (s *Snapshot) Len() int {
+	return s.objects
+}
+
+// build makes a snapshot of items, or returns every fault found in them behind those found while decoding.
+func build(items []*item, errs []error) (*Snapshot, error) {
+	all, faults := withBuiltin(items)
+	errs = append(errs, faults...)
+	for _, i := range items {
+		if err := i.validate(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, checkRefs(items, all)...)
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	aggregate(clusterRoles(all))
+	return index(all, len(items)), nil
+}
+
+// withBuiltin collects all objects by name and reports objects that are defined twice.
+func withBuiltin(items []*item) (map[key]*item, []error) {
+	all := make(map[key]*item, len(items)+6)
+	builtin := make(map[key]bool, 6)
+	for _, i := range Builtin().items() {
+		all[i.key] = i
+		builtin[i.key] = true
+	}
+	var errs []error
+	for _, i := range items {
+		switch first := all[i.key]; {
+		case builtin[i.key]:
+			errs = append(errs, i.errorf("is built in and cannot be redefined; remove it or give it another name"))
+		case first != nil && first.at != "":
+			errs = append(errs, i.errorf("is defined a second time (first in %s); remove one of the two", first.at))
+		case first != nil:
+			errs = append(errs, i.errorf("is defined a second time; remove one of the two"))
+		default:
+			all[i.key] = i
+		}
+	}
+	return all, errs
+}
+
+// checkRefs reports bindings to roles that do not exist. A roleRef of a wrong form has been reported already.
+func checkRefs(items []*item, all map[key]*item) []error {
+	var errs []error
+	for _, i := range items {
+		if i.binding == nil || i.broken || i.binding.ref.Name == "" {
+			continue
+		}
+		target := i.target()
+		if target.kind != kindRole && target.kind != kindClusterRole || target.kind == kindRole && !i.namespaced() {
+			continue
+		}
+		if all[target] == nil {
+			errs = append(errs, i.errorf("roleRef names %s, which does not exist; add it or correct roleRef", target))
+		}
+	}
+	return errs
+}
+
+// target is the role a binding refers to.
+func (i *item) target() key {
+	k := key{kind: i.binding.ref.Kind, name: i.binding.ref.Name}
+	if k.kind == kindRole {
+		k.namespace = i.key.namespace
+	}
+	return k
+}
+
+// clusterRoles returns the ClusterRoles sorted by name.
+func clusterRoles(all map[key]*item) []*item {
+	return sorted(all, func(i *item) bool { return i.key.kind == kindClusterRole })
+}
+
+func sorted(all map[key]*item, want func(*item) bool) []*item {
+	var out []*item
+	for _, i := range all {
+		if want(i) {
+			out = append(out, i)
+		}
+	}
+	slices.SortFunc(out, func(a, b *item) int {
+		return cmp.Or(
+			cmp.Compare(a.key.kind, b.key.kind),
+			cmp.Compare(a.key.namespace, b.key.namespace),
+			cmp.Compare(a.key.name, b.key.name),
+		)
+	})
+	return out
+}
+
+func index(all map[key]*item, objects int) *Snapshot {
+	s := &Snapshot{cluster: newScope(), namespaces: make(map[string]*scope), objects: objects}
+	for order, i := range sorted(all, func(i *item) bool { return i.binding != nil }) {
+		target := &s.cluster
+		if i.namespaced() {
+			target = s.namespaces[i.key.namespace]
+			if target == nil {
+				added := newScope()
+				target = &added
+				s.namespaces[i.key.namespace] = target
+			}
+		}
+		target.add(i, &grant{order: order, rules: all[i.target()].role.rules})
+	}
+	return s
+}
+
+func newScope() scope {
+	return scope{users: make(map[string][]entry), groups: make(map[string][]entry)}
+}
+
+// add files a grant under each of the binding's subjects.
+func (s *scope) add(binding *item, g *grant) {
+	for _, subject := range binding.binding.subjects {
+		e := entry{grant: g, reason: reason(binding, &subject)}
+		switch subject.Kind {
+		case rbacv1.GroupKind:
+			s.groups[subject.Name] = append(s.groups[subject.Name], e)
+		case rbacv1.UserKind:
+			s.users[subject.Name] = append(s.users[subject.Name], e)
+		case rbacv1.ServiceAccountKind:
+			name := serviceAccountUser(&subject, binding.key.namespace)
+			s.users[name] = append(s.users[name], e)
+		}
+	}
+}
+
+// reason is the text of an allow, worded as upstream's so that audit tools need not tell the two apart.
+func reason(binding *item, subject *rbacv1.Subject) string {
+	name, who := binding.key.name, subject.Name
+	if binding.namespaced() {
+		name += "/" + binding.key.namespace
+	}
+	if subject.Kind == rbacv1.ServiceAccountKind {
+		who += "/" + cmp.Or(subject.Namespace, binding.key.namespace)
+	}
+	return fmt.Sprintf("RBAC: allowed by %s %q of %s %q to %s %q",
+		binding.key.kind, name, binding.binding.ref.Kind, binding.binding.ref.Name, subject.Kind, who)
+}

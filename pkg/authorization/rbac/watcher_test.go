@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rbac
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/component-base/metrics/testutil"
+	"k8s.io/klog/v2"
+)
+
+// watched is a folder, a watcher that is driven by hand, and what a decision says now.
+type watched struct {
+	*Watcher
+	t   *testing.T
+	log []string
+}
+
+func grants(verb string) string {
+	return head + "kind: ClusterRole\nmetadata: {name: r}\nrules: [{apiGroups: [secret.grafana.app], resources: [securevalues], verbs: [" + verb + "]}]\n---\n" +
+		head + "kind: ClusterRoleBinding\nmetadata: {name: b}\nroleRef: {kind: ClusterRole, name: r}\nsubjects: [{kind: User, name: u}]\n"
+}
+
+func newWatched(t *testing.T, dir string) *watched {
+	t.Helper()
+	snapshot, err := Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watched{Watcher: NewWatcher(dir, NewStore(snapshot)), t: t}
+	state := klog.CaptureState()
+	klog.SetLogger(funcr.New(func(_, line string) { w.log = append(w.log, line) }, funcr.Options{}))
+	t.Cleanup(state.Restore)
+	return w
+}
+
+// settle polls often enough for any change to be acted on, and more often than that.
+func (w *watched) settle() {
+	for range 5 {
+		w.poll()
+	}
+}
+
+func (w *watched) wantVerb(verb string) {
+	w.t.Helper()
+	for _, v := range []string{"get", "list"} {
+		if allowed(w.t, New(w.store), ask(person("u"), v, "n", "securevalues", "", "x")) != (v == verb) {
+			w.t.Errorf("want %q and nothing else to be allowed, %q is wrong", verb, v)
+		}
+	}
+}
+
+func (w *watched) wantHealthy(healthy bool) {
+	w.t.Helper()
+	if err := w.Healthy(); (err == nil) != healthy {
+		w.t.Errorf("Healthy: %v", err)
+	}
+}
+
+func TestWatcherReloads(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "a.yaml", grants("get"))
+	w := newWatched(t, dir)
+	before := w.store.Snapshot()
+	w.settle()
+	if w.store.Snapshot() != before {
+		t.Error("reloaded without a change")
+	}
+	writeFile(t, dir, "a.yaml", grants("list"))
+	w.settle()
+	w.wantVerb("list")
+	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte(grants("get")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.wantVerb("get")
+	if err := os.Remove(filepath.Join(dir, "a.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.wantVerb("none")
+	w.wantHealthy(true)
+}
+
+func TestWatcherWaitsUntilTheFolderIsQuiet(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "a.yaml", grants("get"))
+	w := newWatched(t, dir)
+	writeFile(t, dir, "a.yaml", grants("get")[:100])
+	w.poll()
+	w.wantHealthy(true)
+	writeFile(t, dir, "a.yaml", grants("list"))
+	w.poll()
+	w.wantVerb("get")
+	w.poll()
+	w.wantVerb("list")
+	w.wantHealthy(true)
+}
+
+func TestWatcherKeepsTheLastGoodSet(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "a.yaml", grants("get"))
+	w := newWatched(t, dir)
+	success, failure := counter(t, "success"), counter(t, "error")
+
+	// One good and one broken file: nothing of the set is applied, all faults are on one line.
+	writeFile(t, dir, "a.yaml", grants("list"))
+	writeFile(t, dir, "b.yaml", "kind: X\n---\nkind: Z\n")
+	w.settle()
+	w.wantVerb("get")
+	w.wantHealthy(false)
+	if err := w.Healthy(); !strings.Contains(err.Error(), "b.yaml, document 2") {
+		t.Errorf("Healthy: %v", err)
+	}
+	if len(w.log) != 1 || !strings.Contains(w.log[0], `"error"="`) || strings.Contains(w.log[0], `\n`) ||
+		!strings.Contains(w.log[0], "last good set stays in force") || !strings.Contains(w.log[0], `\"Z\"`) {
+		t.Errorf("want one error of one line, got:\n%q", w.log)
+	}
+	if got := counter(t, "error") - failure; got != 1 {
+		t.Errorf("%v errors counted, want 1", got)
+	}
+	writeFile(t, dir, "b.yaml", "")
+	w.settle()
+	w.wantVerb("list")
+	w.wantHealthy(true)
+	if got := counter(t, "success") - success; got != 1 {
+		t.Errorf("%v successes counted, want 1", got)
+	}
+}
+
+func TestWatcherSurvivesARemovedFolder(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "rbac")
+	mkdir := func() {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mkdir()
+	writeFile(t, dir, "a.yaml", grants("get"))
+	w := newWatched(t, dir)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.wantVerb("get")
+	w.wantHealthy(false)
+	mkdir()
+	writeFile(t, dir, "a.yaml", grants("get"))
+	w.settle()
+	w.wantVerb("get")
+	w.wantHealthy(true)
+	writeFile(t, dir, "a.yaml", grants("list"))
+	w.settle()
+	w.wantVerb("list")
+}
+
+func TestWatcherFollowsAConfigMapSwap(t *testing.T) {
+	dir := t.TempDir()
+	for generation, verb := range map[string]string{"..1": "get", "..2": "list"} {
+		if err := os.Mkdir(filepath.Join(dir, generation), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(dir, generation), "a.yaml", grants(verb))
+	}
+	link(t, "..1", filepath.Join(dir, "..data"))
+	link(t, "..data/a.yaml", filepath.Join(dir, "a.yaml"))
+	w := newWatched(t, dir)
+	w.wantVerb("get")
+	link(t, "..2", filepath.Join(dir, "..data_tmp"))
+	if err := os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.wantVerb("list")
+}
+
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir, "a.yaml", grants("get"))
+	w := newWatched(t, dir)
+	w.interval = time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); w.Run(ctx) }()
+	before := w.store.Snapshot()
+	writeFile(t, dir, "a.yaml", grants("list"))
+	for w.store.Snapshot() == before { // a watcher that does nothing is ended by the test's own deadline
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	<-done
+	w.wantVerb("list")
+}
+
+func TestRunWithoutAFolder(t *testing.T) {
+	w := newWatched(t, "")
+	w.interval = 0 // would panic if it were used
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.Run(ctx)
+	w.wantHealthy(true)
+}
+
+func TestMetricsAreServed(t *testing.T) {
+	newWatched(t, "")
+	families, err := legacyregistry.DefaultGatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	series := map[string]int{}
+	for _, family := range families {
+		series[family.GetName()] = len(family.GetMetric())
+	}
+	if series["secret_rbac_reload_total"] != 2 || series["secret_rbac_last_reload_success_timestamp_seconds"] != 1 {
+		t.Errorf("got %d and %d series, want 2 and 1", series["secret_rbac_reload_total"], series["secret_rbac_last_reload_success_timestamp_seconds"])
+	}
+	if now, err := testutil.GetGaugeMetricValue(lastReloadSuccess); err != nil || now == 0 {
+		t.Errorf("last success: %v, %v", now, err)
+	}
+}
+
+func counter(t *testing.T, result string) float64 {
+	t.Helper()
+	value, err := testutil.GetCounterMetricValue(reloadTotal.WithLabelValues(result))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
