@@ -16,7 +16,14 @@ import (
 // (sigs.k8s.io/json/internal/golang/encoding/json/kubernetes_patch.go).
 var fieldFault = regexp.MustCompile(`^(json patch )?(unknown|duplicate) field "[^"]{1,256}"$`)
 
-var errYAMLKeys = errors.New("a YAML mapping has the same key twice")
+// typeFault is what safeError writes of a field whose type is wrong.
+var typeFault = regexp.MustCompile(`^[A-Za-z.]{1,256} must be (a string|true or false|a list|an object|a number)$`)
+
+// What stands for strict faults that are not repeated.
+var (
+	errYAMLKeys = errors.New("a YAML mapping has the same key twice")
+	errOddField = errors.New("a field with an overlong or quoted name is unknown or given twice")
+)
 
 // strictPrefix starts the text of runtime.NewStrictDecodingError.
 const strictPrefix = "strict decoding error: "
@@ -25,8 +32,12 @@ const strictPrefix = "strict decoding error: "
 func safeStrict(faults []error) error {
 	safe := make([]error, 0, len(faults))
 	for _, fault := range faults {
-		if !fieldFault.MatchString(fault.Error()) {
+		switch {
+		case fieldFault.MatchString(fault.Error()):
+		case strings.Contains(fault.Error(), "already set in map"):
 			fault = errYAMLKeys
+		default:
+			fault = errOddField
 		}
 		safe = append(safe, fault)
 	}
@@ -41,12 +52,15 @@ func SafeDetail(text string) string {
 			return text
 		}
 	}
+	if typeFault.MatchString(text) {
+		return text
+	}
 	faults, ok := strings.CutPrefix(text, strictPrefix)
 	if !ok {
 		return ErrUndecodable.Error()
 	}
 	for fault := range strings.SplitSeq(faults, ", ") {
-		if !fieldFault.MatchString(fault) && fault != errYAMLKeys.Error() {
+		if !fieldFault.MatchString(fault) && fault != errYAMLKeys.Error() && fault != errOddField.Error() {
 			return ErrUndecodable.Error()
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/klog/v2"
@@ -155,6 +156,23 @@ func loggers() map[string]func(any) string {
 			funcr.NewJSON(func(line string) { text.WriteString(line) }, funcr.Options{}).Info("write", "object", object)
 			return text.String()
 		},
+	}
+}
+
+// Loggers that know logr and not log/slog, such as zapr, marshal what MarshalLog returns.
+func TestMarshalLogRedacts(t *testing.T) {
+	spec := v1beta1.SecureValueSpec{Description: "d", Value: sensitive.New(canary)}
+	object := v1beta1.SecureValue{Spec: spec}
+	list := v1beta1.SecureValueList{Items: []v1beta1.SecureValue{object}}
+	for _, marshaler := range []logr.Marshaler{spec, &spec, object, &object, list, &list} {
+		data, err := json.Marshal(marshaler.MarshalLog())
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantNoCanary(t, fmt.Sprintf("%T", marshaler), string(data))
+		if !strings.Contains(string(data), sensitive.Redacted) {
+			t.Errorf("%T: the log does not say that there is a value: %s", marshaler, data)
+		}
 	}
 }
 

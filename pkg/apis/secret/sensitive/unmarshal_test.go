@@ -37,6 +37,7 @@ func TestUnmarshalJSON(t *testing.T) {
 		{name: "lone high before a plain unit", raw: `"\ud800\u0041"`, err: sensitive.ErrNotUTF8},
 		{name: "two highs", raw: `"\ud800\ud800\udc00"`, err: sensitive.ErrNotUTF8},
 		{name: "lone low", raw: `"\udc00"`, err: sensitive.ErrNotUTF8},
+		{name: "two lows", raw: `"\udc00\udc00"`, err: sensitive.ErrNotUTF8},
 		{name: "lone low after a pair", raw: `"\ud83d\ude00\ude00"`, err: sensitive.ErrNotUTF8},
 		{name: "reversed pair", raw: `"\udc00\ud800"`, err: sensitive.ErrNotUTF8},
 		{name: "lone after an escaped backslash", raw: `"\\\ud800"`, err: sensitive.ErrNotUTF8},

@@ -35,7 +35,9 @@ func New(s string) *Value {
 // Expose returns the plaintext. The caller must not log, wrap or store it in clear.
 func (v Value) Expose() string { return string(v) }
 
-// Format redacts the value for every verb of package fmt.
+// Format redacts the value for every verb of package fmt. Two uses are out of its reach: fmt calls no method on an
+// unexported field of a struct, so hold a value in an exported one or behind a pointer; and %w wants an error, which a
+// value is not (go vet says so).
 func (v Value) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted) }
 
 // String redacts the value.

@@ -171,6 +171,9 @@ func TestLogrRedacts(t *testing.T) {
 		logger(write, funcr.Options{}).Info("write", "value", v, "pointer", &v)
 	}
 	wantNoCanary(t, buf.String())
+	if !strings.Contains(buf.String(), sensitive.Redacted) {
+		t.Errorf("nothing was captured: %s", buf.String())
+	}
 }
 
 // A typed client has to send the value: redaction must never reach the encoders.

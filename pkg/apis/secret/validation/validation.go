@@ -37,12 +37,12 @@ func (v *Validator) Create(sv *secret.SecureValue) field.ErrorList {
 	return append(errs, v.spec(&sv.Spec, nil, true)...)
 }
 
-// Update checks an object against the stored one. valueRequired is set for a replacement that names no
-// resourceVersion: it has seen no stored value that it could mean to keep.
+// Update checks the spec of an object against the stored one. The registry checks the metadata of every update by
+// itself (rest.ValidateUpdate), the name and namespace being immutable; doing it here as well would report each fault
+// twice. valueRequired is set for a replacement that names no resourceVersion: it has seen no stored value that it
+// could mean to keep.
 func (v *Validator) Update(sv, old *secret.SecureValue, valueRequired bool) field.ErrorList {
-	errs := apivalidation.ValidateObjectMetaUpdate(&sv.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
-	errs = append(errs, apivalidation.ValidateObjectMeta(&sv.ObjectMeta, true, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata"))...)
-	return append(errs, v.spec(&sv.Spec, old.Spec.Decrypters, valueRequired)...)
+	return v.spec(&sv.Spec, old.Spec.Decrypters, valueRequired)
 }
 
 func (v *Validator) spec(spec *secret.SecureValueSpec, kept []string, valueRequired bool) field.ErrorList {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,7 +44,7 @@ func keyUnavailable(name string) error {
 }
 
 // badRequestForInvalid sets the code of the user's document (400) on what upstream answers with 422. Reason and causes
-// stay as they are.
+// stay as they are, each cause once: upstream checks the metadata of an update several times over.
 func badRequestForInvalid(err error) error {
 	var status *apierrors.StatusError
 	if !errors.As(err, &status) || status.ErrStatus.Code != http.StatusUnprocessableEntity {
@@ -51,7 +52,21 @@ func badRequestForInvalid(err error) error {
 	}
 	changed := *status
 	changed.ErrStatus.Code = http.StatusBadRequest
+	if details := status.ErrStatus.Details; details != nil {
+		changed.ErrStatus.Details = details.DeepCopy()
+		changed.ErrStatus.Details.Causes = onceEach(details.Causes)
+	}
 	return &changed
+}
+
+func onceEach(causes []metav1.StatusCause) []metav1.StatusCause {
+	var once []metav1.StatusCause
+	for _, cause := range causes {
+		if !slices.Contains(once, cause) {
+			once = append(once, cause)
+		}
+	}
+	return once
 }
 
 // patchError cleans what upstream says of a patch that does not apply: it quotes the whole patched document. Errors
@@ -71,8 +86,12 @@ func patchError(name string, err error) error {
 	return invalid
 }
 
-// patchDetail finds the decoding error behind the quoted document. Only a text that safecodec wrote passes.
+// patchDetail finds the decoding error behind the quoted document. Only a text that safecodec wrote passes, and the
+// names of unknown fields.
 func patchDetail(err error) string {
+	if fields := undeclaredFields(err); fields != "" {
+		return fields
+	}
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Details == nil {
 		return safecodec.SafeDetail("")

@@ -5,6 +5,7 @@ package securevalue
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
@@ -75,7 +76,14 @@ func setAnnotation(sv *secret.SecureValue, key, value string) {
 	sv.Annotations[key] = value
 }
 
-// dropValueFromLastApplied takes spec.value out of the copy of the manifest that `kubectl apply` keeps in an
+// manifestFields and specFields are what stays of a manifest: all that this API has, but for the value and the status.
+// A value under a misspelt name, which a lenient client may send, goes as well.
+var (
+	manifestFields = []string{"apiVersion", "kind", "metadata", "spec"}
+	specFields     = []string{"description", "decrypters"}
+)
+
+// dropValueFromLastApplied takes the value out of the copy of the manifest that `kubectl apply` keeps in an
 // annotation, and leaves the rest, so that pruning still works. What cannot be parsed is dropped whole.
 func dropValueFromLastApplied(sv *secret.SecureValue) {
 	manifest, ok := sv.Annotations[corev1.LastAppliedConfigAnnotation]
@@ -92,16 +100,15 @@ func dropValueFromLastApplied(sv *secret.SecureValue) {
 
 // withoutValue always writes the manifest anew: of two keys with one name a parser sees only the last.
 func withoutValue(manifest string) (string, bool) {
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(manifest), &object); err != nil || object == nil {
+	object, ok := pick([]byte(manifest), manifestFields)
+	if !ok || object == nil {
 		return "", false
 	}
 	if raw, ok := object["spec"]; ok {
-		var spec map[string]json.RawMessage
-		if err := json.Unmarshal(raw, &spec); err != nil {
+		spec, ok := pick(raw, specFields)
+		if !ok {
 			return "", false
 		}
-		delete(spec, "value")
 		clean, err := json.Marshal(spec)
 		if err != nil {
 			return "", false
@@ -113,4 +120,14 @@ func withoutValue(manifest string) (string, bool) {
 		return "", false
 	}
 	return string(clean) + "\n", true // kubectl writes the newline too
+}
+
+// pick parses a JSON object and keeps the named fields.
+func pick(raw []byte, fields []string) (map[string]json.RawMessage, bool) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return nil, false
+	}
+	maps.DeleteFunc(object, func(field string, _ json.RawMessage) bool { return !slices.Contains(fields, field) })
+	return object, true
 }
