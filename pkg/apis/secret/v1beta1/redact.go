@@ -13,6 +13,8 @@ import (
 // inside another structure: log objects by themselves, or by name.
 
 // loggedSpec is what a log shows of a spec.
+//
+// +k8s:openapi-gen=false
 type loggedSpec struct {
 	Description string   `json:"description"`
 	Value       string   `json:"value,omitempty"`
@@ -20,6 +22,8 @@ type loggedSpec struct {
 }
 
 // loggedObject is what a log shows of a SecureValue. Annotations are left out: clients copy manifests into them.
+//
+// +k8s:openapi-gen=false
 type loggedObject struct {
 	Namespace       string            `json:"namespace"`
 	Name            string            `json:"name"`
@@ -29,6 +33,8 @@ type loggedObject struct {
 }
 
 // loggedList is what a log shows of a SecureValueList.
+//
+// +k8s:openapi-gen=false
 type loggedList struct {
 	ResourceVersion string         `json:"resourceVersion,omitempty"`
 	Items           []loggedObject `json:"items"`

@@ -1,0 +1,64 @@
+# `make help` lists the targets. Everything is made by Go from this repository; nothing needs to be installed first.
+SHELL := bash
+.SHELLFLAGS := -o errexit -o nounset -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build run kubectl test test-race fuzz bench update update-protobuf verify lint fmt clean
+
+# ARGS are more flags of the server for `make run`: make run ARGS="--secure-port 9443 -v=2".
+ARGS ?=
+# PKGS are the packages that test-race and bench take; TESTFLAGS are more flags of go test.
+PKGS ?= ./pkg/...
+TESTFLAGS ?=
+TEST_TIMEOUT ?= 25m
+# FUZZTIME is how long `make fuzz` runs each target; FUZZ is a pattern of target names.
+FUZZTIME ?= 10s
+FUZZ ?= .
+# MODULES are the nested modules with tests.
+MODULES := hack/oracle
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build the static binaries of cmd/ into bin/.
+	@mkdir -p bin
+	flags=$$(hack/version-ldflags.sh); \
+		CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$$flags" -o bin/ ./cmd/...
+
+run: build ## Build and run a standalone server on ./data; more flags in ARGS.
+	exec bin/secret-apiserver --standalone --data-dir ./data $(ARGS)
+
+kubectl: ## Build the kubectl that the tests use into bin/.
+	hack/build-kubectl.sh
+
+test: build kubectl ## Run every test, those of the nested modules too.
+	go test -count=1 -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./...
+	@for module in $(MODULES); do echo "testing $$module"; \
+		(cd $$module && go test -count=1 -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./...); done
+
+test-race: build kubectl ## Run the tests of PKGS under the race detector (needs a C compiler).
+	CGO_ENABLED=1 go test -race -count=1 -timeout 60m $(TESTFLAGS) $(PKGS)
+
+fuzz: ## Run every fuzz target for FUZZTIME each.
+	FUZZTIME=$(FUZZTIME) hack/fuzz.sh '$(FUZZ)'
+
+bench: ## Run the benchmarks of PKGS.
+	go test -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PKGS)
+
+update: ## Regenerate code from the API types, but for protobuf.
+	hack/update-codegen.sh
+
+update-protobuf: ## Regenerate the protobuf code (needs protoc).
+	hack/update-protobuf.sh
+
+verify: ## Run every hack/verify-*.sh (needs protoc) and name those that fail.
+	@failed=; for script in hack/verify-*.sh; do echo "== $$script"; "$$script" || failed+=" $$script"; done; \
+		if [[ -n $$failed ]]; then echo "failed:$$failed" >&2; exit 1; fi
+
+lint: ## Run the linters of .golangci.yml.
+	hack/lint.sh
+
+fmt: ## Format the Go files and sort their imports.
+	hack/lint.sh fmt
+
+clean: ## Remove bin/. The data folder of `make run` stays.
+	rm -rf bin

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Fails when hack/verify-codegen.sh would not notice damage: a changed, a deleted and a stale generated file. On a copy.
+set -o errexit -o nounset -o pipefail
+# shellcheck source=hack/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+work=$(mktemp -d)
+trap 'rm -rf "${work}"' EXIT
+copy_tree "${work}/tree"
+cd "${work}/tree"
+
+changed=pkg/apis/secret/zz_generated.deepcopy.go
+deleted=pkg/generated/listers/secret/v1beta1/securevalue.go
+stale=pkg/generated/listers/secret/v1beta1/stale.go
+sed -i 's/DeepCopyInto is /DeepCopyInto was /' "${changed}"
+cp "${deleted}" "${stale}"
+rm "${deleted}"
+
+if hack/verify-codegen.sh >"${work}/output" 2>&1; then
+    echo "hack/verify-codegen.sh passes on damaged generated code" >&2
+    exit 1
+fi
+for file in "${changed}" "${deleted}" "${stale}"; do
+    if ! grep -qE "^[AMD]\s+${file}\$" "${work}/output"; then
+        cat "${work}/output" >&2
+        echo "hack/verify-codegen.sh does not name ${file}, which was damaged" >&2
+        exit 1
+    fi
+done
+echo "verify-codegen notices damage"
