@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/cli"
@@ -15,7 +16,8 @@ import (
 
 func main() {
 	if err := cli.RunNoErrOutput(server.NewCommand(genericapiserver.SetupSignalContext())); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
+		// One line, for whoever reads it and for whatever collects it.
+		fmt.Fprintln(os.Stderr, "error:", strings.ReplaceAll(err.Error(), "\n", "; "))
 		os.Exit(1)
 	}
 }

@@ -7,10 +7,10 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
-	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apiserver/pkg/util/compatibility"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
@@ -47,13 +47,13 @@ func NewCommand(ctx context.Context) *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := logsapi.ValidateAndApply(opts.Logs, utilfeature.DefaultFeatureGate); err != nil {
-				return err
+				return fmt.Errorf("log flags: %w; see --help", err)
 			}
 			if err := compatibility.DefaultComponentGlobalsRegistry.Set(); err != nil {
 				return err
 			}
 			completed := opts.Complete()
-			if err := utilerrors.NewAggregate(completed.Validate()); err != nil {
+			if err := errors.Join(completed.Validate()...); err != nil {
 				return fmt.Errorf("%w; see --help", err)
 			}
 			return Run(ctx, completed, command.OutOrStdout())

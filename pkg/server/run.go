@@ -4,10 +4,12 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
@@ -26,7 +28,16 @@ func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) erro
 	// The generic server closes the listener too; this is for the ways out before it has it.
 	defer func() { _ = listener.Close() }()
 
-	data, err := prepare(opts, listener)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var data *standalone.Data // set before the first request comes
+	inputs, err := opts.Load(ctx, authenticator.TokenFunc(func(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+		return data.AdminAuthenticator().AuthenticateToken(ctx, token)
+	}))
+	if err != nil {
+		return err
+	}
+	data, err = prepare(opts, listener)
 	if err != nil {
 		return err
 	}
@@ -36,8 +47,6 @@ func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) erro
 		}
 	}()
 
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	if !opts.Storage.HasServers() {
 		stop, err := startEtcd(ctx, cancel, opts, data)
 		if err != nil {
@@ -45,7 +54,7 @@ func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) erro
 		}
 		defer stop()
 	}
-	if err := serve(ctx, opts, data, listener, out); err != nil {
+	if err := serve(ctx, opts, inputs, data, listener, out); err != nil {
 		return err
 	}
 	return stopCause(ctx)
@@ -83,15 +92,21 @@ func startEtcd(ctx context.Context, cancel context.CancelCauseFunc, opts options
 			cancel(err)
 		}
 	}()
-	return db.Stop, nil
+	return func() {
+		db.Stop()
+		klog.InfoS("Embedded etcd is closed", "dir", data.EtcdDir())
+	}, nil
 }
 
-func serve(ctx context.Context, opts options.CompletedOptions, data *standalone.Data, listener net.Listener, out io.Writer) error {
-	config, err := opts.Config(ctx, data.AdminAuthenticator())
+func serve(ctx context.Context, opts options.CompletedOptions, inputs *options.Inputs, data *standalone.Data, listener net.Listener, out io.Writer) error {
+	config, err := opts.Config(inputs) //nolint:contextcheck // a hook gets its context when it runs
 	if err != nil {
 		return err
 	}
 	server, err := config.Complete().New()
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer from --etcd-servers %s: %w", opts.Storage.ServerNames(), err)
+	}
 	if err != nil {
 		return err
 	}

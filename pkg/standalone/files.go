@@ -65,7 +65,7 @@ func readPrivate(path string) ([]byte, error) {
 	if err := checkOwner(path, info, 0o600); err != nil {
 		return nil, err
 	}
-	data, err := os.ReadFile(path)
+	data, err := os.ReadFile(path) //nolint:gosec // a file of the data folder, checked above
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func writePrivate(path string, data []byte) error {
 
 // syncDir makes a rename in dir durable.
 func syncDir(dir string) error {
-	d, err := os.Open(dir)
+	d, err := os.Open(dir) //nolint:gosec // the data folder
 	if err != nil {
 		return fmt.Errorf("syncing %s: %w", dir, err)
 	}

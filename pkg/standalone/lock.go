@@ -37,7 +37,7 @@ func lockDir(dir string) (*fileutil.LockedFile, error) {
 
 // holder names the process that wrote its id into the lock file.
 func holder(path string) string {
-	f, err := os.Open(path)
+	f, err := os.Open(path) //nolint:gosec // the lock of the data folder
 	if err != nil {
 		return "another process"
 	}

@@ -6,4 +6,4 @@
 // Package secret holds the hub (internal) types of the group secret.grafana.app: what the server works with between
 // decoding a request and framing an object for etcd. Only the hub knows the sealed bytes; no served version has a
 // field for them. The package must never log, print or marshal a value.
-package secret // import "github.com/securevalue/secret-apiserver/pkg/apis/secret"
+package secret

@@ -60,21 +60,33 @@ func (o *AuditOptions) validate() []error {
 	return errs
 }
 
-func (o *AuditOptions) applyTo(config *genericapiserver.Config) error {
+// auditLog is what the flags name: nil without --audit-log-path.
+type auditLog struct {
+	rules *auditinternal.Policy
+	out   io.Writer
+}
+
+func (o *AuditOptions) load() (*auditLog, error) {
 	if o.LogPath == "" {
-		return nil
+		return nil, nil //nolint:nilnil // no audit log is asked for
 	}
 	rules, err := o.rules()
 	if err != nil {
-		return fmt.Errorf("reading --audit-policy-file: %w", err)
+		return nil, fmt.Errorf("reading --audit-policy-file: %w", err)
 	}
-	w, err := o.writer()
+	out, err := o.writer()
 	if err != nil {
-		return fmt.Errorf("opening --audit-log-path: %w", err)
+		return nil, fmt.Errorf("opening --audit-log-path: %w", err)
 	}
-	config.AuditPolicyRuleEvaluator = policy.NewPolicyRuleEvaluator(rules)
-	config.AuditBackend = redact.NewBackend(pluginlog.NewBackend(w, pluginlog.FormatJson, auditv1.SchemeGroupVersion))
-	return nil
+	return &auditLog{rules: rules, out: out}, nil
+}
+
+func (l *auditLog) applyTo(config *genericapiserver.Config) {
+	if l == nil {
+		return
+	}
+	config.AuditPolicyRuleEvaluator = policy.NewPolicyRuleEvaluator(l.rules)
+	config.AuditBackend = redact.NewBackend(pluginlog.NewBackend(l.out, pluginlog.FormatJson, auditv1.SchemeGroupVersion))
 }
 
 func (o *AuditOptions) rules() (*auditinternal.Policy, error) {

@@ -32,17 +32,18 @@ func (o *AuthenticationOptions) AddFlags(fs *pflag.FlagSet) {
 		"AuthenticationConfiguration (apiserver.config.k8s.io) that names OIDC/JWT issuers. Reloaded when it changes.")
 }
 
-// applyTo is called after the serving options, whose TLS configuration has to ask for client certificates.
-func (o *AuthenticationOptions) applyTo(ctx context.Context, config *genericapiserver.Config, admin authenticator.Token) error {
-	authn, err := authentication.New(ctx, authentication.Config{
+// load reads the files and starts to ask the issuers, until ctx ends. admin knows the server's own token.
+func (o *AuthenticationOptions) load(ctx context.Context, admin authenticator.Token) (*authentication.Authenticator, error) {
+	return authentication.New(ctx, authentication.Config{
 		TokenAuthFile:            o.TokenAuthFile,
 		ClientCAFile:             o.ClientCAFile,
 		AuthenticationConfigFile: o.ConfigFile,
 		Admin:                    admin,
 	})
-	if err != nil {
-		return err
-	}
+}
+
+// applyAuthentication is called after the serving options, whose TLS configuration has to ask for client certificates.
+func applyAuthentication(authn *authentication.Authenticator, config *genericapiserver.Config) error {
 	config.Authentication.Authenticator = authn.Request()
 	if ca := authn.ClientCA(); ca != nil {
 		if err := config.Authentication.ApplyClientCert(ca, config.SecureServing); err != nil {

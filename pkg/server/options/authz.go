@@ -23,11 +23,15 @@ func (o *AuthorizationOptions) AddFlags(fs *pflag.FlagSet) {
 		"Folder of Role, ClusterRole, RoleBinding and ClusterRoleBinding manifests. Reloaded when it changes; a broken edit keeps the last good set. Without it only the group system:masters may do anything.")
 }
 
-func (o *AuthorizationOptions) applyTo(config *genericapiserver.Config) error {
+func (o *AuthorizationOptions) load() (*rbac.Snapshot, error) {
 	snapshot, err := rbac.Load(o.RBACDir)
 	if err != nil {
-		return fmt.Errorf("reading --rbac-dir: %w", err)
+		return nil, fmt.Errorf("reading --rbac-dir: %w", err)
 	}
+	return snapshot, nil
+}
+
+func (o *AuthorizationOptions) applyTo(config *genericapiserver.Config, snapshot *rbac.Snapshot) error {
 	store := rbac.NewStore(snapshot)
 	standalone := rbac.NewStandalone(store)
 	config.Authorization.Authorizer = standalone

@@ -3,10 +3,8 @@
 package options
 
 import (
-	"context"
 	"fmt"
 
-	"k8s.io/apiserver/pkg/authentication/authenticator"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/kube-openapi/pkg/common"
@@ -18,9 +16,8 @@ import (
 // title is the title of the OpenAPI documents.
 const title = "Secret API server"
 
-// Config builds the server's configuration. ctx must live as long as the server. admin knows the standalone server's
-// own token. Serving must listen already.
-func (o CompletedOptions) Config(ctx context.Context, admin authenticator.Token) (*apiserver.Config, error) {
+// Config builds the server's configuration from what Load returned. Serving must listen already.
+func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 	generic := genericapiserver.NewConfig(apiserver.Codecs)
 	if err := o.Server.applyTo(generic); err != nil {
 		return nil, err
@@ -33,15 +30,13 @@ func (o CompletedOptions) Config(ctx context.Context, admin authenticator.Token)
 	if err := o.Storage.applyTo(generic); err != nil {
 		return nil, err
 	}
-	if err := o.Authentication.applyTo(ctx, generic, admin); err != nil {
+	if err := applyAuthentication(inputs.authn, generic); err != nil {
 		return nil, err
 	}
-	if err := o.Authorization.applyTo(generic); err != nil {
+	if err := o.Authorization.applyTo(generic, inputs.rbac); err != nil {
 		return nil, err
 	}
-	if err := o.Audit.applyTo(generic); err != nil {
-		return nil, err
-	}
+	inputs.audit.applyTo(generic)
 	applyOpenAPI(generic, openapi.GetOpenAPIDefinitions)
 	if generic.Authorization.Authorizer == nil {
 		return nil, fmt.Errorf("no authorizer is configured") // upstream would allow everything

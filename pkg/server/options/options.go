@@ -3,6 +3,7 @@
 package options
 
 import (
+	"github.com/spf13/pflag"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/logs"
 	logsapi "k8s.io/component-base/logs/api/v1"
@@ -49,7 +50,8 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.API.AddFlags(fss.FlagSet("secure values"))
 	o.Audit.AddFlags(fss.FlagSet("audit"))
 	o.Server.AddFlags(fss.FlagSet("requests and shutdown"))
-	logsapi.AddFlags(o.Logs, fss.FlagSet("logs"))
+	pick(fss.FlagSet("logs"), func(fs *pflag.FlagSet) { logsapi.AddFlags(o.Logs, fs) },
+		"v", "vmodule", "logging-format", "log-flush-frequency") // the others need a feature gate
 	return fss
 }
 

@@ -4,6 +4,7 @@ package options
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
+	cliflag "k8s.io/component-base/cli/flag"
 )
 
 // DefaultSecurePort is the port of the API.
@@ -43,7 +45,21 @@ func (o *ServingOptions) AddFlags(fs *pflag.FlagSet) {
 }
 
 func (o *ServingOptions) validate() []error {
-	errs := o.upstream.Validate()
+	var errs []error
+	if o.upstream.BindPort < 0 || o.upstream.BindPort > 65535 {
+		errs = append(errs, fmt.Errorf("--secure-port must be between 0 and 65535, not %d", o.upstream.BindPort))
+	} else {
+		errs = o.upstream.Validate()
+	}
+	if o.upstream.HTTP2MaxStreamsPerConnection < 0 {
+		errs = append(errs, errors.New("--http2-max-streams-per-connection must not be negative"))
+	}
+	if _, err := cliflag.TLSVersion(o.upstream.MinTLSVersion); err != nil {
+		errs = append(errs, fmt.Errorf("--tls-min-version: %w", err))
+	}
+	if _, err := cliflag.TLSCipherSuites(o.upstream.CipherSuites); err != nil {
+		errs = append(errs, fmt.Errorf("--tls-cipher-suites: %w", err))
+	}
 	if (o.upstream.ServerCert.CertKey.CertFile == "") != (o.upstream.ServerCert.CertKey.KeyFile == "") {
 		errs = append(errs, errors.New("--tls-cert-file and --tls-private-key-file go together"))
 	}
@@ -55,6 +71,18 @@ func (o *ServingOptions) BindAddress() net.IP { return o.upstream.BindAddress }
 
 // HasCertificate reports whether the operator brings the serving certificate.
 func (o *ServingOptions) HasCertificate() bool { return o.upstream.ServerCert.CertKey.CertFile != "" }
+
+// check reads the operator's certificate.
+func (o *ServingOptions) check() error {
+	if !o.HasCertificate() {
+		return nil
+	}
+	pair := o.upstream.ServerCert.CertKey
+	if _, err := tls.LoadX509KeyPair(pair.CertFile, pair.KeyFile); err != nil {
+		return fmt.Errorf("reading --tls-cert-file and --tls-private-key-file: %w", err)
+	}
+	return nil
+}
 
 // UseCertificate sets the serving certificate of a server that was given none.
 func (o *ServingOptions) UseCertificate(certFile, keyFile string) {

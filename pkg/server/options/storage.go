@@ -5,10 +5,15 @@ package options
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/healthz"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 
@@ -47,6 +52,14 @@ func (o *StorageOptions) validate() []error {
 	if o.upstream.EncryptionProviderConfigFilepath == "" && o.upstream.EncryptionProviderConfigAutomaticReload {
 		errs = append(errs, errors.New("--encryption-provider-config-automatic-reload needs --encryption-provider-config"))
 	}
+	for _, server := range o.upstream.StorageConfig.Transport.ServerList {
+		if u, err := url.Parse(server); err != nil || !slices.Contains([]string{"http", "https", "unix", "unixs"}, u.Scheme) || u.Host+u.Path == "" {
+			errs = append(errs, fmt.Errorf("--etcd-servers: %q is no address of etcd: write scheme://host:port", server))
+		}
+	}
+	if transport := o.upstream.StorageConfig.Transport; (transport.CertFile == "") != (transport.KeyFile == "") {
+		errs = append(errs, errors.New("--etcd-certfile and --etcd-keyfile go together"))
+	}
 	if o.upstream.StorageConfig.Prefix == "" {
 		errs = append(errs, errors.New("--etcd-prefix must not be empty"))
 	}
@@ -56,6 +69,11 @@ func (o *StorageOptions) validate() []error {
 // HasServers reports whether the operator brings etcd.
 func (o *StorageOptions) HasServers() bool {
 	return len(o.upstream.StorageConfig.Transport.ServerList) > 0
+}
+
+// ServerNames lists the etcd servers for a message.
+func (o *StorageOptions) ServerNames() string {
+	return strings.Join(o.upstream.StorageConfig.Transport.ServerList, ",")
 }
 
 // UseServers sets the etcd of a server that was given none.
@@ -74,13 +92,29 @@ func (o *StorageOptions) UseEncryption(file string) {
 	o.upstream.EncryptionProviderConfigAutomaticReload = true
 }
 
-func (o *StorageOptions) applyTo(config *genericapiserver.Config) error {
-	if err := checkEncryption(o.upstream.EncryptionProviderConfigFilepath); err != nil {
+// check reads the file of --encryption-provider-config. A generated one is checked where it is generated.
+func (o *StorageOptions) check() error {
+	if !o.HasEncryption() {
+		return nil
+	}
+	data, err := os.ReadFile(o.upstream.EncryptionProviderConfigFilepath)
+	if err != nil {
 		return fmt.Errorf("reading --encryption-provider-config: %w", err)
 	}
+	if err := sealed.CheckConfiguration(data); err != nil {
+		return fmt.Errorf("--encryption-provider-config %s: %w", o.upstream.EncryptionProviderConfigFilepath, err)
+	}
+	return nil
+}
+
+func (o *StorageOptions) applyTo(config *genericapiserver.Config) error {
 	if err := o.upstream.ApplyTo(config); err != nil {
 		return fmt.Errorf("setting up --etcd-servers and --encryption-provider-config: %w", err)
 	}
+	// A restart heals neither etcd nor a KMS: they are for readiness only.
+	config.LivezChecks = slices.DeleteFunc(config.LivezChecks, func(check healthz.HealthChecker) bool {
+		return check.Name() == "etcd" || strings.HasPrefix(check.Name(), "kms-provider")
+	})
 	config.RESTOptionsGetter = sealed.NewRESTOptionsGetter(config.RESTOptionsGetter, o.upstream.EnableWatchCache)
 	return nil
 }

@@ -10,4 +10,4 @@
 
 // Package v1beta1 holds the served and stored types of secret.grafana.app/v1beta1, JSON exactly as the Secrets
 // Management HTTP API documents it. It must never gain a field that holds ciphertext or a readable value.
-package v1beta1 // import "github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+package v1beta1

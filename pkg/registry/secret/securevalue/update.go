@@ -66,6 +66,9 @@ func (u updatedObject) UpdatedObject(ctx context.Context, old runtime.Object) (r
 	}
 	if sv, ok := obj.(*secret.SecureValue); ok {
 		u.request.unconditional = sv.ResourceVersion == ""
+		if err := checkResourceVersion(sv); err != nil {
+			return nil, err
+		}
 	}
 	return obj, nil
 }

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"context"
+
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+
+	"github.com/securevalue/secret-apiserver/pkg/authentication"
+	"github.com/securevalue/secret-apiserver/pkg/authorization/rbac"
+)
+
+// Inputs is the content of the files that flags name. It can only come from Load.
+type Inputs struct {
+	authn *authentication.Authenticator
+	rbac  *rbac.Snapshot
+	audit *auditLog
+}
+
+// Load reads every file that a flag names. It is called before the data folder is touched, so that a faulty file
+// changes nothing. ctx must live as long as the server. admin knows the server's own token; it is not asked here.
+func (o CompletedOptions) Load(ctx context.Context, admin authenticator.Token) (*Inputs, error) {
+	if err := o.Serving.check(); err != nil {
+		return nil, err
+	}
+	if err := o.Storage.check(); err != nil {
+		return nil, err
+	}
+	var inputs Inputs
+	var err error
+	if inputs.authn, err = o.Authentication.load(ctx, admin); err != nil {
+		return nil, err
+	}
+	if inputs.rbac, err = o.Authorization.load(); err != nil {
+		return nil, err
+	}
+	if inputs.audit, err = o.Audit.load(); err != nil {
+		return nil, err
+	}
+	return &inputs, nil
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package process
+
+import (
+	"encoding/base64"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+const listerBinding = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: lister}
+rules: [{apiGroups: [secret.grafana.app], resources: [securevalues], verbs: [list]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: lister}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: lister}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: USER}]
+`
+
+// Tokens, roles and issuers change while the server runs; a broken edit keeps the last good ones and says so.
+func TestReloadAccess(t *testing.T) {
+	issuer := newIssuer(t)
+	config := filepath.Join(t.TempDir(), "authentication.yaml")
+	harness.WriteFile(t, config, strings.Split(issuer.config(), "jwt:")[0]+"jwt: []\n")
+	s := harness.Start(t, harness.Options{
+		RBAC:   []string{strings.Replace(listerBinding, "USER", "first", 1)},
+		Tokens: []string{harness.Token("t-first", "first")},
+		Args:   []string{"--authentication-config=" + config},
+	})
+	path := harness.Collection("default")
+	becomes := func(token string, want int) {
+		t.Helper()
+		eventually(t, token+" gets another code", func() bool { return code(t, s, path, token) == want })
+	}
+	logs := func(text string) {
+		t.Helper()
+		eventually(t, "the log has "+text, func() bool { return strings.Contains(s.Log(t), text) })
+	}
+	becomes("t-first", http.StatusOK)
+	becomes("t-second", http.StatusUnauthorized)
+
+	harness.WriteFile(t, s.TokenFile, harness.Token("t-first", "first")+"\n"+harness.Token("t-second", "second")+"\n")
+	becomes("t-second", http.StatusForbidden)
+	manifest := filepath.Join(s.RBACDir, "test-0.yaml")
+	harness.WriteFile(t, manifest, strings.Replace(listerBinding, "USER", "second", 1))
+	becomes("t-second", http.StatusOK)
+	becomes("t-first", http.StatusForbidden)
+
+	harness.WriteFile(t, manifest, listerBinding+"nonsense: 1\n")
+	logs(`unknown field \"nonsense\"`)
+	logs("RBAC manifests were not reloaded, the last good set stays in force")
+	harness.WriteFile(t, s.TokenFile, "t-third-leaky\n")
+	logs("Authentication file not reloaded, its last good content stays in force")
+	if strings.Contains(s.Log(t), "t-third-leaky") {
+		t.Error("the log holds a token")
+	}
+	becomes("t-second", http.StatusOK)
+
+	harness.WriteFile(t, s.TokenFile, harness.Token("t-first", "first")+"\n")
+	becomes("t-second", http.StatusUnauthorized)
+	harness.WriteFile(t, config, issuer.config())
+	becomes(issuer.token(t, issuer.key, nil), http.StatusForbidden)
+	if err := os.Remove(manifest); err != nil {
+		t.Fatal(err)
+	}
+	becomes("t-first", http.StatusForbidden)
+}
+
+// A new key in front seals what is written from then on; what was written keeps its key and stays readable.
+func TestReloadKeys(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{})
+	canaries := []string{harness.Canary(), harness.Canary(), harness.Canary()}
+	old := keyOf(create(t, s, "keys", "old", canaries[0]))
+	if !strings.HasPrefix(old, "aesgcm/key-") {
+		t.Errorf("status.key %q", old)
+	}
+	file := filepath.Join(s.DataDir, "encryption.yaml")
+	config := string(harness.ReadFile(t, file))
+	fresh := base64.StdEncoding.EncodeToString([]byte("another-key-of-thirty-two-bytes!"))
+	harness.WriteFile(t, file, strings.Replace(config, "keys:\n", "keys:\n      - name: fresh\n        secret: "+fresh+"\n", 1))
+	attempt := 0
+	eventually(t, "the new key seals", func() bool {
+		attempt++
+		return keyOf(put(t, s, "new", canaries[1], attempt)) == "aesgcm/fresh"
+	})
+	path := harness.Collection("keys")
+	if got := keyOf(get(t, s, path+"/old").Object(t)); got != old {
+		t.Errorf("the old object's key is %q now, want %q", got, old)
+	}
+	label := harness.Request{
+		Method: http.MethodPatch, Path: path + "/old", Token: s.AdminToken,
+		ContentType: "application/merge-patch+json", Body: `{"metadata":{"labels":{"a":"b"}}}`,
+	}
+	if got := keyOf(s.Do(t, label).Object(t)); got != old {
+		t.Errorf("a label changed the old object's key to %q, want %q", got, old)
+	}
+	if got := keyOf(put(t, s, "old", canaries[2], 1)); got != "aesgcm/fresh" {
+		t.Errorf("a new value of the old object is sealed by %q", got)
+	}
+	s.Leaks(t, canaries...)
+	s.Stop(t)
+	values := harness.OpenAll(t, s.DataDir)
+	if values["keys/old"] != canaries[2] || values["keys/new"] != canaries[1] {
+		t.Error("a value does not open to what was written")
+	}
+}
+
+// A broken edit of the keys keeps the last good ones and says so. One that would store in clear is taken by upstream's
+// reload; then nothing is sealed, and so nothing is stored, until it is corrected.
+func TestReloadBrokenKeys(t *testing.T) {
+	t.Parallel()
+	broken, identity := harness.Start(t, harness.Options{}), harness.Start(t, harness.Options{})
+	before := keyOf(create(t, broken, "keys", "one", harness.Canary()))
+	created := create(t, identity, "keys", "one", harness.Canary())
+	harness.WriteFile(t, filepath.Join(broken.DataDir, "encryption.yaml"), "resources: ["+leakyKey)
+	harness.WriteFile(t, filepath.Join(identity.DataDir, "encryption.yaml"), encryption("identity: {}"))
+	for _, s := range []*harness.Server{broken, identity} {
+		eventually(t, "the edit was looked at", func() bool {
+			return strings.Contains(string(get(t, s, "/metrics").Body), "\napiserver_encryption_config_controller_automatic_reloads_total{")
+		})
+	}
+
+	if got := keyOf(create(t, broken, "keys", "two", harness.Canary())); got != before {
+		t.Errorf("after a broken edit %q seals, want %q", got, before)
+	}
+	if log := broken.Log(t); !strings.Contains(log, "error while parsing file") || strings.Contains(log, leakyKey) {
+		t.Error("the log does not tell of the broken edit, or quotes the key in it")
+	}
+
+	canary := harness.Canary()
+	response := identity.Do(t, harness.Request{
+		Method: http.MethodPost, Path: harness.Collection("keys"), Token: identity.AdminToken, Body: body("two", canary),
+	})
+	if response.Code != http.StatusServiceUnavailable {
+		t.Errorf("with the provider identity a write got %d %s, want 503", response.Code, response.Body)
+	}
+	if got := code(t, identity, harness.Collection("keys")+"/two", identity.AdminToken); got != http.StatusNotFound {
+		t.Errorf("the refused object: %d, want 404", got)
+	}
+	wantKept(t, identity, created)
+	identity.Leaks(t, canary)
+}
+
+func keyOf(object map[string]any) string {
+	status, _ := object["status"].(map[string]any)
+	key, _ := status["key"].(string)
+	return key
+}
+
+// put creates an object, or replaces its value when it was made at an earlier attempt.
+func put(t *testing.T, s *harness.Server, name, value string, attempt int) map[string]any {
+	t.Helper()
+	request := harness.Request{Method: http.MethodPost, Path: harness.Collection("keys"), Token: s.AdminToken, Body: body(name, value)}
+	if attempt > 1 || name == "old" {
+		request.Method, request.Path = http.MethodPut, request.Path+"/"+name
+	}
+	response := s.Do(t, request)
+	if response.Code >= http.StatusBadRequest {
+		t.Fatalf("%s %s: %d %s", request.Method, request.Path, response.Code, response.Body)
+	}
+	return response.Object(t)
+}
