@@ -13,9 +13,9 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
-	"github.com/securevalue/secret-apiserver/pkg/apiserver/safecodec"
 	"github.com/securevalue/secret-apiserver/pkg/registry/authorization"
 	"github.com/securevalue/secret-apiserver/pkg/registry/secret/securevalue"
+	"github.com/securevalue/secret-apiserver/pkg/safecodec"
 )
 
 // MaxRequestBodyBytes bounds a request body. A maximal value, every byte of it escaped as \u00XX, in a manifest and

@@ -15,7 +15,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
-	"github.com/securevalue/secret-apiserver/pkg/apiserver/safecodec"
+	"github.com/securevalue/secret-apiserver/pkg/safecodec"
 	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 

@@ -16,7 +16,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/install"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
-	"github.com/securevalue/secret-apiserver/pkg/apiserver/safecodec"
+	"github.com/securevalue/secret-apiserver/pkg/safecodec"
 )
 
 const canary = "CANARY-77ad01"

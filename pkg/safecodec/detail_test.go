@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/securevalue/secret-apiserver/pkg/apiserver/safecodec"
+	"github.com/securevalue/secret-apiserver/pkg/safecodec"
 )
 
 func TestSafeDetail(t *testing.T) {
