@@ -32,7 +32,8 @@ func formatOf(r *http.Request) bodyFormat {
 	switch r.Method {
 	case http.MethodPatch:
 		return patchFormat(contentType)
-	case http.MethodPost, http.MethodPut:
+	case http.MethodPost, http.MethodPut, http.MethodDelete:
+		// DeleteOptions come through the same negotiation, and a decoder of the library's own whose errors quote.
 		return objectFormat(contentType)
 	}
 	return formatUnchecked

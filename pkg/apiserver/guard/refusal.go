@@ -30,6 +30,7 @@ const (
 	textYAMLMerge    = "YAML merge keys are not accepted: write each field out"
 	textYAMLEscape   = "the request body escapes a character as a surrogate pair, which YAML does not know: write the character itself"
 	textYAMLTwoWays  = "spec.value can be read in two ways: put it in double quotes"
+	textBadNamespace = "the namespace of this address is no name: it must not be '.' or '..', nor hold '/' or '%'"
 	textMustBeString = "must be a string"
 	textMustBeQuoted = "must be a string: put it in quotes"
 	textMustBeObject = "must be an object"

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 
+	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
@@ -20,14 +21,20 @@ import (
 // well formed, or with a spec.value that is not a string. Bodies that pass are handed on byte for byte.
 //
 // It needs the RequestInfo in the context and belongs behind authorization, so that who may not write learns nothing
-// from it. A maxBytes of 0 or less means no limit, as in the library. Bodies of DELETE, protobuf and CBOR get the size
-// limit only; media types that are not served are left to the 415 of the handlers.
+// from it. A maxBytes of 0 or less means no limit, as in the library. Protobuf and CBOR get
+// the size limit only; media types that are not served are left to the 415 of the handlers.
 func WithRequestGuard(handler http.Handler, codecs runtime.NegotiatedSerializer, maxBytes int64) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info, ok := request.RequestInfoFrom(r.Context())
 		if !ok {
 			// Without it the guard cannot tell what it guards, and must not wave anything through.
 			responsewriters.InternalError(w, r, errors.New("no RequestInfo found in the context"))
+			return
+		}
+		gv := schema.GroupVersion{Group: info.APIGroup, Version: info.APIVersion}
+		if info.IsResourceRequest && len(pathvalidation.IsValidPathSegmentName(info.Namespace)) > 0 {
+			// Names are checked by the handlers, namespaces by nobody: storage refuses the key with a 500 that quotes it.
+			responsewriters.ErrorNegotiated(refuse(textBadNamespace), codecs, gv, w, r)
 			return
 		}
 		if !guards(info, r) {
@@ -39,7 +46,6 @@ func WithRequestGuard(handler http.Handler, codecs runtime.NegotiatedSerializer,
 			err = checkBody(r, info, body)
 		}
 		if err != nil {
-			gv := schema.GroupVersion{Group: info.APIGroup, Version: info.APIVersion}
 			responsewriters.ErrorNegotiated(err, codecs, gv, w, r)
 			return
 		}
@@ -88,8 +94,8 @@ func checkBody(r *http.Request, info *request.RequestInfo, body []byte) error {
 		return nil
 	}
 	if len(body) == 0 {
-		if info.Subresource != "" {
-			// A subresource may take a request without a body.
+		if info.Subresource != "" || r.Method == http.MethodDelete {
+			// A subresource and DELETE may take a request without a body.
 			return nil
 		}
 		return refuse(textEmpty)

@@ -124,7 +124,9 @@ func TestGuardedRequests(t *testing.T) {
 		"subresource":           {http.MethodPost, testPath + "/rewrap", broken, 400},
 		"subresource, no body":  {http.MethodPost, testPath + "/rewrap", "", 200},
 		"other version":         {http.MethodPost, "/apis/secret.grafana.app/v9/namespaces/default/securevalues", broken, 400},
-		"delete":                {http.MethodDelete, testPath, broken, 200},
+		"delete":                {http.MethodDelete, testPath, broken, 400},
+		"delete, options":       {http.MethodDelete, testPath, `{"kind":"DeleteOptions","apiVersion":"v1","dryRun":["All"]}`, 200},
+		"delete, no body":       {http.MethodDelete, testPath, "", 200},
 		"delete, too large":     {http.MethodDelete, testPath, strings.Repeat("a", testLimit+1), 413},
 		"get with a body":       {http.MethodGet, testPath, broken, 200},
 		"other resource":        {http.MethodPost, "/apis/secret.grafana.app/v1beta1/namespaces/default/keepers", broken, 200},
@@ -147,6 +149,23 @@ func TestGuardedRequests(t *testing.T) {
 				t.Errorf("the body changed: %q", got.seen)
 			}
 		})
+	}
+}
+
+// TestDeleteOptionsInYAML has the bodies that the library's decoder of DeleteOptions quotes.
+func TestDeleteOptionsInYAML(t *testing.T) {
+	tests := map[string]int{
+		"propagationPolicy: Foreground\n":            200,
+		"spec: {value: *" + canary + "}\n":           400,
+		"spec: {value: !!int " + canary + "}\n":      400,
+		"spec:\n  ? [" + canary + "]\n  : value\n":   400,
+		"spec: {value: \"" + canary + "\n":           400,
+		"value: " + canary + "\n---\nvalue: again\n": 400,
+	}
+	for body, code := range tests {
+		if got := send(t, http.MethodDelete, testPath, yamlType, body); got.code != code {
+			t.Errorf("%q: want %d, got %d: %s", body, code, got.code, got.raw)
+		}
 	}
 }
 

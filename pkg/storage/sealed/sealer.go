@@ -19,7 +19,7 @@ import (
 // envelopePrefix starts the output of every encrypting transformer of k8s.io/apiserver.
 const envelopePrefix = "k8s:enc:"
 
-// plaintextVersion is the first byte inside the encryption: version, SHA-256 of the AAD, value.
+// plaintextVersion is the first byte inside the encryption: version, binding (see bind), value.
 const plaintextVersion = 1
 
 const plaintextHeader = 1 + sha256.Size
@@ -28,8 +28,8 @@ var (
 	// ErrNotEncrypted says that the transformer handed back something that is no encryption envelope. The
 	// EncryptionConfiguration names no provider for securevalues.secret.grafana.app, or puts identity first.
 	ErrNotEncrypted = errors.New("the encryption configuration does not encrypt " + secret.Resource + "." + secret.GroupName)
-	// ErrBound says that a ciphertext was sealed for another object, version or set of decrypters.
-	ErrBound = errors.New("the sealed value belongs to another object, version or list of decrypters")
+	// ErrBound says that a ciphertext was sealed for another object, version or set of decrypters, or was changed.
+	ErrBound = errors.New("the sealed value was changed, or belongs to another object, version or list of decrypters")
 )
 
 // OperationError says that the value of one object could not be sealed or opened. Its text is for the log: it may hold
@@ -61,15 +61,16 @@ func NewSealer(transformer value.Transformer) *Sealer {
 	return &Sealer{transformer: transformer}
 }
 
-// Seal encrypts a value for obj. The SHA-256 of the AAD goes inside the encryption as well, because aescbc and
-// secretbox ignore the AAD that they are given. It returns an *OperationError.
+// Seal encrypts a value for obj, with a binding inside the encryption, because aescbc and secretbox ignore the AAD
+// that they are given. It returns an *OperationError.
 func (s *Sealer) Seal(ctx context.Context, obj *secret.SecureValue, v sensitive.Value) ([]byte, error) {
 	aad := AAD(obj)
 	plain := make([]byte, 0, plaintextHeader+len(v))
 	plain = append(plain, plaintextVersion)
-	plain = appendSum(plain, aad)
+	plain = append(plain, make([]byte, sha256.Size)...)
 	plain = append(plain, v.Expose()...)
 	defer clear(plain)
+	bind(plain[1:plaintextHeader], aad, plain[plaintextHeader:])
 
 	sealed, err := s.transformer.TransformToStorage(ctx, plain, value.DefaultContext(aad))
 	if err == nil && !bytes.HasPrefix(sealed, []byte(envelopePrefix)) {
@@ -87,21 +88,42 @@ func (s *Sealer) Open(ctx context.Context, obj *secret.SecureValue) (sensitive.V
 		return "", operationError("opening", obj, ErrNotEncrypted)
 	}
 	aad := AAD(obj)
-	plain, _, err := s.transformer.TransformFromStorage(ctx, obj.Sealed, value.DefaultContext(aad))
+	plain, err := s.decrypt(ctx, obj.Sealed, aad)
 	if err != nil {
 		return "", operationError("opening", obj, err)
 	}
 	defer clear(plain)
-	want := appendSum([]byte{plaintextVersion}, aad)
-	if len(plain) < plaintextHeader || subtle.ConstantTimeCompare(plain[:plaintextHeader], want) != 1 {
+	if len(plain) < plaintextHeader || plain[0] != plaintextVersion {
+		return "", operationError("opening", obj, ErrBound)
+	}
+	var want [sha256.Size]byte
+	bind(want[:], aad, plain[plaintextHeader:])
+	if subtle.ConstantTimeCompare(plain[1:plaintextHeader], want[:]) != 1 {
 		return "", operationError("opening", obj, ErrBound)
 	}
 	return sensitive.Value(plain[plaintextHeader:]), nil
 }
 
-func appendSum(b, aad []byte) []byte {
-	sum := sha256.Sum256(aad)
-	return append(b, sum[:]...)
+// decrypt turns a panic into ErrBound: upstream's aescbc indexes out of range when a ciphertext is cut down to its IV,
+// and whoever writes to etcd must not be able to end this server.
+func (s *Sealer) decrypt(ctx context.Context, sealed, aad []byte) (plain []byte, err error) {
+	defer func() {
+		if recover() != nil {
+			plain, err = nil, ErrBound
+		}
+	}()
+	plain, _, err = s.transformer.TransformFromStorage(ctx, sealed, value.DefaultContext(aad))
+	return plain, err
+}
+
+// bind writes SHA-256(SHA-256(AAD), value) to dst. It covers the value, not the AAD alone, because aescbc has no
+// integrity: the blocks of one value could be spliced behind the header of another.
+func bind(dst, aad, v []byte) {
+	context := sha256.Sum256(aad)
+	h := sha256.New()
+	h.Write(context[:])
+	h.Write(v)
+	h.Sum(dst[:0])
 }
 
 func operationError(operation string, obj *secret.SecureValue, err error) error {

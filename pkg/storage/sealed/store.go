@@ -40,11 +40,9 @@ func (s *Store) Create(ctx context.Context, key string, obj, out runtime.Object,
 	if err != nil {
 		return err
 	}
-	if err := s.raw.Create(ctx, key, sealed, out, ttl); err != nil {
-		return err
-	}
+	err = s.raw.Create(ctx, key, sealed, out, ttl)
 	strip(out)
-	return nil
+	return err
 }
 
 // GuaranteedUpdate carries the stored ciphertext, or seals a new value, inside the compare-and-swap. It takes no
@@ -66,11 +64,9 @@ func (s *Store) GuaranteedUpdate(
 		sealed, err := s.sealUpdate(ctx, &stored, updated.(*secret.SecureValue))
 		return sealed, ttl, err
 	}
-	if err := s.raw.GuaranteedUpdate(ctx, key, destination, ignoreNotFound, preconditions, update, nil); err != nil {
-		return err
-	}
+	err := s.raw.GuaranteedUpdate(ctx, key, destination, ignoreNotFound, preconditions, update, nil)
 	strip(destination)
-	return nil
+	return err
 }
 
 // sealNew returns what to store for an object that brings its value.
@@ -114,42 +110,38 @@ func (s *Store) Delete(
 		strip(obj)
 		return validateDeletion(ctx, obj)
 	}
-	if err := s.raw.Delete(ctx, key, out, preconditions, validate, cachedExistingObject, opts); err != nil {
-		return err
-	}
+	err := s.raw.Delete(ctx, key, out, preconditions, validate, cachedExistingObject, opts)
 	strip(out)
 	keepKeyName(out, cachedExistingObject)
-	return nil
+	return err
 }
 
 // Get reads one object without its ciphertext.
 func (s *Store) Get(ctx context.Context, key string, opts storage.GetOptions, objPtr runtime.Object) error {
-	if err := s.raw.Get(ctx, key, opts, objPtr); err != nil {
-		return err
-	}
+	err := s.raw.Get(ctx, key, opts, objPtr)
 	strip(objPtr)
-	return nil
+	return err
 }
 
-// GetList reads objects without their ciphertexts.
+// GetList reads objects without their ciphertexts. A list that failed halfway holds what was read until then.
 func (s *Store) GetList(ctx context.Context, key string, opts storage.ListOptions, listObj runtime.Object) error {
-	if err := s.raw.GetList(ctx, key, opts, listObj); err != nil {
-		return err
-	}
+	err := s.raw.GetList(ctx, key, opts, listObj)
 	list := listObj.(*secret.SecureValueList)
 	for i := range list.Items {
 		list.Items[i].Sealed = nil
 	}
-	return nil
+	return err
 }
 
 // Watch streams objects without their ciphertexts.
 func (s *Store) Watch(ctx context.Context, key string, opts storage.ListOptions) (watch.Interface, error) {
+	ctx, cancel := context.WithCancel(ctx)
 	w, err := s.raw.Watch(ctx, key, opts)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
-	return watch.Filter(w, stripEvent), nil
+	return newStrippedWatch(ctx, cancel, w), nil
 }
 
 // Versioner implements storage.Interface.

@@ -27,13 +27,13 @@ func strip(obj runtime.Object) {
 }
 
 // stripEvent drops the ciphertext of a watch event, which may be wrapped with the time it was decoded.
-func stripEvent(event watch.Event) (watch.Event, bool) {
+func stripEvent(event watch.Event) watch.Event {
 	obj := event.Object
 	if wrapped, ok := obj.(storage.WatchEventWithRecordTime); ok {
 		obj = wrapped.Unwrap()
 	}
 	strip(obj)
-	return event, true
+	return event
 }
 
 // keepKeyName restores status.key of a deleted object that was decoded from the cache's suggestion: the suggestion has

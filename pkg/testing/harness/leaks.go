@@ -10,9 +10,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -23,16 +25,29 @@ func Canary() string { return "canary-" + rand.Text() }
 // Find looks for canaries in data, raw and in the encodings that a program may put a value into: base64 at each of the
 // three alignments, hexadecimal, URL and JSON. It returns what it found and how.
 func Find(data []byte, canaries ...string) []string {
-	var found []string
+	type needle struct{ text, label string }
+	byStart := map[string][]needle{}
+	starts := NewFragments(needleStart)
 	for _, canary := range canaries {
-		for encoding, needle := range needles(canary) {
-			if bytes.Contains(data, []byte(needle)) {
-				found = append(found, fmt.Sprintf("%s (%s)", canary, encoding))
-			}
+		for encoding, text := range needles(canary) {
+			start := text[:needleStart]
+			starts.Add(start)
+			byStart[start] = append(byStart[start], needle{text, fmt.Sprintf("%s (%s)", canary, encoding)})
 		}
 	}
-	return found
+	found := map[string]bool{}
+	starts.each(data, func(at int) {
+		for _, n := range byStart[string(data[at:at+needleStart])] {
+			if bytes.HasPrefix(data[at:], []byte(n.text)) {
+				found[n.label] = true
+			}
+		}
+	})
+	return slices.Sorted(maps.Keys(found))
 }
+
+// needleStart is how much of a needle is looked up at each byte. No needle is shorter.
+const needleStart = 8
 
 func needles(canary string) map[string]string {
 	quoted, _ := json.Marshal(canary) // a string always marshals

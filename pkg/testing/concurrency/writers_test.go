@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package concurrency
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+const (
+	objects = 5
+	// replaced are the objects that unconditional replacements write too, labels and all: labels are counted on the others.
+	replaced        = 2
+	writersOfAKind  = 8
+	writesPerWriter = 24
+)
+
+// race is 8 writers of values and 8 of labels and descriptions on five objects.
+type race struct {
+	*client
+	ledger ledger
+	counts [objects]counts
+}
+
+// counts are the acknowledged writes of one object.
+type counts struct {
+	values, descriptions, labels, others atomic.Int64
+}
+
+func name(i int) string { return fmt.Sprintf("object-%d", i) }
+
+// valueWriters and labelWriters are taken in turns. Each writes once to object i.
+var (
+	valueWriters = []func(r *race, i int){(*race).putConditionally, (*race).patchValue, (*race).putUnconditionally, (*race).applyValue}
+	labelWriters = []func(r *race, i int){(*race).countUp, (*race).describe, (*race).annotateConditionally, (*race).dryRun}
+)
+
+// writers races them, with a watch beside, and counts afterwards.
+func writers(t *testing.T, s *harness.Server, namespace string) *race {
+	t.Helper()
+	r := &race{client: newClient(t, s, namespace)}
+	for i := range objects {
+		got, value := r.create(name(i))
+		r.ledger.wrote(t, got, value)
+	}
+	watch := startWatch(t, s, namespace)
+	var group sync.WaitGroup
+	for w := range writersOfAKind {
+		for _, kind := range [][]func(*race, int){valueWriters, labelWriters} {
+			group.Go(func() {
+				for n := range writesPerWriter {
+					kind[w%len(kind)](r, (w+n)%objects)
+				}
+			})
+		}
+	}
+	group.Wait()
+	for i := range objects {
+		r.check(i, watch)
+	}
+	return r
+}
+
+// check holds one object against what was acknowledged.
+func (r *race) check(i int, watch *events) {
+	r.t.Helper()
+	got, c := r.get(name(i)), &r.counts[i]
+	versions := r.ledger.versions(got)
+	if want := c.values.Load() + 1; got.Status.Version != want || int64(len(versions)) != want {
+		r.t.Errorf("%s: version %d with %d values acknowledged, want %d", name(i), got.Status.Version, len(versions), want)
+	}
+	if want := c.values.Load() + c.descriptions.Load() + 1; got.Metadata.Generation != want {
+		r.t.Errorf("%s: generation %d, want %d", name(i), got.Metadata.Generation, want)
+	}
+	if want := strconv.FormatInt(c.labels.Load(), 10); i >= replaced && got.Metadata.Labels["count"] != want {
+		r.t.Errorf("%s: counted %s, want %s: a write of a label was lost", name(i), got.Metadata.Labels["count"], want)
+	}
+	writes := c.values.Load() + c.descriptions.Load() + c.labels.Load() + c.others.Load()
+	watch.check(r.t, got, int(writes))
+}
+
+// wroteValue records an acknowledged value.
+func (r *race) wroteValue(i int, got object, value string) {
+	r.ledger.wrote(r.t, got, value)
+	r.counts[i].values.Add(1)
+}
+
+// conditionally reads, changes and writes back until nobody came between.
+func (r *race) conditionally(i int, change func(o *object)) object {
+	for {
+		o := r.get(name(i))
+		change(&o)
+		got, code := r.must(http.MethodPut, name(i), "application/json", o, http.StatusOK, http.StatusConflict)
+		if code != http.StatusConflict {
+			return got
+		}
+	}
+}
+
+func (r *race) putConditionally(i int) {
+	value := newValue()
+	r.wroteValue(i, r.conditionally(i, func(o *object) { o.Spec.Value = &value }), value)
+}
+
+// putUnconditionally replaces the whole object; a 409 would be wrong.
+func (r *race) putUnconditionally(i int) {
+	value := newValue()
+	if i >= replaced {
+		r.patchValue(i)
+		return
+	}
+	got, _ := r.must(http.MethodPut, name(i), "application/json", newObject(name(i), value), http.StatusOK)
+	r.wroteValue(i, got, value)
+}
+
+func (r *race) patchValue(i int) {
+	value := newValue()
+	body := map[string]any{"spec": map[string]any{"value": value}}
+	got, _ := r.must(http.MethodPatch, name(i), mergePatch, body, http.StatusOK)
+	r.wroteValue(i, got, value)
+}
+
+func (r *race) applyValue(i int) {
+	value := newValue()
+	body := map[string]any{
+		"apiVersion": "secret.grafana.app/v1beta1", "kind": "SecureValue",
+		"metadata": map[string]any{"name": name(i)}, "spec": map[string]any{"value": value},
+	}
+	got, _ := r.must(http.MethodPatch, name(i)+"?fieldManager=race", "application/apply-patch+yaml", body, http.StatusOK)
+	r.wroteValue(i, got, value)
+}
+
+// countUp loses no increment: it is the read-modify-write of every controller, without a value.
+func (r *race) countUp(i int) {
+	r.conditionally(i, func(o *object) {
+		n, _ := strconv.Atoi(o.Metadata.Labels["count"])
+		if o.Metadata.Labels == nil {
+			o.Metadata.Labels = map[string]string{}
+		}
+		o.Metadata.Labels["count"] = strconv.Itoa(n + 1)
+	})
+	r.counts[i].labels.Add(1)
+}
+
+// describe changes the description to one that nobody else writes; a 409 would be wrong.
+func (r *race) describe(i int) {
+	body := map[string]any{"spec": map[string]any{"description": newValue()[:25]}}
+	r.must(http.MethodPatch, name(i), mergePatch, body, http.StatusOK)
+	r.counts[i].descriptions.Add(1)
+}
+
+// annotateConditionally patches what it read, or nothing.
+func (r *race) annotateConditionally(i int) {
+	metadata := map[string]any{
+		"resourceVersion": r.get(name(i)).Metadata.ResourceVersion,
+		"annotations":     map[string]string{"race": newValue()},
+	}
+	_, code := r.must(http.MethodPatch, name(i), mergePatch, map[string]any{"metadata": metadata}, http.StatusOK, http.StatusConflict)
+	if code == http.StatusOK {
+		r.counts[i].others.Add(1)
+	}
+}
+
+// dryRun changes nothing, however it falls between the others.
+func (r *race) dryRun(i int) {
+	body := map[string]any{"spec": map[string]any{"value": newValue(), "description": "never stored"}}
+	r.must(http.MethodPatch, name(i)+"?dryRun=All", mergePatch, body, http.StatusOK)
+}

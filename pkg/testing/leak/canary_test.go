@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package leak
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+const (
+	defaultRequests = 3000
+	workers         = 4
+)
+
+// TestNoCanaryAnywhere is the table's one driver.
+func TestNoCanaryAnywhere(t *testing.T) {
+	requests, seed := setting(t, "CANARIES", defaultRequests), setting(t, "CANARY_SEED", rand.Uint64()>>1)
+	t.Logf("CANARIES=%d CANARY_SEED=%d", requests, seed)
+	s := harness.Start(t, harness.Options{})
+	out := t.TempDir()
+	r := &run{server: s, seed: seed, outcomes: map[outcome]int{}, responses: create(t, filepath.Join(out, "responses"))}
+	watches := startWatches(t, s, out)
+	control := plant(t, r, "first")
+
+	r.all(t, requests)
+	if r.outcomes[accepted] < int(requests)/20 || r.outcomes[refused] < int(requests)/20 { //nolint:gosec // far below
+		t.Errorf("the table is lopsided: %v", r.outcomes)
+	}
+	t.Logf("%d canaries in %d requests, %v", len(r.canaries), r.sent.Load(), r.outcomes)
+
+	watches.waitFor(t, plant(t, r, "last").label)
+	watches.stop()
+	r.endpoints(t)
+
+	f := newFileFinder(r.canaries...)
+	for _, when := range []string{"running", "stopped"} {
+		size := f.searchFolder(t, out)
+		size += f.searchFolder(t, filepath.Dir(s.LogFile))
+		t.Logf("searched %d MiB of responses, watches, log, output, audit log and data folder, %s", size>>20, when)
+		control.find(t, s, out)
+		if when == "running" {
+			s.Stop(t)
+		}
+	}
+}
+
+// setting reads a number from the environment.
+func setting(t *testing.T, name string, byDefault uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return byDefault
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// run is what the requests share.
+type run struct {
+	server *harness.Server
+	seed   uint64
+	sent   atomic.Uint64
+
+	mutex     sync.Mutex
+	canaries  []string
+	outcomes  map[outcome]int
+	responses *os.File
+}
+
+// all sends the table, in rounds, until enough was sent.
+func (r *run) all(t *testing.T, requests uint64) {
+	t.Helper()
+	cases := table()
+	var group sync.WaitGroup
+	for w := range workers {
+		group.Go(func() {
+			name := fmt.Sprintf("worker-%d", w)
+			for at := uint64(w); at < max(requests, uint64(len(cases))); at += workers {
+				r.one(t, cases[at%uint64(len(cases))], at, name)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// one sends a case, on an object of its own that exists.
+func (r *run) one(t *testing.T, c aCase, number uint64, name string) {
+	t.Helper()
+	fresh := newCaster(r.seed, number)
+	round := number / uint64(len(table()))
+	if c.read != "" {
+		url := readURL(c.read, fresh.word())
+		r.exchange(t, c, call{method: c.method, url: url, accept: accepts[number%uint64(len(accepts))]}, fresh)
+		return
+	}
+	if c.verb.collection {
+		name = fmt.Sprintf("created-%d", number)
+	} else {
+		r.ensure(t, name, fresh)
+	}
+	d := c.kind.build(fresh)
+	d.name = name
+	if d.contentType == "" {
+		d.contentType = c.contentType
+	}
+	url := c.verb.url(name) + validations[(number+round)%uint64(len(validations))] + dryRuns[(number+round)%uint64(len(dryRuns))]
+	r.exchange(t, c, call{
+		method: c.verb.method, url: url, contentType: d.contentType, accept: accepts[(number+round)%uint64(len(accepts))],
+		body: d.write(t, c.format), breakOff: d.breakOff,
+	}, fresh)
+}
+
+// ensure creates the object that a request is about; most of the time it exists.
+func (r *run) ensure(t *testing.T, name string, fresh *caster) {
+	t.Helper()
+	d := document{name: name, text: fresh.word()}
+	body, head, err := send(t, r.server, call{method: "POST", url: harness.Collection(namespace), body: d.write(t, asJSON)})
+	if err != nil || (head.code != http.StatusCreated && head.code != http.StatusConflict) {
+		t.Errorf("creating %s: %d %s %v", name, head.code, body, err)
+	}
+}
+
+// exchange sends one request, searches the answer and remembers both.
+func (r *run) exchange(t *testing.T, c aCase, call call, fresh *caster) {
+	t.Helper()
+	body, head, err := send(t, r.server, call)
+	r.sent.Add(1)
+	switch {
+	case call.breakOff && err == nil:
+		t.Errorf("%s: answered %d though its body never came", c, head.code)
+	case !call.breakOff && err != nil:
+		t.Errorf("%s: %v", c, err)
+	}
+	answer := fmt.Sprintf("%s\n%s\n%s\n", c, head.text, body)
+	report(t, fmt.Sprintf("the answer to %s", c), newFinder(fresh.made...).find([]byte(answer)))
+	got := outcomeOf(head.code)
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.canaries = append(r.canaries, fresh.made...)
+	r.outcomes[got]++
+	_, _ = r.responses.WriteString(answer)
+	if err == nil {
+		judge(t, c, call, head.code, got, body)
+	}
+}
+
+// judge holds the code against the table: a test of refusals that are none would prove nothing.
+func judge(t *testing.T, c aCase, call call, code int, got outcome, body []byte) {
+	t.Helper()
+	if code >= 500 {
+		t.Errorf("%s (%s): %d %s", c, call.url, code, body)
+	}
+	if call.accept == "application/cbor" || strings.Contains(call.accept, "as=") {
+		return // may be not acceptable, whatever the body
+	}
+	strict := strings.Contains(call.url, "fieldValidation=Strict")
+	if c.read == "" && c.verb.exact && c.kind.want != either && got != c.kind.want && (!strict || c.kind.want == refused) {
+		t.Errorf("%s (%s): %d %s", c, call.url, code, body)
+	}
+}
+
+func outcomeOf(code int) outcome {
+	switch {
+	case code >= 200 && code < 300:
+		return accepted
+	case code >= 400:
+		return refused
+	}
+	return either
+}
+
+func create(t *testing.T, file string) *os.File {
+	t.Helper()
+	out, err := os.Create(file) //nolint:gosec // a file of the test
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = out.Close() })
+	return out
+}

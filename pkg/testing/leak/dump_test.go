@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package leak
+
+import (
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// TestNoCanaryInStackDump asks for the dump that an operator takes of a hanging server (SIGQUIT), while the server
+// holds values in its hands: some are stored, some half received.
+func TestNoCanaryInStackDump(t *testing.T) {
+	t.Setenv("GOTRACEBACK", "all")
+	s := harness.Start(t, harness.Options{})
+	fresh := newCaster(1, 1)
+	for range 20 {
+		d := document{name: strings.ToLower(fresh.word()), text: fresh.word()}
+		if body, head, err := send(t, s, call{method: "POST", url: harness.Collection(namespace), body: d.write(t, asJSON)}); err != nil || head.code != http.StatusCreated {
+			t.Fatalf("creating: %d %s %v", head.code, body, err)
+		}
+	}
+	var cut, received sync.WaitGroup
+	release := make(chan struct{})
+	for range 8 {
+		d := document{name: strings.ToLower(fresh.word()), text: fresh.word()}
+		body := d.write(t, asJSON)
+		received.Add(1)
+		cut.Go(func() { hang(t, s, body, &received, release) })
+	}
+	received.Wait()
+	s.Signal(t, syscall.SIGQUIT)
+	if err := s.Wait(t); err == nil {
+		t.Error("the server ended well")
+	}
+	close(release)
+	cut.Wait()
+
+	log := s.Log(t)
+	for _, part := range []string{"SIGQUIT: quit", "goroutine 1 ", "guard.readBody"} {
+		if !strings.Contains(log, part) {
+			t.Errorf("the log holds no %q: no dump, or not of the requests in flight", part)
+		}
+	}
+	values := make([]string, 0, len(fresh.made)/2)
+	for i := 1; i < len(fresh.made); i += 2 { // the others are names
+		values = append(values, fresh.made[i])
+	}
+	newFileFinder(values...).searchFolder(t, filepath.Dir(s.LogFile))
+}
+
+// hang sends a body but for its last byte, and no more.
+func hang(t *testing.T, s *harness.Server, body string, received *sync.WaitGroup, release <-chan struct{}) {
+	t.Helper()
+	reader, writer := io.Pipe()
+	go func() {
+		_, _ = writer.Write([]byte(body[:len(body)-1])) // returns once the client sent it
+		// The server answers a second request on the connection behind the bytes of the first.
+		_, _, _ = send(t, s, call{method: "GET", url: "/version"})
+		received.Done()
+		<-release
+		_ = writer.CloseWithError(errBrokenOff)
+	}()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+harness.Collection(namespace), reader)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	request.Header.Set("Authorization", "Bearer "+s.AdminToken)
+	if response, err := s.HTTPClient().Do(request); err == nil {
+		_ = response.Body.Close()
+		t.Errorf("answered %d though the body never came", response.StatusCode)
+	}
+}
