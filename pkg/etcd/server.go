@@ -56,7 +56,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("locking etcd directory %s: %w", dir, err)
 	}
-	socks, err := newSockets(dir)
+	socks, err := newSockets(ctx, dir)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -123,7 +123,7 @@ func abandon(e *embed.Etcd, started <-chan *embed.Etcd, failed <-chan error) {
 	if e == nil {
 		select {
 		case e = <-started:
-		case <-failed:
+		case <-failed: //nolint:errcheck // the caller gave up and says why itself
 			return
 		}
 	}

@@ -27,8 +27,8 @@ type sockets struct {
 
 // newSockets places the sockets in dir if a socket there can be used, else in a fresh private temporary directory:
 // dir may be too deep for a socket path, hold characters that endpoint URLs cannot, or lie on a file system without sockets.
-func newSockets(dir string) (sockets, error) {
-	inDir := probe(dir)
+func newSockets(ctx context.Context, dir string) (sockets, error) {
+	inDir := probe(ctx, dir)
 	if inDir == nil {
 		return socketsIn(dir), nil
 	}
@@ -36,7 +36,7 @@ func newSockets(dir string) (sockets, error) {
 	if err != nil {
 		return sockets{}, fmt.Errorf("creating a directory for etcd's sockets, set TMPDIR to one that can be written: %w (%w)", err, inDir)
 	}
-	if err := probe(temp); err != nil {
+	if err := probe(ctx, temp); err != nil {
 		_ = os.Remove(temp) // empty, and of no consequence
 		return sockets{}, fmt.Errorf("etcd needs a directory for its unix sockets, set TMPDIR to a short path: %w (%w)", err, inDir)
 	}
@@ -53,7 +53,7 @@ func socketsIn(dir string) sockets {
 }
 
 // probe says why a socket in dir would not work.
-func probe(dir string) error {
+func probe(ctx context.Context, dir string) error {
 	path := filepath.Join(dir, "probe.sock")
 	switch {
 	case len(path) > maxSocketPath:
@@ -64,7 +64,7 @@ func probe(dir string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	l, err := new(net.ListenConfig).Listen(context.Background(), "unix", path) // a local bind does not wait
+	l, err := new(net.ListenConfig).Listen(ctx, "unix", path)
 	if err != nil {
 		return err
 	}

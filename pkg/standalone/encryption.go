@@ -31,7 +31,7 @@ func readEncryption(path string) (exists bool, err error) {
 // newEncryption returns a configuration with one fresh key, named after the day it was made.
 func newEncryption(now time.Time) ([]byte, error) {
 	key := make([]byte, 32)
-	rand.Read(key) //nolint:errcheck // never fails: it ends the process instead
+	rand.Read(key) // never fails: it ends the process instead
 	return yaml.Marshal(map[string]any{
 		"apiVersion": apiserverconfigv1.SchemeGroupVersion.String(),
 		"kind":       "EncryptionConfiguration",

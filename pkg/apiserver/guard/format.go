@@ -51,8 +51,9 @@ func patchFormat(contentType string) bodyFormat {
 		return formatJSONPatch
 	case types.ApplyYAMLPatchType:
 		return formatYAML
+	default:
+		return formatUnchecked // CBOR, and what the handlers answer with 415
 	}
-	return formatUnchecked
 }
 
 // objectFormat follows negotiation.NegotiateInputSerializer, with JSON as the first serializer.

@@ -34,8 +34,6 @@ var knownParameters = optionNames(
 var (
 	// fieldPath is a name that is a field's rather than a value's.
 	fieldPath = regexp.MustCompile(`^(metadata|spec|status)(\.[A-Za-z]{1,32}){0,3}$`)
-	// plainName is the name of a parameter that is worth keeping.
-	plainName = regexp.MustCompile(`^[A-Za-z.]{1,32}$`)
 )
 
 // optionNames collects the JSON names of the fields of API options.
@@ -74,8 +72,8 @@ func ScrubURI(uri string) string {
 
 // ScrubQuery takes out of the raw query for a path what may be a value: terms of a field selector on fields that cannot
 // be selected by (which fails by itself, later), parameters that Kubernetes does not know, and whatever cannot be
-// decoded. The name of a field or of a parameter stays if it looks like one. A query without any of this comes back as
-// it is.
+// decoded. The name of a field stays if it looks like one, that of a parameter if it is known: a pasted secret may well
+// stand where a name does. A query without any of this comes back as it is.
 func ScrubQuery(path, rawQuery string) string {
 	if rawQuery == "" {
 		return rawQuery
@@ -119,7 +117,7 @@ func scrubSegment(segment string, secretPath bool) string {
 		return segment
 	case knownParameters.Has(name) && !undecodable, !secretPath && !undecodable:
 		return segment
-	case hasValue && plainName.MatchString(name):
+	case knownParameters.Has(name) && hasValue:
 		return name + "=" + redacted
 	}
 	return redacted

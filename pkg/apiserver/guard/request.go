@@ -8,7 +8,7 @@ import (
 	"io"
 	"net/http"
 
-	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
@@ -32,7 +32,7 @@ func WithRequestGuard(handler http.Handler, codecs runtime.NegotiatedSerializer,
 			return
 		}
 		gv := schema.GroupVersion{Group: info.APIGroup, Version: info.APIVersion}
-		if info.IsResourceRequest && len(pathvalidation.IsValidPathSegmentName(info.Namespace)) > 0 {
+		if info.IsResourceRequest && len(content.IsPathSegmentName(info.Namespace)) > 0 {
 			// Names are checked by the handlers, namespaces by nobody: storage refuses the key with a 500 that quotes it.
 			responsewriters.ErrorNegotiated(refuse(textBadNamespace), codecs, gv, w, r)
 			return
@@ -67,7 +67,7 @@ func guards(info *request.RequestInfo, r *http.Request) bool {
 
 // readBody reads the whole body, at most limit bytes of it.
 func readBody(r *http.Request, limit int64) ([]byte, error) {
-	defer r.Body.Close()
+	defer func() { _ = r.Body.Close() }()
 	reader := io.Reader(r.Body)
 	if limit > 0 {
 		reader = io.LimitReader(r.Body, limit+1)

@@ -177,7 +177,7 @@ func TestWhatStays(t *testing.T) {
 	got := process(ev)[0]
 	want := ev.DeepCopy()
 	want.RequestObject, want.ResponseObject = nil, nil
-	want.RequestURI = objectPath + "?fieldSelector=spec.value%3DREDACTED&value=REDACTED"
+	want.RequestURI = objectPath + "?fieldSelector=spec.value%3DREDACTED&REDACTED"
 	want.ResponseStatus.Message = "see the response"
 	want.ResponseStatus.Details.Causes[0].Message = ""
 	want.Annotations["validation.policy.admission.k8s.io/failure"] = "[redacted]"

@@ -155,7 +155,7 @@ func (s *Store) ReadinessCheck() error { return s.raw.ReadinessCheck() }
 
 // RequestWatchProgress implements storage.Interface.
 func (s *Store) RequestWatchProgress(ctx context.Context) error {
-	return s.raw.RequestWatchProgress(ctx) //nolint:staticcheck // deprecated upstream, and still called by the watch cache
+	return s.raw.RequestWatchProgress(ctx)
 }
 
 // GetCurrentResourceVersion implements storage.Interface.

@@ -62,7 +62,6 @@ var anyLayer = map[string]suiteTest{
 	"WatchDeleteEventObjectHaveLatestRV":     plain(storagetesting.RunTestWatchDeleteEventObjectHaveLatestRV),
 	"WatchInitializationSignal":              plain(storagetesting.RunTestWatchInitializationSignal),
 	"SendInitialEventsBackwardCompatibility": plain(storagetesting.RunSendInitialEventsBackwardCompatibility),
-	"WatchSemantics":                         plain(storagetesting.RunWatchSemantics),
 	"WatchSemanticInitialEventsExtended":     plain(storagetesting.RunWatchSemanticInitialEventsExtended),
 	"WatchListMatchSingle":                   plain(storagetesting.RunWatchListMatchSingle),
 }
@@ -138,13 +137,14 @@ var cachedOnly = map[string]suiteTest{
 //   - GetListWithErrorAggregation, GetListWithoutErrorAggregation, WatchWithUnsafeDelete: they compare with an error type
 //     that only package etcd3 can make.
 //   - GuaranteedUpdateChecksStoredData: it stores white space before an object, which a frame refuses.
+//   - WatchSemantics: it asserts that events come within 150 ms, which a busy machine does not promise.
 //
 // Left out of the run on the watch cache: List, WatchFromZero and CompactRevision compact inside the cacher, which only
 // its own package can; the others of storeOnly, save ClusterScopedWatch (below), upstream does not run on it either.
 
 // alone are the tests that switch a feature gate, or whose objects live for a second only.
 var alone = map[string]bool{
-	"Get": true, "WatchSemantics": true, "WatchSemanticInitialEventsExtended": true, "WatchListMatchSingle": true,
+	"Get": true, "WatchSemanticInitialEventsExtended": true, "WatchListMatchSingle": true,
 }
 
 func runSuite(t *testing.T, setup func(*testing.T) *suiteStack, groups ...map[string]suiteTest) {

@@ -25,10 +25,12 @@ const retryAfterSeconds = 1
 // clientError turns an error of the store into what the contract promises: invalid input is 400 with its causes, a key
 // out of reach is 503. The log gets the cause, the client a constant text.
 func clientError(name string, err error) error {
-	var operation *sealed.OperationError
-	if errors.As(err, &operation) {
+	if operation, ok := errors.AsType[*sealed.OperationError](err); ok {
 		klog.ErrorS(operation.Err, "Could not use the encryption key", "operation", operation.Operation,
 			"securevalue", klog.KRef(operation.Namespace, operation.Name))
+		if errors.Is(err, sealed.ErrBound) {
+			return apierrors.NewInternalError(errors.New("the stored value does not open: its record was changed; nothing was written, ask the operator"))
+		}
 		return keyUnavailable(name)
 	}
 	return badRequestForInvalid(err)
@@ -76,12 +78,17 @@ func patchError(name string, err error) error {
 	case metav1.StatusReasonConflict, metav1.StatusReasonNotFound, metav1.StatusReasonForbidden,
 		metav1.StatusReasonRequestEntityTooLarge, metav1.StatusReasonTimeout, metav1.StatusReasonServerTimeout:
 		return err
+	default:
+		return invalidPatch(name, patchDetail(err))
 	}
+}
+
+func invalidPatch(name, detail string) error {
 	invalid := apierrors.NewInvalid(secret.GroupKind, name, nil)
 	invalid.ErrStatus.Code = http.StatusBadRequest
-	invalid.ErrStatus.Message = fmt.Sprintf("the patch of securevalue %q does not apply: %s", name, patchDetail(err))
+	invalid.ErrStatus.Message = fmt.Sprintf("the patch of securevalue %q does not apply: %s", name, detail)
 	invalid.ErrStatus.Details.Causes = []metav1.StatusCause{{
-		Type: metav1.CauseTypeFieldValueInvalid, Field: "patch", Message: patchDetail(err),
+		Type: metav1.CauseTypeFieldValueInvalid, Field: "patch", Message: detail,
 	}}
 	return invalid
 }

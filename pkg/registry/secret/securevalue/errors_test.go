@@ -140,6 +140,15 @@ func TestInvalidIsBadRequest(t *testing.T) {
 	}
 }
 
+// A record that was changed in etcd never opens, so nobody is told to try again.
+func TestChangedRecordIsInternalError(t *testing.T) {
+	cause := &sealed.OperationError{Operation: "opening", Namespace: "default", Name: "api-key", Err: sealed.ErrBound}
+	got := statusOf(t, clientError("api-key", fmt.Errorf("storing: %w", cause)))
+	if got.Code != http.StatusInternalServerError || got.Details.RetryAfterSeconds != 0 {
+		t.Errorf("want a 500 without Retry-After, got %+v", got)
+	}
+}
+
 // A key out of reach is 503 with a constant text: what a key provider says is for the log alone.
 func TestOperationErrorIsUnavailable(t *testing.T) {
 	var buf bytes.Buffer

@@ -19,8 +19,7 @@ import (
 // Get reads one object. A resourceVersion that is none is the client's fault; upstream answers 500.
 func (r *REST) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
 	out, err := r.Store.Get(ctx, name, options)
-	var invalid storage.InvalidError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[storage.InvalidError](err); ok {
 		err = apierrors.NewInvalid(secret.GroupKind, name, invalid.Errs)
 	}
 	if err != nil {
