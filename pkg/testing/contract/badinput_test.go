@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package contract
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// TestBadInput sends everything that the server must refuse, and then searches answers, audit log and server log for
+// the smallest part of what was in it.
+func TestBadInput(t *testing.T) {
+	a := startAPI(t)
+	t.Run("objects", func(t *testing.T) { runBad(t, a, badObjects()) })
+	t.Run("replacements", func(t *testing.T) { runBad(t, a, asReplacements(badObjects())) })
+	t.Run("names", func(t *testing.T) { runBad(t, a, badNames()) })
+	t.Run("syntax", func(t *testing.T) { runBad(t, a, badSyntax()) })
+	t.Run("yaml", func(t *testing.T) { runBad(t, a, badYAML()) })
+	t.Run("protobuf", func(t *testing.T) { runBad(t, a, badProtobuf(t)) })
+	t.Run("patches", func(t *testing.T) { runBad(t, a, badPatches()) })
+	t.Run("media types", func(t *testing.T) { runBad(t, a, badMediaTypes()) })
+	t.Run("options", func(t *testing.T) { runBad(t, a, badOptions()) })
+	t.Run("addresses", a.badAddresses)
+	t.Run("selectors", a.badSelectors)
+	t.Run("wire", a.badWire)
+	t.Run("warnings", a.warnings)
+	t.Run("odd but good", a.oddButGood)
+	a.noTrace(t)
+}
+
+// bad is one request that must be refused. In its body CANARY becomes a random value, and DIGITS a random number, of
+// which no answer and no log may show eight characters.
+type bad struct {
+	name        string
+	method      string // POST to the collection by default; others go to the object "kept"
+	query       string
+	contentType string // JSON by default
+	body        string
+
+	code   int                 // 400 by default
+	reason metav1.StatusReason // BadRequest by default, Invalid if there are causes
+	causes []string            // the field paths of all causes
+	text   string              // part of the message
+}
+
+// runBad sends each request and checks the answer, and that what is stored stays as it is.
+func runBad(t *testing.T, a *api, cases []bad) {
+	t.Helper()
+	namespace := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(t.Name(), "TestBadInput/"), "_", "-"))
+	a.create(t, namespace, "kept", nil)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			before := string(a.want(t, http.StatusOK, http.MethodGet, harness.Collection(namespace), "", "").Body)
+			c.check(t, c.send(t, a, namespace))
+			after := string(a.want(t, http.StatusOK, http.MethodGet, harness.Collection(namespace), "", "").Body)
+			if diff := cmp.Diff(items(before), items(after)); diff != "" {
+				t.Fatalf("something was stored (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+// items leaves out the resourceVersion of the list, which rises with every write anywhere.
+func items(list string) string {
+	_, rest, _ := strings.Cut(list, `"items":`)
+	return rest
+}
+
+func (c bad) send(t *testing.T, a *api, namespace string) harness.Response {
+	t.Helper()
+	target := harness.Collection(namespace)
+	if c.method != "" && c.method != http.MethodPost {
+		target = path(namespace, "kept")
+	}
+	contentType := c.contentType
+	switch contentType {
+	case "":
+		contentType = jsonType
+	case "none":
+		contentType = ""
+	}
+	body := strings.NewReplacer("CANARY", a.canary(), "DIGITS", a.number()).Replace(c.body)
+	method := c.method
+	if method == "" {
+		method = http.MethodPost
+	}
+	return a.do(t, method, target+c.query, contentType, body)
+}
+
+func (c bad) check(t *testing.T, got harness.Response) {
+	t.Helper()
+	code := c.code
+	if code == 0 {
+		code = http.StatusBadRequest
+	}
+	reason := c.reason
+	switch {
+	case reason != "":
+	case len(c.causes) > 0:
+		reason = metav1.StatusReasonInvalid
+	default:
+		reason = metav1.StatusReasonBadRequest
+	}
+	if got.Code != code {
+		t.Fatalf("want %d, got %d: %s", code, got.Code, got.Body)
+	}
+	status := got.Status(t)
+	if status.Reason != reason || int(status.Code) != code || status.Message == "" {
+		t.Errorf("want a Status with reason %s and code %d, got %s", reason, code, got.Body)
+	}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(c.causes)), causes(status)); len(c.causes) > 0 && diff != "" {
+		t.Errorf("the faults differ (-want +got):\n%s\n%s", diff, got.Body)
+	}
+	if !strings.Contains(status.Message, c.text) {
+		t.Errorf("want %q in the message, got %q", c.text, status.Message)
+	}
+}
+
+// withSpec is an object named bad with a spec written out.
+func withSpec(spec string) string { return `{"metadata":{"name":"bad"},"spec":` + spec + `}` }
+
+// withMeta is an object with a good spec and metadata written out.
+func withMeta(metadata string) string {
+	return `{"metadata":` + metadata + `,"spec":{"description":"d","value":"CANARY"}}`
+}
+
+// asReplacements are the same bodies as a PUT of the object that is there.
+func asReplacements(cases []bad) []bad {
+	out := slices.Clone(cases)
+	for i := range out {
+		out[i].method = http.MethodPut
+		out[i].body = strings.Replace(out[i].body, `"name":"bad"`, `"name":"kept"`, 1)
+	}
+	return out
+}
