@@ -93,6 +93,9 @@ func invalidPatch(name, detail string) error {
 	return invalid
 }
 
+// textNotApplied stands for every fault of a patch that cannot be repeated without quoting an object.
+const textNotApplied = "check its syntax, its paths and tests, and the types of its fields"
+
 // patchDetail finds the decoding error behind the quoted document. Only a text that safecodec wrote passes, and the
 // names of unknown fields.
 func patchDetail(err error) string {
@@ -101,7 +104,7 @@ func patchDetail(err error) string {
 	}
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Details == nil {
-		return safecodec.SafeDetail("")
+		return textNotApplied
 	}
 	for _, cause := range status.Status().Details.Causes {
 		quoted, ok := strings.CutPrefix(cause.Message, "Invalid value: ")
@@ -112,7 +115,10 @@ func patchDetail(err error) string {
 		if err != nil {
 			continue
 		}
-		return safecodec.SafeDetail(strings.TrimPrefix(quoted[len(document):], ": "))
+		detail := safecodec.SafeDetail(strings.TrimPrefix(quoted[len(document):], ": "))
+		if detail != safecodec.ErrUndecodable.Error() {
+			return detail
+		}
 	}
-	return safecodec.SafeDetail("")
+	return textNotApplied
 }

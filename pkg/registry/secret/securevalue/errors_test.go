@@ -38,7 +38,7 @@ func patchFault(document, detail string) error {
 }
 
 func TestPatchErrorQuotesNothing(t *testing.T) {
-	const undecodable = "the body cannot be decoded: check its syntax, its Content-Type and the types of its fields"
+	const undecodable = textNotApplied
 	document := `{"spec":{"value":"` + canary + `","x":"\"quoted\": \\ ☃ ` + "\n" + `"}}`
 	unknown := `strict decoding error: unknown field "spec.valeu"`
 	tests := []struct {
