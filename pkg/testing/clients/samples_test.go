@@ -4,30 +4,32 @@ package clients
 
 import (
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// sampleValue stands in every shipped sample.
-const sampleValue = "replace-this-by-your-own-secret"
+// valueLine finds the value of a sample.
+var valueLine = regexp.MustCompile(`(?m)^  value: (\S+)$`)
 
 // testSamples applies what config/samples ships, as its comments say.
 func testSamples(t *testing.T, s *suite) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(harness.Root(t), "config", "samples", "securevalue*.yaml"))
-	if err != nil || len(files) != 4 {
-		t.Fatalf("want 4 samples, got %v (%v)", files, err)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("want samples, got %v (%v)", files, err)
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			p := s.person(t)
 			text := string(harness.ReadFile(t, file))
-			if strings.Count(text, sampleValue) != 1 {
-				t.Fatalf("want the value %q once in\n%s", sampleValue, text)
+			value := valueLine.FindStringSubmatch(text)
+			if value == nil {
+				t.Fatalf("want a line value: in\n%s", text)
 			}
-			text = strings.Replace(text, sampleValue, s.secret(), 1) // so that a leak of it is found
+			text = strings.Replace(text, value[1], s.secret(), 1) // so that a leak of it is found
 			if strings.Contains(text, "generateName:") {
 				contains(t, p.must(text, "create", "--validate=strict", "-f", "-"), "securevalue.secret.grafana.app/sample-", " created\n")
 				contains(t, names(p), "sample-")
