@@ -29,8 +29,8 @@ copy_tree() {
 # Build output in bin/ does not count; other ignored files do, for a generator must not write any.
 expect_unchanged() {
     local changed
-    git -C "$1" add --intent-to-add --force -- . ':!bin'
-    changed=$(git -C "$1" diff --name-status)
+    git -C "$1" add --intent-to-add --ignore-removal --force -- . ':!bin'
+    changed=$(git -C "$1" diff --no-renames --name-status)
     if [[ -n ${changed} ]]; then
         git -C "$1" --no-pager diff | head -n 200
         printf '\n%s\nThese files are not what the generators make. Run %s and commit the result.\n' "${changed}" "$2" >&2

@@ -112,7 +112,7 @@ func (s *testServer) do(t *testing.T, req *http.Request, cert *tls.Certificate) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@
 package authentication
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -110,9 +111,7 @@ func TestJWTExpressions(t *testing.T) {
 	s := serve(t, a)
 	claims := func(changes jwt.MapClaims) string {
 		all := jwt.MapClaims{"hd": "example.org", "roles": "a,b", "tenant": "t1", "iat": time.Now().Unix()}
-		for k, v := range changes {
-			all[k] = v
-		}
+		maps.Copy(all, changes)
 		return "Bearer " + issuer.token(t, "ES256", all)
 	}
 	want := &user.DefaultInfo{

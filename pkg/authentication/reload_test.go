@@ -35,9 +35,9 @@ func want(t *testing.T, got []string, want ...string) {
 	}
 }
 
-func count(t *testing.T, source, result string) float64 {
+func count(t *testing.T, result string) float64 {
 	t.Helper()
-	value, err := testutil.GetCounterMetricValue(reloads.WithLabelValues(source, result))
+	value, err := testutil.GetCounterMetricValue(reloads.WithLabelValues("token-auth-file", result))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestTokenFileReload(t *testing.T) {
 	path := writeFile(t, "tokens.csv", "one,alice,1\n")
 	a := newAuthenticator(t, Config{TokenAuthFile: path})
 	s := serve(t, a)
-	failures, successes := count(t, "token-auth-file", resultFailure), count(t, "token-auth-file", resultSuccess)
+	failures, successes := count(t, resultFailure), count(t, resultSuccess)
 	step := func(content, one, two string) {
 		t.Helper()
 		rewrite(t, path, content)
@@ -67,10 +67,10 @@ func TestTokenFileReload(t *testing.T) {
 	settle(t.Context(), a)
 	want(t, names(t, s, "one", "two"), "", "carol")
 	step("one,dave,4\n", "dave", "")
-	if got := count(t, "token-auth-file", resultFailure) - failures; got != 2 {
+	if got := count(t, resultFailure) - failures; got != 2 {
 		t.Errorf("got %v failures, want 2: one for the broken content, one for the missing file", got)
 	}
-	if got := count(t, "token-auth-file", resultSuccess) - successes; got != 5 {
+	if got := count(t, resultSuccess) - successes; got != 5 {
 		t.Errorf("got %v successes, want 5", got)
 	}
 }

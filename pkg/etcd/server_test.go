@@ -139,7 +139,7 @@ func TestStoppedMemberIsClosed(t *testing.T) {
 	if err, open := <-s.Err(); open {
 		t.Errorf("Err() yields %v after Stop, want a closed channel", err)
 	}
-	if _, err := net.Dial("unix", strings.TrimPrefix(s.Endpoints()[0], "unix://")); err == nil {
+	if _, err := new(net.Dialer).DialContext(t.Context(), "unix", strings.TrimPrefix(s.Endpoints()[0], "unix://")); err == nil {
 		t.Error("the socket still takes connections after Stop")
 	}
 	if _, err := s.Client().Get(t.Context(), "/k"); err == nil {

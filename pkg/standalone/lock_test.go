@@ -20,10 +20,10 @@ const holdDirEnv = "TEST_STANDALONE_HOLD_DIR"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(holdDirEnv); dir != "" {
 		if _, err := tryPrepare(dir); err != nil {
-			fmt.Println(err)
+			fmt.Println(err) //nolint:forbidigo // the child process of this test speaks to its parent
 			os.Exit(1)
 		}
-		fmt.Println("ready")
+		fmt.Println("ready") //nolint:forbidigo // the child process of this test speaks to its parent
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}

@@ -268,7 +268,7 @@ func exchange(t *testing.T, server *httptest.Server, raw string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if _, err := io.WriteString(conn, raw); err != nil {
 		t.Fatal(err)
 	}

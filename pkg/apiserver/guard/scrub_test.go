@@ -5,6 +5,7 @@ package guard
 import (
 	"bufio"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -132,9 +133,7 @@ func TestUpgradesAreRefused(t *testing.T) {
 				handler := WithScrub(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called = true }))
 				w := httptest.NewRecorder()
 				r := httptest.NewRequestWithContext(t.Context(), test.method, "http://host"+path, nil)
-				for name, values := range test.headers {
-					r.Header[name] = values
-				}
+				maps.Copy(r.Header, test.headers)
 				handler.ServeHTTP(w, r)
 				if called == test.refused {
 					t.Fatalf("want refused %v, got %d", test.refused, w.Code)
@@ -150,7 +149,7 @@ func TestUpgradesAreRefused(t *testing.T) {
 // requireStatus fails unless the response is a Status with this code.
 func requireStatus(t *testing.T, response *http.Response, code int, reason metav1.StatusReason) {
 	t.Helper()
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	var status metav1.Status
 	if err := json.NewDecoder(response.Body).Decode(&status); err != nil {
 		t.Fatal(err)
@@ -188,7 +187,7 @@ func TestRedirectsAreRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer response.Body.Close()
+			defer func() { _ = response.Body.Close() }()
 			if response.StatusCode != want || response.Header.Get("Location") != "" {
 				t.Fatalf("want %d without a location, got %d %v", want, response.StatusCode, response.Header)
 			}
@@ -234,7 +233,7 @@ func TestWriterKeepsItsAbilities(t *testing.T) {
 		if line, err := bufio.NewReader(response.Body).ReadString('\n'); err != nil || line != "first\n" {
 			t.Errorf("got %q, %v", line, err)
 		}
-		response.Body.Close()
+		_ = response.Body.Close()
 		server.Close()
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	authnv1 "k8s.io/api/authentication/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
@@ -113,7 +113,7 @@ func filled(t *testing.T) *auditinternal.Event {
 	ev.ResponseStatus.Reason = metav1.StatusReasonInvalid
 	ev.ResponseStatus.Details.Causes[0].Field = "spec.value"
 	ev.ObjectRef = &auditinternal.ObjectReference{APIGroup: secret.GroupName, Resource: "securevalues", Name: "one"}
-	ev.User = authnv1.UserInfo{Username: "jane"}
+	ev.User = authenticationv1.UserInfo{Username: "jane"}
 	return ev
 }
 

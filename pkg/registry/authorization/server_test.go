@@ -191,7 +191,7 @@ func TestSelfSubjectAccessReviewRefuses(t *testing.T) {
 			if !apierrors.IsInvalid(err) {
 				t.Fatalf("got %v, want Invalid", err)
 			}
-			status := err.(apierrors.APIStatus).Status() //nolint:errorlint // IsInvalid says it is one
+			status := err.(apierrors.APIStatus).Status()
 			if len(status.Details.Causes) != 1 || status.Details.Causes[0].Field != tc.field {
 				t.Errorf("got causes %+v, want one at %s", status.Details.Causes, tc.field)
 			}
@@ -313,7 +313,7 @@ func TestAnswersCarryTheirKind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	var text strings.Builder
 	if err := response.Write(&text); err != nil {
 		t.Fatal(err)

@@ -67,7 +67,7 @@ func (s *stack) raw(t testing.TB, obj *secret.SecureValue) []byte {
 // put writes a record past the store, as somebody with access to etcd would.
 func (s *stack) put(t testing.TB, obj *secret.SecureValue, record []byte) {
 	t.Helper()
-	if _, err := s.etcd.KV.Put(t.Context(), etcdPrefix+keyOf(obj), string(record)); err != nil {
+	if _, err := s.etcd.Put(t.Context(), etcdPrefix+keyOf(obj), string(record)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -43,7 +43,7 @@ func TestAttackerWithEtcd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.put(t, tc.at, encodeFrame(t, s.codec, withSealed(tc.object, tc.sealed)))
-			mustNotOpen(t, s.sealer, s.stored(t, tc.at))
+			_ = mustNotOpen(t, s.sealer, s.stored(t, tc.at))
 			// Nor does an update launder it: a change that seals anew has to open it first.
 			_, err := s.update(t.Context(), tc.at, func(o *secret.SecureValue) { o.Spec.Decrypters = nil })
 			if err == nil {
@@ -69,7 +69,7 @@ func TestNamesakeReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.put(t, namesake, encodeFrame(t, s.codec, withSealed(s.stored(t, namesake), ciphertext)))
-	mustNotOpen(t, s.sealer, s.stored(t, namesake))
+	_ = mustNotOpen(t, s.sealer, s.stored(t, namesake))
 }
 
 // TestPlaintextRecordOfAnotherServer: a record without a frame is refused, and never served.

@@ -119,7 +119,7 @@ func newCachedSuite(t *testing.T, keyFunc func(string, runtime.Object) (string, 
 	}
 	delegator := cacher.NewCacheDelegator(c, s.raw)
 	t.Cleanup(delegator.Stop)
-	s.podAdapter.Interface = delegator
+	s.Interface = delegator
 	return s
 }
 
@@ -145,7 +145,7 @@ func (s *suiteStack) validate(ctx context.Context, t *testing.T, key string) {
 
 func (s *suiteStack) increaseRV(ctx context.Context, t *testing.T) int64 {
 	t.Helper()
-	resp, err := s.client.KV.Put(ctx, "increaseRV", "ok")
+	resp, err := s.client.Put(ctx, "increaseRV", "ok")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,15 +158,15 @@ func (s *suiteStack) compact(ctx context.Context, t *testing.T, resourceVersion 
 	if err != nil {
 		t.Fatal(err)
 	}
-	current, _, _, err := etcd3.Compact(ctx, s.client.Client, 0, int64(rv)) //nolint:gosec // an etcd revision
+	current, _, _, err := etcd3.Compact(ctx, s.client.Client, 0, int64(rv))
 	if err != nil {
-		_, _, _, err = etcd3.Compact(ctx, s.client.Client, current, int64(rv)) //nolint:gosec // as above
+		_, _, _, err = etcd3.Compact(ctx, s.client.Client, current, int64(rv))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, wait.ForeverTestTimeout, true, func(context.Context) (bool, error) {
-		return s.CompactRevision() == int64(rv), nil //nolint:gosec // as above
+		return s.CompactRevision() == int64(rv), nil
 	})
 	if err != nil {
 		t.Fatalf("the compaction of %d is not seen: %v", rv, err)

@@ -116,7 +116,7 @@ func testKubectlEdit(p *person) {
 func editor(t *testing.T, line string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "editor.sh")
-	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+line+"\n"), 0o700); err != nil { //nolint:gosec // a script has to be executable
+	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+line+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return file

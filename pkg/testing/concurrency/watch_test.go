@@ -34,7 +34,7 @@ func startWatch(t *testing.T, s *harness.Server, namespace string) *events {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+s.AdminToken)
-	response, err := s.HTTPClient().Do(request)
+	response, err := s.HTTPClient().Do(request) //nolint:bodyclose // the goroutine that reads it closes it
 	if err != nil {
 		t.Fatal(err)
 	}

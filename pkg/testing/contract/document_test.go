@@ -77,7 +77,7 @@ func replay(t *testing.T, a *api, section string) {
 // message reads a copied HTTP message: its first line, its header and its body.
 func message(t *testing.T, name string) (first string, header http.Header, body string) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", "document", name)) //nolint:gosec // a name of this file
+	data, err := os.ReadFile(filepath.Join("testdata", "document", name))
 	if err != nil {
 		t.Fatal(err)
 	}

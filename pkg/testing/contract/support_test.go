@@ -21,7 +21,7 @@ import (
 
 // Tokens of the users of these tests. The first one is the document's own.
 const (
-	editorToken   = "eyJrIjoiT0tTcG1pUlY2RnVKZTFVaDFsNFZXdE9ZWmNrMkZYbk" //nolint:gosec // the document's example
+	editorToken   = "eyJrIjoiT0tTcG1pUlY2RnVKZTFVaDFsNFZXdE9ZWmNrMkZYbk"
 	extenderToken = "token-of-extender"
 	readerToken   = "token-of-reader"
 	nobodyToken   = "token-of-nobody"
@@ -94,7 +94,7 @@ func (a *api) canary() string {
 
 // number is canary for a value that is written without quotes.
 func (a *api) number() string {
-	value := strconv.FormatInt(100_000_000_000_000_000+rand.Int64N(899_999_999_999_999_999), 10) //nolint:gosec // no secret
+	value := strconv.FormatInt(100_000_000_000_000_000+rand.Int64N(899_999_999_999_999_999), 10)
 	a.digits = append(a.digits, value)
 	a.parts.Add(value)
 	return value

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -69,9 +70,7 @@ func (s *Server) Do(t *testing.T, r Request) Response {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, values := range r.Header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, r.Header)
 	if r.Token != "" {
 		request.Header.Set("Authorization", "Bearer "+r.Token)
 	}

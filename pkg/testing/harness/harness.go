@@ -219,7 +219,7 @@ func (s *Server) Signal(t *testing.T, signal os.Signal) {
 // Kill ends the server at once (SIGKILL) and waits until it is gone. It may be called more than once.
 func (s *Server) Kill() {
 	_ = s.command.Process.Kill()
-	<-s.exited
+	<-s.exited //nolint:errcheck // it was killed
 }
 
 // Log returns what the server logged so far.

@@ -33,7 +33,7 @@ func TestNoCanaryAnywhere(t *testing.T) {
 	control := plant(t, r, "first")
 
 	r.all(t, requests)
-	if r.outcomes[accepted] < int(requests)/20 || r.outcomes[refused] < int(requests)/20 { //nolint:gosec // far below
+	if r.outcomes[accepted] < int(requests)/20 || r.outcomes[refused] < int(requests)/20 {
 		t.Errorf("the table is lopsided: %v", r.outcomes)
 	}
 	t.Logf("%d canaries in %d requests, %v", len(r.canaries), r.sent.Load(), r.outcomes)
@@ -184,7 +184,7 @@ func outcomeOf(code int) outcome {
 
 func create(t *testing.T, file string) *os.File {
 	t.Helper()
-	out, err := os.Create(file) //nolint:gosec // a file of the test
+	out, err := os.Create(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ type brokenBody struct{ io.Reader }
 
 func (b brokenBody) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
-	if err == io.EOF { //nolint:errorlint // the sentinel itself
+	if err == io.EOF {
 		err = errBrokenOff
 	}
 	return n, err

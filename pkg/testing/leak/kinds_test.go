@@ -28,7 +28,6 @@ var (
 	text   = []format{asJSON, asYAML, asJSONPatch}
 	trees  = []format{asJSON, asYAML}
 	every  = []format{asJSON, asYAML, asJSONPatch, asProtobuf}
-	whole  = []format{asJSON, asYAML, asProtobuf}
 	jsons  = []format{asJSON, asJSONPatch}
 	yamls  = []format{asYAML}
 	protos = []format{asProtobuf}

@@ -14,7 +14,7 @@ import (
 
 func output(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), harness.Binary(t), args...).CombinedOutput() //nolint:gosec // the binary under test
+	out, err := exec.CommandContext(t.Context(), harness.Binary(t), args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("secret-apiserver %v: %v\n%s", args, err, out)
 	}

@@ -21,7 +21,7 @@ const (
 	leakyKey = "bGVha3lsZWFreWxlYWt5bGVha3lsZWFreWxlYWt5MDA="
 	shortKey = "bGVha3kgbGVha3k="
 	// leakyToken may be in no message either.
-	leakyToken = "leaky-token-9f2c" //nolint:gosec // no credential of anything
+	leakyToken = "leaky-token-9f2c"
 )
 
 // encryption is an EncryptionConfiguration for our resource.

@@ -63,9 +63,9 @@ func placeCanary(v reflect.Value) int {
 		return placeCanary(v.Index(0))
 	case v.Kind() == reflect.Struct:
 		placed := 0
-		for i := range v.NumField() {
-			if v.Field(i).CanSet() {
-				placed += placeCanary(v.Field(i))
+		for _, f := range v.Fields() {
+			if f.CanSet() {
+				placed += placeCanary(f)
 			}
 		}
 		return placed
@@ -78,7 +78,7 @@ func wantNoCanary(t *testing.T, how, text string) {
 	if text == "" {
 		t.Errorf("%s: nothing was written", how)
 	}
-	for _, form := range []string{canary, fmt.Sprintf("%x", canary), strings.Trim(fmt.Sprint([]byte(canary)), "[]")} {
+	for _, form := range []string{canary, fmt.Sprintf("%x", canary), strings.Trim(fmt.Sprint([]byte(canary)), "[]")} { //nolint:staticcheck // the decimal list that %v makes of bytes
 		if strings.Contains(text, form) {
 			t.Errorf("%s shows the value: %s", how, text)
 		}

@@ -3,7 +3,7 @@
 package install_test
 
 import (
-	"math/rand"
+	"math/rand" //nolint:depguard // what upstream's fuzzer takes
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"

@@ -197,7 +197,7 @@ func TestBeforeUpdateReportsAllFaultsOnce(t *testing.T) {
 func wantCauses(t *testing.T, err error, fields ...string) {
 	t.Helper()
 	wantNoCanary(t, err)
-	status, ok := err.(apierrors.APIStatus) //nolint:errorlint // the error as the handler gets it
+	status, ok := err.(apierrors.APIStatus)
 	if !ok {
 		t.Fatalf("got %v", err)
 	}
