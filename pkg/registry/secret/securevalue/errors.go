@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
@@ -63,8 +63,10 @@ func badRequestForInvalid(err error) error {
 
 func onceEach(causes []metav1.StatusCause) []metav1.StatusCause {
 	var once []metav1.StatusCause
+	seen := sets.New[metav1.StatusCause]() // a body can have tens of thousands of faults
 	for _, cause := range causes {
-		if !slices.Contains(once, cause) {
+		if !seen.Has(cause) {
+			seen.Insert(cause)
 			once = append(once, cause)
 		}
 	}

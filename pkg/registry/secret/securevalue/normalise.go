@@ -76,11 +76,14 @@ func setAnnotation(sv *secret.SecureValue, key, value string) {
 	sv.Annotations[key] = value
 }
 
-// manifestFields and specFields are what stays of a manifest: all that this API has, but for the value and the status.
-// A value under a misspelt name, which a lenient client may send, goes as well.
+// What stays of a manifest: all of this API that people write, but for the value. A value under a misspelt name or out
+// of its place, which a lenient client may send, goes as well.
 var (
 	manifestFields = []string{"apiVersion", "kind", "metadata", "spec"}
-	specFields     = []string{"description", "decrypters"}
+	partFields     = map[string][]string{
+		"metadata": {"name", "generateName", "namespace", "labels", "annotations", "finalizers", "ownerReferences"},
+		"spec":     {"description", "decrypters"},
+	}
 )
 
 // dropValueFromLastApplied takes the value out of the copy of the manifest that `kubectl apply` keeps in an
@@ -104,16 +107,20 @@ func withoutValue(manifest string) (string, bool) {
 	if !ok || object == nil {
 		return "", false
 	}
-	if raw, ok := object["spec"]; ok {
-		spec, ok := pick(raw, specFields)
+	for name, fields := range partFields {
+		raw, ok := object[name]
+		if !ok {
+			continue
+		}
+		part, ok := pick(raw, fields)
 		if !ok {
 			return "", false
 		}
-		clean, err := json.Marshal(spec)
+		clean, err := json.Marshal(part)
 		if err != nil {
 			return "", false
 		}
-		object["spec"] = clean
+		object[name] = clean
 	}
 	clean, err := json.Marshal(object)
 	if err != nil {

@@ -9,13 +9,13 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
-func TestCheckResourceVersion(t *testing.T) {
+func TestResourceVersion(t *testing.T) {
 	for version, good := range map[string]bool{
 		"": true, "0": true, "7": true, "18446744073709551615": true, "x": false, "-1": false, "7 ": false, "18446744073709551616": false,
 	} {
 		sv := &secret.SecureValue{}
 		sv.ResourceVersion = version
-		err := checkResourceVersion(sv)
+		_, err := resourceVersion(sv)
 		if (err == nil) != good {
 			t.Errorf("%q: got %v", version, err)
 		}

@@ -83,6 +83,9 @@ func (*REST) Categories() []string { return nil }
 
 // Create stores a new object.
 func (r *REST) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+	if err := checkMetadata(obj); err != nil {
+		return nil, clientError(nameOf(obj), err)
+	}
 	out, err := r.Store.Create(ctx, obj, validate, options)
 	if err != nil {
 		return nil, clientError(nameOf(obj), err)

@@ -57,18 +57,22 @@ type updatedObject struct {
 	name    string
 }
 
-// UpdatedObject notes whether the client named a resourceVersion, and cleans the errors of patches, which are raised
-// here.
+// UpdatedObject notes whether the client named a resourceVersion, cleans the errors of patches, which are raised here,
+// and refuses what must not reach upstream's validation.
 func (u updatedObject) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
 	obj, err := u.UpdatedObjectInfo.UpdatedObject(ctx, old)
 	if err != nil {
 		return nil, patchError(u.name, err)
 	}
 	if sv, ok := obj.(*secret.SecureValue); ok {
-		u.request.unconditional = sv.ResourceVersion == ""
-		if err := checkResourceVersion(sv); err != nil {
+		version, err := resourceVersion(sv)
+		if err != nil {
 			return nil, err
 		}
+		u.request.unconditional = version == 0 // as registry.Store sees it
+	}
+	if err := checkMetadata(obj); err != nil {
+		return nil, err
 	}
 	return obj, nil
 }

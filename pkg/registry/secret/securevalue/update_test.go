@@ -31,6 +31,8 @@ func TestValueRequired(t *testing.T) {
 	}{
 		{"PUT without a resourceVersion", "update", "", true},
 		{"PUT with a resourceVersion", "update", "7", false},
+		{"PUT with a resourceVersion that names none", "update", "0", true},
+		{"PUT with zeros for a resourceVersion", "update", "00", true},
 		{"PATCH", "patch", "", false},
 		{"PATCH with a resourceVersion", "patch", "7", false},
 		{"no request info", "", "", true},

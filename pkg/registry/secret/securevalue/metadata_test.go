@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package securevalue
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+)
+
+func owners(controllers ...bool) []metav1.OwnerReference {
+	list := make([]metav1.OwnerReference, 0, len(controllers))
+	for _, controller := range controllers {
+		list = append(list, metav1.OwnerReference{Controller: &controller})
+	}
+	return list
+}
+
+func entries(n int) map[string]string {
+	entries := make(map[string]string, n)
+	for i := range n {
+		entries[fmt.Sprintf("key-%d", i)] = "x"
+	}
+	return entries
+}
+
+func TestCheckMetadata(t *testing.T) {
+	for name, tt := range map[string]struct {
+		meta metav1.ObjectMeta
+		want string
+	}{
+		"nothing":             {metav1.ObjectMeta{}, ""},
+		"full":                {metav1.ObjectMeta{Labels: entries(500), Annotations: entries(500), Finalizers: make([]string, 500), OwnerReferences: make([]metav1.OwnerReference, 500)}, ""},
+		"labels":              {metav1.ObjectMeta{Labels: entries(501)}, "metadata.labels"},
+		"annotations":         {metav1.ObjectMeta{Annotations: entries(501)}, "metadata.annotations"},
+		"finalizers":          {metav1.ObjectMeta{Finalizers: make([]string, 501)}, "metadata.finalizers"},
+		"owners":              {metav1.ObjectMeta{OwnerReferences: make([]metav1.OwnerReference, 501)}, "metadata.ownerReferences"},
+		"one controller":      {metav1.ObjectMeta{OwnerReferences: owners(false, true, false)}, ""},
+		"two controllers":     {metav1.ObjectMeta{OwnerReferences: owners(true, true)}, "metadata.ownerReferences[1].controller"},
+		"controllers between": {metav1.ObjectMeta{OwnerReferences: owners(false, true, false, true, true)}, "metadata.ownerReferences[3].controller"},
+	} {
+		sv := &secret.SecureValue{ObjectMeta: tt.meta}
+		err := checkMetadata(sv)
+		if (err == nil) != (tt.want == "") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if err == nil {
+			continue
+		}
+		status := statusOf(t, clientError("api-key", err))
+		if status.Code != http.StatusBadRequest || len(status.Details.Causes) != 1 || status.Details.Causes[0].Field != tt.want {
+			t.Errorf("%s: want 400 for %s, got %+v", name, tt.want, status)
+		}
+	}
+	if err := checkMetadata(&metav1.Status{}); err != nil {
+		t.Errorf("another kind: got %v", err)
+	}
+}
+
+// Create and update check before registry.Store, which validates.
+func TestMetadataIsCheckedFirst(t *testing.T) {
+	sv := requested()
+	sv.OwnerReferences = owners(true, true)
+	// Without a Store underneath, going on would panic.
+	_, err := (&REST{}).Create(as(t, "alice"), sv, nil, &metav1.CreateOptions{})
+	if status := statusOf(t, err); status.Code != http.StatusBadRequest {
+		t.Errorf("create: got %+v", status)
+	}
+	ctx, update := withUpdateRequest(as(t, "alice"), false)
+	info := updatedObject{UpdatedObjectInfo: rest.DefaultUpdatedObjectInfo(sv), request: update, name: "api-key"}
+	if _, err := info.UpdatedObject(ctx, stored()); err == nil {
+		t.Error("update: want a refusal")
+	}
+}
