@@ -38,6 +38,8 @@ func TestWithoutValue(t *testing.T) {
 		{name: "another case", manifest: `{"Spec":{` + value + `},"spec":{"Value":"` + canary + `"}}`, want: `{"spec":{}}`},
 		{name: "misspelt", manifest: `{"spec":{"valeu":"` + canary + `"}}`, want: `{"spec":{}}`},
 		{name: "at the top", manifest: `{` + value + `,"stringData":{"a":"` + canary + `"}}`, want: `{}`},
+		{name: "under metadata", manifest: `{"metadata":{` + value + `,"name":"n"}}`, want: `{"metadata":{"name":"n"}}`},
+		{name: "metadata a string", manifest: `{"metadata":"` + canary + `"}`, dropped: true},
 		{name: "status", manifest: `{"status":{` + value + `}}`, want: `{}`},
 		{name: "deep under another name", manifest: `{"spec":{"template":{"spec":{` + value + `}}}}`, want: `{"spec":{}}`},
 

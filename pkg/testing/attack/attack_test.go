@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attack
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+const (
+	jsonType  = "application/json"
+	mergeType = "application/merge-patch+json"
+	applyType = "application/apply-patch+yaml"
+)
+
+// object is a SecureValue with more members in its metadata and spec.
+func object(name, metadata, spec string) string {
+	return fmt.Sprintf(`{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","metadata":{"name":%q%s},"spec":{"description":"d"%s}}`,
+		name, metadata, spec)
+}
+
+const value = `,"value":"not-to-be-read"`
+
+// start runs a server that holds the object "kept".
+func start(t *testing.T) (s *harness.Server, all, one string) {
+	t.Helper()
+	s = harness.Start(t, harness.Options{})
+	all = harness.Collection("default")
+	if got := send(t, s, http.MethodPost, all, jsonType, object("kept", "", value)); got.Code != http.StatusCreated {
+		t.Fatalf("got %d: %s", got.Code, got.Body)
+	}
+	return s, all, all + "/kept"
+}
+
+func send(t *testing.T, s *harness.Server, method, path, contentType, body string) harness.Response {
+	t.Helper()
+	return s.Do(t, harness.Request{Method: method, Path: path, Token: s.AdminToken, ContentType: contentType, Body: body})
+}
+
+// wantRefused asks for a 400 that blames the field, and nothing else.
+func wantRefused(t *testing.T, got harness.Response, field string) {
+	t.Helper()
+	if got.Code != http.StatusBadRequest {
+		t.Fatalf("want 400, got %d: %.300s", got.Code, got.Body)
+	}
+	if causes := got.Status(t).Details.Causes; len(causes) != 1 || causes[0].Field != field {
+		t.Errorf("want one fault, in %s, got %.300s", field, got.Body)
+	}
+}
+
+// many repeats a member or an element with a running number, "%d", as often as fits far below the limit of a body.
+func many(format string, n int) string {
+	parts := make([]string, n)
+	for i := range parts {
+		parts[i] = fmt.Sprintf(format, i)
+	}
+	return strings.Join(parts, ",")
+}
+
+// Faults by the thousand: upstream joins their texts in time that grows with the square of their number, and prints all
+// owners into the fault of each controller too many. One dry run took ten gigabytes.
+func TestFaultsByTheThousand(t *testing.T) {
+	s, all, one := start(t)
+	for field, metadata := range map[string]string{
+		"metadata.labels":      `,"labels":{` + many(`"k%d!":"!"`, 40000) + `}`,
+		"metadata.annotations": `,"annotations":{` + many(`"k%d!":""`, 40000) + `}`,
+		"metadata.finalizers":  `,"finalizers":[` + many(`"a!%d"`, 60000) + `]`,
+		"metadata.ownerReferences[1].controller": `,"ownerReferences":[` +
+			many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d","controller":true}`, 499) + `]`,
+		"metadata.ownerReferences": `,"ownerReferences":[` + many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d"}`, 12000) + `]`,
+	} {
+		t.Run(field, func(t *testing.T) {
+			wantRefused(t, send(t, s, http.MethodPost, all+"?dryRun=All", jsonType, object("many", metadata, value)), field)
+			wantRefused(t, send(t, s, http.MethodPut, one, jsonType, object("kept", metadata, value)), field)
+			wantRefused(t, send(t, s, http.MethodPatch, one, mergeType, object("kept", metadata, "")), field)
+		})
+	}
+	controllers := `,"ownerReferences":[` + many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d","controller":true}`, 400) + `]`
+	wantRefused(t, send(t, s, http.MethodPatch, one+"?fieldManager=m", applyType, object("kept", controllers, "")), "metadata.ownerReferences[1].controller")
+}
+
+// Zero for a resourceVersion: registry.Store takes it for none, so a PUT with it has seen no stored value that it could
+// mean to keep.
+func TestZeroResourceVersion(t *testing.T) {
+	s, _, one := start(t)
+	for _, version := range []string{"0", "00"} {
+		wantRefused(t, send(t, s, http.MethodPut, one, jsonType, object("kept", `,"resourceVersion":"`+version+`"`, "")), "spec.value")
+	}
+}
+
+// A watch from nowhere: the client's fault was answered with 500.
+func TestWatchFromNowhere(t *testing.T) {
+	s, all, _ := start(t)
+	wantRefused(t, send(t, s, http.MethodGet, all+"?watch=true&resourceVersion=nowhere", "", ""), "resourceVersion")
+}
