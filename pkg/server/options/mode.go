@@ -12,8 +12,8 @@ import (
 // The flag sets that mean something in one of the two modes only.
 const (
 	setStandalone     = "standalone"
-	setAuthentication = "authentication"
-	setAuthorization  = "authorization"
+	setAuthentication = "standalone authentication"
+	setAuthorization  = "standalone authorization"
 	setCluster        = "cluster"
 )
 
