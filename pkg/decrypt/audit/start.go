@@ -132,7 +132,7 @@ func (l *Log) judge() error {
 	var text string
 	switch l.next.Reason {
 	case openCutOff:
-		text = fmt.Sprintf("%v were published and are not in the log: it was cut off or deleted, or the disk lost them", l.next.Missing)
+		text = fmt.Sprintf("%v, published earlier, missing from the log: it was cut off or deleted, or the disk lost its end", l.next.Missing)
 	case openRewritten:
 		text = "the line that was published last is not in the log as it was published: the log was written anew"
 	case openDamaged:
