@@ -38,6 +38,7 @@ type Log struct {
 	durable atomic.Pointer[Head]
 	stop    context.CancelFunc
 	done    sync.WaitGroup
+	closing sync.Once
 
 	// What follows is the writer's alone.
 	file  *file // nil: one has to be begun, for reason next
@@ -138,15 +139,18 @@ func (l *Log) entries(records []Record) (entries []entry, denied int, err error)
 func (l *Log) Head() Head { return *l.durable.Load() }
 
 // Close writes what is queued and the summaries of suppressed denials, publishes the head and releases the log. Record
-// fails from then on.
-func (l *Log) Close() error {
-	l.queue.close()
-	l.stop()
-	l.done.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
-	defer cancel()
-	l.publishHead(ctx, l.Head())
-	return l.release()
+// fails from then on. Only the first call does something.
+func (l *Log) Close() (err error) {
+	l.closing.Do(func() {
+		l.queue.close()
+		l.stop()
+		l.done.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+		defer cancel()
+		l.publishHead(ctx, l.Head())
+		err = l.release()
+	})
+	return err
 }
 
 // release closes what Open opened, as far as it came.
