@@ -38,6 +38,33 @@ func ParseHead(text string) (Head, error) {
 	return Head{Sequence: number, MAC: MAC(raw)}, nil
 }
 
+// witnessDigits is how much of a MAC a witness must have at least: what the metric holds.
+const witnessDigits = 12
+
+// Witness is a published head, or the first digits of its MAC, as somebody outside of the log has it.
+type Witness struct {
+	// Sequence is the number of the line.
+	Sequence uint64
+	prefix   string
+}
+
+// ParseWitness reads SEQUENCE:MAC, where the first 12 or more digits of the MAC do.
+func ParseWitness(text string) (Witness, error) {
+	sequence, mac, found := strings.Cut(text, ":")
+	number, err := strconv.ParseUint(sequence, 10, 64)
+	if !found || err != nil || len(mac) < witnessDigits || len(mac) > macDigits || strings.Trim(mac, "0123456789abcdef") != "" {
+		return Witness{}, fmt.Errorf("%q is no head of an audit chain: write SEQUENCE:MAC, a number and %d to %d hexadecimal digits", text, witnessDigits, macDigits)
+	}
+	return Witness{Sequence: number, prefix: mac}, nil
+}
+
+// String is what ParseWitness read.
+func (w Witness) String() string { return strconv.FormatUint(w.Sequence, 10) + ":" + w.prefix }
+
+func (w Witness) matches(head Head) bool {
+	return w.Sequence == head.Sequence && strings.HasPrefix(head.MAC.String(), w.prefix)
+}
+
 // ErrHeadBehind says that a published head is further than the one to be published, or another line of the same number.
 var ErrHeadBehind = errors.New("the published head is not an earlier line of this log")
 
