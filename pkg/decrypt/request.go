@@ -26,7 +26,7 @@ func (r *Request) normalise() error {
 	seen := sets.New[string]()
 	for i, name := range r.Names {
 		if len(apimachineryvalidation.NameIsDNSSubdomain(name, false)) > 0 {
-			return fmt.Errorf("names[%d] must be a DNS-1123 subdomain: up to 253 lower case letters, digits, '-' and '.'", i)
+			return fmt.Errorf("%s must be a DNS-1123 subdomain: up to 253 lower case letters, digits, '-' and '.'", r.fieldOf(i))
 		}
 		if seen.Has(name) {
 			continue
@@ -39,4 +39,12 @@ func (r *Request) normalise() error {
 	}
 	r.Names = once
 	return nil
+}
+
+// fieldOf names a name for a message.
+func (r *Request) fieldOf(i int) string {
+	if len(r.Names) == 1 {
+		return "the name"
+	}
+	return fmt.Sprintf("names[%d]", i)
 }

@@ -27,6 +27,10 @@ func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) erro
 	}
 	// The generic server closes the listener too; this is for the ways out before it has it.
 	defer func() { _ = listener.Close() }()
+	if err := opts.Decrypt.Listen(ctx, opts.Serving.BindAddress()); err != nil {
+		return err
+	}
+	defer opts.Decrypt.Close()
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -77,6 +81,7 @@ func prepare(opts options.CompletedOptions, listener net.Listener) (*standalone.
 	if !opts.Encryption.HasFile() {
 		opts.Encryption.UseFile(data.EncryptionConfig())
 	}
+	opts.Decrypt.Audit.UseFiles(data.DecryptAudit())
 	return data, nil
 }
 
@@ -99,6 +104,7 @@ func startEtcd(ctx context.Context, cancel context.CancelCauseFunc, opts options
 }
 
 func serve(ctx context.Context, opts options.CompletedOptions, inputs *options.Inputs, data *standalone.Data, listener net.Listener, out io.Writer) error {
+	defer opts.Decrypt.Close()
 	config, err := opts.Config(inputs) //nolint:contextcheck // a hook gets its context when it runs
 	if err != nil {
 		return err
@@ -111,17 +117,17 @@ func serve(ctx context.Context, opts options.CompletedOptions, inputs *options.I
 		return err
 	}
 	prepared := server.PrepareRun()
-	go announce(ctx, server.LoopbackClientConfig, data, listener, out)
+	go announce(ctx, server.LoopbackClientConfig, data, listener, opts.Decrypt.Address(), out)
 	return prepared.RunWithContext(ctx)
 }
 
 // announce prints the banner once every readiness check has passed.
-func announce(ctx context.Context, loopback *restclient.Config, data *standalone.Data, listener net.Listener, out io.Writer) {
+func announce(ctx context.Context, loopback *restclient.Config, data *standalone.Data, listener net.Listener, decrypt string, out io.Writer) {
 	if err := waitReady(ctx, loopback); err != nil {
 		return // the server stops before it was ready, and says why itself
 	}
 	err := standalone.Banner(out, standalone.BannerInfo{
-		Listen: listener.Addr().String(), ServerURL: data.ServerURL(),
+		Listen: listener.Addr().String(), Decrypt: decrypt, ServerURL: data.ServerURL(),
 		Kubeconfig: data.Kubeconfig(), CACert: data.CACert(),
 	})
 	if err != nil {

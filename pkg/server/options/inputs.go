@@ -14,7 +14,7 @@ import (
 // Inputs is the content of the files that flags name. It can only come from Load.
 type Inputs struct {
 	authn *authentication.Authenticator
-	rbac  *rbac.Snapshot
+	rbac  *rbac.Store
 	audit *auditLog
 }
 
@@ -39,4 +39,9 @@ func (o CompletedOptions) Load(ctx context.Context, admin authenticator.Token) (
 		return nil, err
 	}
 	return &inputs, nil
+}
+
+// decryptAccess is the access to the decrypt port of a standalone server: RBAC alone, without system:masters.
+func (i *Inputs) decryptAccess() decryptAccess {
+	return decryptAccess{authenticator: i.authn.Credentials(), authorizer: rbac.New(i.rbac), clientCA: i.authn.ClientCA()}
 }
