@@ -64,13 +64,11 @@ func New(ctx context.Context, config Config) (*Authenticator, error) {
 	if paths == nil {
 		paths = DefaultAnonymousPaths()
 	}
-	anonymous, err := newAnonymousOn(paths)
-	if err != nil {
+	a.credentials = group.NewAuthenticatedGroupAdder(unionrequest.New(strict...))
+	var err error
+	if a.request, err = WithAnonymous(group.NewAuthenticatedGroupAdder(unionrequest.New(requests...)), paths); err != nil {
 		return nil, err
 	}
-	a.credentials = group.NewAuthenticatedGroupAdder(unionrequest.New(strict...))
-	// Wrong credentials are refused everywhere: they never become anonymous.
-	a.request = unionrequest.NewFailOnError(group.NewAuthenticatedGroupAdder(unionrequest.New(requests...)), anonymous)
 	return a, nil
 }
 

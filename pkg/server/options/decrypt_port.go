@@ -44,9 +44,13 @@ type decryptAccess struct {
 
 // applyDecrypt makes the server serve the decrypt port, from when it starts until it has stopped to take requests. It is
 // called last: it reads what the other options set.
-func (o CompletedOptions) applyDecrypt(config *genericapiserver.Config, sealer *sealed.Sealer, access decryptAccess) error {
+func (o CompletedOptions) applyDecrypt(config *genericapiserver.Config, sealer *sealed.Sealer, inputs *Inputs) error {
 	if !o.Decrypt.enabled() {
 		return nil
+	}
+	access, err := inputs.decryptAccess()
+	if err != nil {
+		return err
 	}
 	service, err := o.decryptService(sealer, access)
 	if err != nil {
