@@ -92,7 +92,7 @@ func (f *File) mended() {
 	if !f.faulty {
 		return
 	}
-	f.faulty = false
+	f.faulty, f.tried = false, f.inForce
 	klog.InfoS("File is again the one in force", "flag", f.Flag, "path", f.Path)
 	f.Done(nil)
 }

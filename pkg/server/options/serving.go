@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	cliflag "k8s.io/component-base/cli/flag"
 )
@@ -40,7 +41,7 @@ func (o *ServingOptions) AddFlags(fs *pflag.FlagSet) {
 		"tls-min-version", "tls-cipher-suites", "http2-max-streams-per-connection")
 	fs.Lookup("bind-address").Usage = "IP address to listen on. 0.0.0.0 or :: listens on all interfaces."
 	fs.Lookup("secure-port").Usage = "Port to serve HTTPS on. 0 picks a free one."
-	fs.Lookup("tls-cert-file").Usage = "Certificate chain for HTTPS, reloaded when it changes. Without it a standalone server issues its own."
+	fs.Lookup("tls-cert-file").Usage = "Certificate chain for HTTPS, reloaded when it changes. Without it a standalone server issues its own; in a cluster it is required."
 	fs.Lookup("tls-private-key-file").Usage = "Private key that matches --tls-cert-file."
 }
 
@@ -107,4 +108,20 @@ func (o *ServingOptions) applyTo(config *genericapiserver.Config) error {
 		return fmt.Errorf("setting up --tls-cert-file and --tls-private-key-file: %w", err)
 	}
 	return nil
+}
+
+// beside is how another port is served: with the same certificate, reloaded by a watch of its own, and the same limits.
+func (o *ServingOptions) beside(
+	api *genericapiserver.SecureServingInfo, name string, listener net.Listener, clientCA dynamiccertificates.CAContentProvider,
+) (*genericapiserver.SecureServingInfo, error) {
+	pair := o.upstream.ServerCert.CertKey
+	cert, err := dynamiccertificates.NewDynamicServingContentFromFiles(name+"-serving-cert", pair.CertFile, pair.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("setting up --tls-cert-file and --tls-private-key-file: %w", err)
+	}
+	return &genericapiserver.SecureServingInfo{
+		Listener: listener, Cert: cert, ClientCA: clientCA,
+		MinTLSVersion: api.MinTLSVersion, CipherSuites: api.CipherSuites, CurvePreferences: api.CurvePreferences,
+		HTTP2MaxStreamsPerConnection: api.HTTP2MaxStreamsPerConnection, DisableHTTP2: api.DisableHTTP2,
+	}, nil
 }
