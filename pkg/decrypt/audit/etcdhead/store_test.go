@@ -5,7 +5,6 @@ package etcdhead_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
@@ -71,7 +70,7 @@ func TestTwoServersUnderOneName(t *testing.T) {
 	client := startEtcd(t)
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	won := map[string]uint64{}
+	won := map[uint64]int{}
 	for server := range 4 {
 		store := etcdhead.New(client, etcdhead.Key("/p", "same"))
 		all.Go(func() {
@@ -82,10 +81,10 @@ func TestTwoServersUnderOneName(t *testing.T) {
 				}
 				if err == nil {
 					mu.Lock()
-					if other, taken := won[fmt.Sprint(i)]; taken && other != uint64(server) { //nolint:gosec // small numbers
+					if other, taken := won[i]; taken && other != server {
 						t.Errorf("head %d was published by two servers", i)
 					}
-					won[fmt.Sprint(i)] = uint64(server) //nolint:gosec // small numbers
+					won[i] = server
 					mu.Unlock()
 				}
 			}

@@ -109,7 +109,7 @@ func TestBadUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(loose, data, 0o600); err != nil {
+	if err := os.WriteFile(loose, data, 0o600); err != nil { //nolint:gosec // in the folder of this test
 		t.Fatal(err)
 	}
 	if err := os.Chmod(loose, 0o644); err != nil {
