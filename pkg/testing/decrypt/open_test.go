@@ -90,6 +90,7 @@ func TestEveryProtocol(t *testing.T) {
 	t.Run("HTTP/1.1", func(t *testing.T) {
 		old := *s.HTTPClient()
 		transport := old.Transport.(*http.Transport).Clone()
+		transport.TLSClientConfig.NextProtos = []string{"http/1.1"}
 		transport.ForceAttemptHTTP2, transport.TLSNextProto = false, map[string]func(string, *tls.Conn) http.RoundTripper{}
 		old.Transport = transport
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.DecryptURL+getPath(namespace, "a"), http.NoBody)
