@@ -23,7 +23,7 @@ import (
 // benchStart runs a server as in production: no verbose log, TLS, RBAC and the decrypt audit log on.
 func benchStart(b *testing.B, args ...string) *harness.Server {
 	b.Helper()
-	s := start(b, append([]string{"-v=0", "--audit-log-path="}, args...)...)
+	s := start(b, append([]string{"-v=0", "--audit-log-path=", "--audit-policy-file="}, args...)...)
 	for i := range 100 {
 		put(b, s, namespace, fmt.Sprintf("v%d", i), strings.Repeat("x", 256), "k6-cloud")
 	}
