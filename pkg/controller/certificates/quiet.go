@@ -15,6 +15,9 @@ const bodyLevel = 8
 // withoutBodies returns a context whose requests log less than their bodies, whatever -v says.
 func withoutBodies(ctx context.Context) context.Context {
 	logger := klog.FromContext(ctx)
+	if logger.GetSink() == nil {
+		return ctx // logs nothing
+	}
 	return klog.NewContext(ctx, logger.WithSink(quietSink{logger.GetSink()}))
 }
 

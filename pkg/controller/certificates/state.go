@@ -31,8 +31,8 @@ type state struct {
 }
 
 // read makes a state of what is stored. As long as there is a signer, an old CA is only trusted when the CA Secret lists
-// it or it signed a certificate in use: whoever may edit a caBundle cannot add a CA of their own by it. Without a signer,
-// whatever was published stays until it is known that nobody serves by it.
+// it: whoever may edit a caBundle or a certificate cannot add a CA of their own by it. Without a signer, whatever was
+// published stays until it is known that nobody serves by it.
 func read(ca *corev1.Secret, leaves []*corev1.Secret, published []byte, now time.Time) state {
 	s := state{signer: parsePair(ca.Data[corev1.TLSCertKey], ca.Data[corev1.TLSPrivateKeyKey])}
 	listed := parseBundle(ca.Data[bundleKey])
@@ -48,18 +48,12 @@ func read(ca *corev1.Secret, leaves []*corev1.Secret, published []byte, now time
 		s.signer = pair{}
 	}
 	for _, c := range candidates {
-		believed := s.signer.cert == nil || has(listed, c) || s.signedAnyLeaf(c, now)
+		believed := s.signer.cert == nil || has(listed, c)
 		if believed && within(c, now) && !has(s.trusted, c) {
 			s.trusted = append(s.trusted, c)
 		}
 	}
 	return s
-}
-
-func (s state) signedAnyLeaf(ca *x509.Certificate, now time.Time) bool {
-	return slices.ContainsFunc(s.leaves, func(p pair) bool {
-		return p.cert != nil && within(p.cert, now) && signed(ca, p.cert)
-	})
 }
 
 func has(certs []*x509.Certificate, c *x509.Certificate) bool {
