@@ -138,6 +138,23 @@ func TestRotationOrder(t *testing.T) {
 	}
 }
 
+// TestRotationWithNoEndpoint has every server down: one that starts now would load the certificate by the old CA.
+func TestRotationWithNoEndpoint(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	w.install()
+	w.age()
+	old := w.ca()
+	w.pass(24 * time.Hour)
+	w.served = nil
+	w.mustReconcile()
+	w.pass(time.Second)
+	w.mustReconcile()
+	if got := parseBundle(w.bundle()); len(got) != 2 || !signed(old.cert, w.leaf(ServingSecret).cert) {
+		t.Fatalf("published are %d CAs", len(got))
+	}
+	w.until("one CA", func() bool { return len(parseBundle(w.bundle())) == 1 })
+}
+
 func (w *world) publishedAt() time.Time {
 	w.t.Helper()
 	at, err := time.Parse(time.RFC3339, w.secret(w.authority.CASecret).Annotations[publishedAnnotation])
