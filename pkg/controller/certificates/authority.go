@@ -4,8 +4,6 @@ package certificates
 
 import (
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"time"
 )
 
@@ -36,7 +34,8 @@ type Certificate struct {
 	Usages     []x509.ExtKeyUsage
 }
 
-// Lifetimes say how long things are valid. What has less than a third of its life left is replaced.
+// Lifetimes say how long things are valid. What has less than a third of its life left is replaced; Options.Validate refuses
+// lifetimes under which a certificate could end before its successor may be used.
 type Lifetimes struct {
 	// CA and Certificate are from issue to end. A CA that does not rotate has StaticCALifetime.
 	CA, Certificate time.Duration
@@ -51,33 +50,6 @@ const StaticCALifetime = 10 * 365 * 24 * time.Hour
 // DefaultLifetimes are for production.
 func DefaultLifetimes() Lifetimes {
 	return Lifetimes{CA: 365 * 24 * time.Hour, Certificate: 90 * 24 * time.Hour, Propagation: 2 * time.Minute}
-}
-
-// Validate refuses lifetimes under which a certificate could end before its successor may be used.
-func (l Lifetimes) Validate() []error {
-	var errs []error
-	if l.Propagation <= 0 {
-		errs = append(errs, fmt.Errorf("the propagation time of a CA must be positive, not %s", l.Propagation))
-	}
-	if l.Certificate < 10*l.Propagation {
-		errs = append(errs, fmt.Errorf("a certificate must live at least ten times the propagation time of %s, not %s", l.Propagation, l.Certificate))
-	}
-	if l.CA < 2*l.Certificate {
-		errs = append(errs, fmt.Errorf("a CA must live at least twice as long as the %s of a certificate, not %s", l.Certificate, l.CA))
-	}
-	return errs
-}
-
-func (a Authority) validate() error {
-	if a.Namespace == "" || a.CASecret == "" || len(a.Certificates) == 0 {
-		return errors.New("an authority needs a namespace, a Secret and a certificate to issue")
-	}
-	for _, c := range a.Certificates {
-		if c.Secret == "" || len(c.DNSNames) == 0 || len(c.Usages) == 0 {
-			return fmt.Errorf("authority %s: a certificate needs a Secret, DNS names and usages", a.Name)
-		}
-	}
-	return nil
 }
 
 // caLifetime is the life of the authority's CA.

@@ -84,22 +84,6 @@ func TestMembersAreNamed(t *testing.T) {
 	}
 }
 
-func TestLifetimes(t *testing.T) {
-	if errs := DefaultLifetimes().Validate(); len(errs) != 0 {
-		t.Error(errs)
-	}
-	for _, l := range []Lifetimes{
-		{},
-		{CA: time.Hour, Certificate: time.Hour, Propagation: time.Second},
-		{CA: time.Hour, Certificate: time.Minute, Propagation: 10 * time.Second},
-		{CA: time.Hour, Certificate: time.Minute, Propagation: -time.Second},
-	} {
-		if len(l.Validate()) == 0 {
-			t.Errorf("%+v is taken", l)
-		}
-	}
-}
-
 // FuzzParse gives Secrets that somebody edited: never a panic, and what parses belongs together.
 func FuzzParse(f *testing.F) {
 	ca, err := newCA("test", noon, time.Hour)

@@ -21,17 +21,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-// Add adds a controller for each authority to the manager. They run on the leader only.
-func Add(mgr manager.Manager, lifetimes Lifetimes, authorities ...Authority) error {
+// SetupWithManager adds a controller for each authority that the options name. They run on the leader only.
+func SetupWithManager(mgr manager.Manager, opts Options) error {
 	if err := apiregistrationv1.AddToScheme(mgr.GetScheme()); err != nil {
 		return fmt.Errorf("knowing APIService: %w", err)
 	}
-	for _, authority := range authorities {
-		if err := authority.validate(); err != nil {
-			return err
-		}
-		if err := add(mgr, lifetimes, authority); err != nil {
-			return fmt.Errorf("adding the controller of the %s certificates: %w", authority.Name, err)
+	for _, name := range opts.Authorities {
+		if err := add(mgr, opts.Lifetimes, authorities[name](opts.Namespace)); err != nil {
+			return fmt.Errorf("adding the controller of the %s certificates: %w", name, err)
 		}
 	}
 	return nil
