@@ -27,7 +27,12 @@ func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 	if err := o.Serving.applyTo(generic); err != nil {
 		return nil, err
 	}
-	if err := o.Storage.applyTo(generic); err != nil {
+	sealer, err := o.Encryption.applyTo(generic)
+	if err != nil {
+		return nil, err
+	}
+	storage, err := o.Storage.applyTo(generic, sealer)
+	if err != nil {
 		return nil, err
 	}
 	if err := applyAuthentication(inputs.authn, generic); err != nil {
@@ -43,7 +48,7 @@ func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 	}
 	return &apiserver.Config{
 		Generic: generic,
-		Extra:   apiserver.ExtraConfig{AllowedDecrypters: o.API.AllowedDecrypters, SelfReviews: true},
+		Extra:   apiserver.ExtraConfig{AllowedDecrypters: o.API.AllowedDecrypters, Rewrapper: storage, SelfReviews: true},
 	}, nil
 }
 

@@ -36,7 +36,9 @@ var providerConfigs = map[string]string{
 	"aesgcm":    "aesgcm: {keys: [{name: key1, secret: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=}]}",
 	"secretbox": "secretbox: {keys: [{name: key1, secret: ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=}]}",
 	"aescbc":    "aescbc: {keys: [{name: key1, secret: QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl8=}]}",
-	"identity":  "identity: {}",
+	"rotated": "aesgcm: {keys: [{name: key2, secret: YGFiY2RlZmdoaWprbG1ub3BxcnN0dXZ3eHl6e3x9fn8=}, " +
+		"{name: key1, secret: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=}]}",
+	"identity": "identity: {}",
 }
 
 // encrypting are the providers that a production configuration may name first.
