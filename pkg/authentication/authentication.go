@@ -63,13 +63,11 @@ func New(ctx context.Context, config Config) (*Authenticator, error) {
 	if paths == nil {
 		paths = DefaultAnonymousPaths()
 	}
-	anonymous, err := newAnonymousOn(paths)
-	if err != nil {
+	a.credentials = group.NewAuthenticatedGroupAdder(unionrequest.New(requests...))
+	var err error
+	if a.request, err = WithAnonymous(a.credentials, paths); err != nil {
 		return nil, err
 	}
-	a.credentials = group.NewAuthenticatedGroupAdder(unionrequest.New(requests...))
-	// Wrong credentials are refused everywhere: they never become anonymous.
-	a.request = unionrequest.NewFailOnError(a.credentials, anonymous)
 	return a, nil
 }
 
@@ -99,13 +97,7 @@ func (a *Authenticator) addFiles(config Config) []authenticator.Request {
 }
 
 func (a *Authenticator) addFile(flag, path string, apply func(context.Context, []byte) error) {
-	done := func(err error) {
-		result := resultSuccess
-		if err != nil {
-			result = resultFailure
-		}
-		reloads.WithLabelValues(flag, result).Inc()
-	}
+	done := func(err error) { RecordReload(flag, err) }
 	a.files = append(a.files, &reload.File{Flag: flag, Path: path, Apply: apply, Done: done})
 }
 

@@ -26,7 +26,7 @@ type EncryptionOptions struct {
 // AddFlags adds the flags of this concern. They have the names of kube-apiserver.
 func (o *EncryptionOptions) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.ConfigFile, encryption.Flag, o.ConfigFile,
-		"EncryptionConfiguration that holds the keys for securevalues.secret.grafana.app. Without it a standalone server generates one in --data-dir.")
+		"EncryptionConfiguration that holds the keys for securevalues.secret.grafana.app. Without it a standalone server generates one in --data-dir; in a cluster it is required.")
 	fs.BoolVar(&o.AutomaticReload, encryption.Flag+"-automatic-reload", o.AutomaticReload,
 		"Reload --encryption-provider-config when it changes; a broken edit keeps the last good one. Always on for a generated one.")
 }

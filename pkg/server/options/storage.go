@@ -36,7 +36,7 @@ func NewStorageOptions(codec runtime.Codec) *StorageOptions {
 // AddFlags adds the flags of this concern.
 func (o *StorageOptions) AddFlags(fs *pflag.FlagSet) {
 	pick(fs, o.upstream.AddFlags, "etcd-servers", "etcd-prefix", "etcd-cafile", "etcd-certfile", "etcd-keyfile", "watch-cache")
-	fs.Lookup("etcd-servers").Usage = "etcd servers to use (scheme://host:port), comma separated. Without them a standalone server runs its own in --data-dir."
+	fs.Lookup("etcd-servers").Usage = "etcd servers to use (scheme://host:port), comma separated. Without them a standalone server runs its own in --data-dir; in a cluster they are required."
 	fs.Lookup("etcd-cafile").Usage = "CA file that the certificate of etcd is checked against."
 	fs.Lookup("etcd-certfile").Usage = "Client certificate for etcd."
 	fs.Lookup("etcd-keyfile").Usage = "Private key of --etcd-certfile."
