@@ -5,6 +5,7 @@ package deploy
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"path"
 	"regexp"
@@ -76,9 +77,14 @@ func TestServerFlags(t *testing.T) {
 		}
 		for _, name := range []string{
 			"tls-cert-file", "tls-private-key-file", "etcd-cafile", "etcd-certfile", "etcd-keyfile",
-			"encryption-provider-config", "audit-policy-file",
+			"encryption-provider-config", "audit-policy-file", "decrypt-audit-key-file",
 		} {
 			mounted(t, p, c, fs.Lookup(name).Value.String())
+		}
+		for name, port := range map[string]string{"https": "secure-port", "decrypt": "decrypt-port"} {
+			if at := slices.IndexFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.Name == name }); at < 0 || fmt.Sprint(c.Ports[at].ContainerPort) != fs.Lookup(port).Value.String() {
+				t.Errorf("port %s is not --%s", name, port)
+			}
 		}
 		for _, server := range strings.Split(strings.Trim(fs.Lookup("etcd-servers").Value.String(), "[]"), ",") {
 			if !strings.HasPrefix(server, "https://") {

@@ -4,6 +4,8 @@ package deploy
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -16,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/securevalue/secret-apiserver/pkg/controller/certificates"
 )
@@ -62,7 +65,7 @@ func TestNamespaces(t *testing.T) {
 // TestMountedSecretsAreMade: what a Pod waits for is made by somebody.
 func TestMountedSecretsAreMade(t *testing.T) {
 	each(t, func(t *testing.T, objects []object) {
-		made := []string{"secret-apiserver-encryption"} // by hand, as docs/operations.md says
+		made := []string{"secret-apiserver-encryption", "secret-decrypt-audit"} // by hand, as docs/operations.md says
 		for _, c := range all[*certmanagerv1.Certificate](objects) {
 			made = append(made, c.Spec.SecretName)
 		}
@@ -223,8 +226,22 @@ func TestBindings(t *testing.T) {
 // TestShippedRolesAreInstalled: what config/rbac ships is what a cluster gets.
 func TestShippedRolesAreInstalled(t *testing.T) {
 	objects := build(t, builds["production"])
-	for _, role := range []string{"admin", "creator", "deleter", "reader", "writer"} {
-		get[*rbacv1.ClusterRole](t, objects, "secret.grafana.app:securevalues-"+role)
+	files, err := filepath.Glob("../../config/rbac/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var role rbacv1.ClusterRole
+		if err := yaml.UnmarshalStrict(data, &role); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if diff := cmp.Diff(role.Rules, get[*rbacv1.ClusterRole](t, objects, role.Name).Rules); diff != "" {
+			t.Errorf("%s: %s", file, diff)
+		}
 	}
 }
 
