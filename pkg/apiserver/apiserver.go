@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/informers"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
@@ -26,6 +27,8 @@ const MaxRequestBodyBytes = 1 << 20
 type Config struct {
 	// Generic is the configuration of the generic API server, its RESTOptionsGetter sealing.
 	Generic *genericapiserver.Config
+	// Informers follow the cluster's kube-apiserver. Nil in a standalone server.
+	Informers informers.SharedInformerFactory
 	// Extra is this project's own part.
 	Extra ExtraConfig
 }
@@ -52,7 +55,7 @@ type CompletedConfig struct {
 func (c *Config) Complete() CompletedConfig {
 	c.Generic.MaxRequestBodyBytes = MaxRequestBodyBytes
 	c.Generic.BuildHandlerChainFunc = buildHandlerChain
-	return CompletedConfig{&completedConfig{generic: c.Generic.Complete(nil), extra: c.Extra}}
+	return CompletedConfig{&completedConfig{generic: c.Generic.Complete(c.Informers), extra: c.Extra}}
 }
 
 // buildHandlerChain puts the scrubber outside of everything that logs or audits a URL, and the request guard right in

@@ -10,11 +10,25 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/request/anonymous"
+	unionrequest "k8s.io/apiserver/pkg/authentication/request/union"
 )
 
 // DefaultAnonymousPaths returns the paths that answer without credentials, for probes of kubelets and load balancers.
 func DefaultAnonymousPaths() []string {
 	return []string{"/livez", "/readyz", "/healthz"}
+}
+
+// IsHealthPath reports whether a path is one of DefaultAnonymousPaths or below one.
+func IsHealthPath(requested string) bool { return covers(DefaultAnonymousPaths(), requested) }
+
+// WithAnonymous lets requests without credentials in on the paths and below them. Wrong credentials are refused
+// everywhere: they never become anonymous.
+func WithAnonymous(credentials authenticator.Request, paths []string) (authenticator.Request, error) {
+	anonymous, err := newAnonymousOn(paths)
+	if err != nil {
+		return nil, err
+	}
+	return unionrequest.NewFailOnError(credentials, anonymous), nil
 }
 
 // anonymousOn lets a request without credentials be system:anonymous on the paths and below them. Upstream's conditions
@@ -37,18 +51,18 @@ func newAnonymousOn(paths []string) (*anonymousOn, error) {
 
 // AuthenticateRequest implements authenticator.Request.
 func (a *anonymousOn) AuthenticateRequest(req *http.Request) (*authenticator.Response, bool, error) {
-	if !a.covers(req.URL.Path) {
+	if !covers(a.paths, req.URL.Path) {
 		return nil, false, nil
 	}
 	return a.next.AuthenticateRequest(req)
 }
 
 // covers refuses a path that is not clean, so /livez/../apis is not below /livez.
-func (a *anonymousOn) covers(requested string) bool {
+func covers(paths []string, requested string) bool {
 	if path.Clean(requested) != strings.TrimSuffix(requested, "/") {
 		return false
 	}
-	for _, p := range a.paths {
+	for _, p := range paths {
 		if requested == p || strings.HasPrefix(requested, p+"/") {
 			return true
 		}

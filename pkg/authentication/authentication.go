@@ -64,13 +64,11 @@ func New(ctx context.Context, config Config) (*Authenticator, error) {
 	if paths == nil {
 		paths = DefaultAnonymousPaths()
 	}
-	anonymous, err := newAnonymousOn(paths)
-	if err != nil {
+	a.credentials = group.NewAuthenticatedGroupAdder(unionrequest.New(requests...))
+	var err error
+	if a.request, err = WithAnonymous(a.credentials, paths); err != nil {
 		return nil, err
 	}
-	a.credentials = group.NewAuthenticatedGroupAdder(unionrequest.New(requests...))
-	// Wrong credentials are refused everywhere: they never become anonymous.
-	a.request = unionrequest.NewFailOnError(a.credentials, anonymous)
 	return a, nil
 }
 

@@ -19,7 +19,7 @@ var reloads = metrics.NewCounterVec(
 		Namespace:      "secret",
 		Subsystem:      "authentication",
 		Name:           "reload_total",
-		Help:           "Reloads of the authentication files, by file (the name of its flag) and result. After a failure the last good content stays in force.",
+		Help:           "Reloads of what authentication rests on, by source (the name of a file's flag, or of the cluster's ConfigMap) and result. After a failure the last good content stays in force.",
 		StabilityLevel: metrics.ALPHA,
 	},
 	[]string{"source", "result"},
@@ -29,3 +29,13 @@ var reloads = metrics.NewCounterVec(
 var registerMetrics = sync.OnceFunc(func() {
 	legacyregistry.MustRegister(reloads)
 })
+
+// RecordReload counts one reload of a source by its outcome.
+func RecordReload(source string, err error) {
+	registerMetrics()
+	result := resultSuccess
+	if err != nil {
+		result = resultFailure
+	}
+	reloads.WithLabelValues(source, result).Inc()
+}

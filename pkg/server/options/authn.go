@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 
 	"github.com/securevalue/secret-apiserver/pkg/authentication"
 )
@@ -42,8 +43,20 @@ func (o *AuthenticationOptions) load(ctx context.Context, admin authenticator.To
 	})
 }
 
+// Callers tells who sends a request, in either mode. It is *authentication.Authenticator or *delegated.Authenticator.
+type Callers interface {
+	// Request is for the API port.
+	Request() authenticator.Request
+	// Credentials is for a listener on which nobody is anonymous.
+	Credentials() authenticator.Request
+	// ClientCA is for the TLS configuration of each listener; it may be nil.
+	ClientCA() dynamiccertificates.CAContentProvider
+	// Run follows what it rests on until ctx ends.
+	Run(ctx context.Context)
+}
+
 // applyAuthentication is called after the serving options, whose TLS configuration has to ask for client certificates.
-func applyAuthentication(authn *authentication.Authenticator, config *genericapiserver.Config) error {
+func applyAuthentication(authn Callers, config *genericapiserver.Config) error {
 	config.Authentication.Authenticator = authn.Request()
 	if ca := authn.ClientCA(); ca != nil {
 		if err := config.Authentication.ApplyClientCert(ca, config.SecureServing); err != nil {

@@ -30,10 +30,7 @@ func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 	if err := o.Storage.applyTo(generic); err != nil {
 		return nil, err
 	}
-	if err := applyAuthentication(inputs.authn, generic); err != nil {
-		return nil, err
-	}
-	if err := o.Authorization.applyTo(generic, inputs.rbac); err != nil {
+	if err := o.applyAccess(inputs, generic); err != nil {
 		return nil, err
 	}
 	inputs.audit.applyTo(generic)
@@ -41,10 +38,25 @@ func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 	if generic.Authorization.Authorizer == nil {
 		return nil, fmt.Errorf("no authorizer is configured") // upstream would allow everything
 	}
-	return &apiserver.Config{
+	config := &apiserver.Config{
 		Generic: generic,
-		Extra:   apiserver.ExtraConfig{AllowedDecrypters: o.API.AllowedDecrypters, SelfReviews: true},
-	}, nil
+		Extra:   apiserver.ExtraConfig{AllowedDecrypters: o.API.AllowedDecrypters, SelfReviews: inputs.cluster == nil},
+	}
+	if inputs.cluster != nil {
+		config.Informers = inputs.cluster.core.informers
+	}
+	return config, nil
+}
+
+// applyAccess sets who may do what.
+func (o CompletedOptions) applyAccess(inputs *Inputs, config *genericapiserver.Config) error {
+	if inputs.cluster != nil {
+		return inputs.cluster.applyTo(config)
+	}
+	if err := applyAuthentication(inputs.authn, config); err != nil {
+		return err
+	}
+	return o.Authorization.applyTo(config, inputs.rbac)
 }
 
 func applyOpenAPI(config *genericapiserver.Config, definitions common.GetOpenAPIDefinitions) {

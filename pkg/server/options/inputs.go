@@ -13,13 +13,15 @@ import (
 
 // Inputs is the content of the files that flags name. It can only come from Load.
 type Inputs struct {
-	authn *authentication.Authenticator
-	rbac  *rbac.Snapshot
-	audit *auditLog
+	authn *authentication.Authenticator // standalone
+	rbac  *rbac.Snapshot                // standalone
+	// cluster is nil in a standalone server.
+	cluster *cluster
+	audit   *auditLog
 }
 
 // Load reads every file that a flag names. It is called before the data folder is touched, so that a faulty file
-// changes nothing. ctx must live as long as the server. admin knows the server's own token; it is not asked here.
+// changes nothing. ctx must live as long as the server. admin knows a standalone server's own token; it is not asked here.
 func (o CompletedOptions) Load(ctx context.Context, admin authenticator.Token) (*Inputs, error) {
 	if err := o.Serving.check(); err != nil {
 		return nil, err
@@ -29,14 +31,25 @@ func (o CompletedOptions) Load(ctx context.Context, admin authenticator.Token) (
 	}
 	var inputs Inputs
 	var err error
-	if inputs.authn, err = o.Authentication.load(ctx, admin); err != nil {
-		return nil, err
+	if o.Standalone.Enabled {
+		err = inputs.loadStandalone(ctx, o, admin)
+	} else {
+		inputs.cluster, err = o.loadCluster(ctx)
 	}
-	if inputs.rbac, err = o.Authorization.load(); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	if inputs.audit, err = o.Audit.load(); err != nil {
 		return nil, err
 	}
 	return &inputs, nil
+}
+
+func (i *Inputs) loadStandalone(ctx context.Context, o CompletedOptions, admin authenticator.Token) error {
+	var err error
+	if i.authn, err = o.Authentication.load(ctx, admin); err != nil {
+		return err
+	}
+	i.rbac, err = o.Authorization.load()
+	return err
 }

@@ -22,6 +22,12 @@ type Options struct {
 	Audit          *AuditOptions
 	Server         *ServerOptions
 	Logs           *logs.Options
+
+	Core                    *CoreOptions
+	DelegatedAuthentication *DelegatedAuthenticationOptions
+	DelegatedAuthorization  *DelegatedAuthorizationOptions
+
+	flags cliflag.NamedFlagSets // what Flags returned
 }
 
 // NewOptions returns all defaults.
@@ -36,22 +42,30 @@ func NewOptions() *Options {
 		Audit:          NewAuditOptions(),
 		Server:         NewServerOptions(),
 		Logs:           logs.NewOptions(),
+
+		Core:                    &CoreOptions{},
+		DelegatedAuthentication: NewDelegatedAuthenticationOptions(),
+		DelegatedAuthorization:  NewDelegatedAuthorizationOptions(),
 	}
 }
 
 // Flags returns the flags, grouped as --help prints them.
 func (o *Options) Flags() cliflag.NamedFlagSets {
 	var fss cliflag.NamedFlagSets
-	o.Standalone.AddFlags(fss.FlagSet("standalone"))
+	o.Standalone.AddFlags(fss.FlagSet(setStandalone))
 	o.Serving.AddFlags(fss.FlagSet("serving"))
 	o.Storage.AddFlags(fss.FlagSet("storage and encryption"))
-	o.Authentication.AddFlags(fss.FlagSet("authentication"))
-	o.Authorization.AddFlags(fss.FlagSet("authorization"))
+	o.Authentication.AddFlags(fss.FlagSet(setAuthentication))
+	o.Authorization.AddFlags(fss.FlagSet(setAuthorization))
+	o.Core.AddFlags(fss.FlagSet(setCluster))
+	o.DelegatedAuthentication.AddFlags(fss.FlagSet(setCluster))
+	o.DelegatedAuthorization.AddFlags(fss.FlagSet(setCluster))
 	o.API.AddFlags(fss.FlagSet("secure values"))
 	o.Audit.AddFlags(fss.FlagSet("audit"))
 	o.Server.AddFlags(fss.FlagSet("requests and shutdown"))
 	pick(fss.FlagSet("logs"), func(fs *pflag.FlagSet) { logsapi.AddFlags(o.Logs, fs) },
 		"v", "vmodule", "logging-format", "log-flush-frequency") // the others need a feature gate
+	o.flags = fss
 	return fss
 }
 
@@ -67,16 +81,20 @@ type CompletedOptions struct {
 // Complete fills in what follows from other flags. It does no I/O.
 func (o *Options) Complete() CompletedOptions {
 	o.Standalone.complete()
+	o.Server.complete(o.Standalone.Enabled)
 	return CompletedOptions{&completedOptions{o}}
 }
 
 // Validate returns every fault, each naming its flag.
 func (o CompletedOptions) Validate() []error {
 	var errs []error
+	errs = append(errs, o.validateMode()...)
 	errs = append(errs, o.Standalone.validate()...)
 	errs = append(errs, o.Serving.validate()...)
 	errs = append(errs, o.Storage.validate()...)
 	errs = append(errs, o.API.validate()...)
 	errs = append(errs, o.Audit.validate()...)
+	errs = append(errs, o.DelegatedAuthentication.validate()...)
+	errs = append(errs, o.DelegatedAuthorization.validate()...)
 	return append(errs, o.Server.validate()...)
 }

@@ -40,7 +40,7 @@ func (o *ServingOptions) AddFlags(fs *pflag.FlagSet) {
 		"tls-min-version", "tls-cipher-suites", "http2-max-streams-per-connection")
 	fs.Lookup("bind-address").Usage = "IP address to listen on. 0.0.0.0 or :: listens on all interfaces."
 	fs.Lookup("secure-port").Usage = "Port to serve HTTPS on. 0 picks a free one."
-	fs.Lookup("tls-cert-file").Usage = "Certificate chain for HTTPS, reloaded when it changes. Without it a standalone server issues its own."
+	fs.Lookup("tls-cert-file").Usage = "Certificate chain for HTTPS, reloaded when it changes. Without it a standalone server issues its own; in a cluster it is required."
 	fs.Lookup("tls-private-key-file").Usage = "Private key that matches --tls-cert-file."
 }
 

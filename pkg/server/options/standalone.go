@@ -37,12 +37,8 @@ func (o *StandaloneOptions) complete() {
 }
 
 func (o *StandaloneOptions) validate() []error {
-	var errs []error
-	if !o.Enabled {
-		errs = append(errs, errors.New("--standalone is required: this version runs standalone only"))
+	if o.Enabled && o.DataDir == "" {
+		return []error{errors.New("--data-dir must not be empty")}
 	}
-	if o.DataDir == "" {
-		errs = append(errs, errors.New("--data-dir must not be empty"))
-	}
-	return errs
+	return nil
 }

@@ -38,8 +38,8 @@ func NewStorageOptions(codec runtime.Codec) *StorageOptions {
 func (o *StorageOptions) AddFlags(fs *pflag.FlagSet) {
 	pick(fs, o.upstream.AddFlags, "etcd-servers", "etcd-prefix", "etcd-cafile", "etcd-certfile", "etcd-keyfile", "watch-cache",
 		"encryption-provider-config", "encryption-provider-config-automatic-reload")
-	fs.Lookup("etcd-servers").Usage = "etcd servers to use (scheme://host:port), comma separated. Without them a standalone server runs its own in --data-dir."
-	fs.Lookup("encryption-provider-config").Usage = "EncryptionConfiguration that holds the keys for securevalues.secret.grafana.app. Without it a standalone server generates one in --data-dir."
+	fs.Lookup("etcd-servers").Usage = "etcd servers to use (scheme://host:port), comma separated. Without them a standalone server runs its own in --data-dir; in a cluster they are required."
+	fs.Lookup("encryption-provider-config").Usage = "EncryptionConfiguration that holds the keys for securevalues.secret.grafana.app. Without it a standalone server generates one in --data-dir; in a cluster it is required."
 	fs.Lookup("encryption-provider-config-automatic-reload").Usage = "Reload --encryption-provider-config when it changes."
 	fs.Lookup("etcd-cafile").Usage = "CA file that the certificate of etcd is checked against."
 	fs.Lookup("etcd-certfile").Usage = "Client certificate for etcd."

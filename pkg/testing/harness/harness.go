@@ -172,14 +172,25 @@ func (s *Server) run(t *testing.T, args []string) {
 // waitReady reads the banner, which comes once the server is ready.
 func (s *Server) waitReady(t *testing.T) {
 	t.Helper()
+	s.waitFor(t, func() bool {
+		found := bannerURL.FindSubmatch(ReadFile(t, s.OutFile))
+		if found != nil {
+			s.URL = string(found[1])
+		}
+		return found != nil
+	})
+	if token := tokenLine.FindSubmatch(ReadFile(t, s.Kubeconfig)); token != nil {
+		s.AdminToken = string(token[1])
+	}
+	s.client = newHTTPClient(t, s.CAFile)
+}
+
+// waitFor waits until a start is done.
+func (s *Server) waitFor(t *testing.T, done func() bool) {
+	t.Helper()
 	deadline := time.Now().Add(startTimeout)
 	for time.Now().Before(deadline) {
-		if found := bannerURL.FindSubmatch(ReadFile(t, s.OutFile)); found != nil {
-			s.URL = string(found[1])
-			if token := tokenLine.FindSubmatch(ReadFile(t, s.Kubeconfig)); token != nil {
-				s.AdminToken = string(token[1])
-			}
-			s.client = newHTTPClient(t, s.CAFile)
+		if done() {
 			return
 		}
 		select {

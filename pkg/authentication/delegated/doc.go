@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package delegated tells who sends a request to a server that runs in a cluster.
+//
+// Everything it believes comes from the cluster's kube-apiserver: the ConfigMap
+// kube-system/extension-apiserver-authentication says which CA signs client certificates, which CA signs the front
+// proxy's certificate, which common names that certificate may have and in which headers it names the user; a
+// TokenReview says whose a bearer token is. The ConfigMap is watched, so that a rotated CA counts within a second and
+// without a restart. One version of it takes effect as a whole, and every request is judged by the version that is
+// current then: certificates are verified for each request and never while the connection is made, so a connection
+// that was made, or a TLS session that is resumed, under a CA that is gone gives no identity any more.
+//
+// Two authenticators come out of it. Request is for the API port: front-proxy headers, client certificates, tokens
+// that kube-apiserver takes for its own, and nobody on the health paths. Credentials is for the decrypt port: client
+// certificates, and tokens that were made out to this server (Config.Audience).
+//
+// The package must never believe front-proxy headers while the list of allowed names is empty, in which upstream sees
+// "any certificate of this CA will do"; never accept a token from a URL, a cookie or a WebSocket protocol; never let a
+// token reach a log, at any verbosity.
+package delegated

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	utilflowcontrol "k8s.io/apiserver/pkg/util/flowcontrol"
+
+	"github.com/securevalue/secret-apiserver/pkg/admission"
+	authndelegated "github.com/securevalue/secret-apiserver/pkg/authentication/delegated"
+	authzdelegated "github.com/securevalue/secret-apiserver/pkg/authorization/delegated"
+)
+
+// cluster is what a server takes from the cluster that it runs in: who calls, what a caller may do, what else bounds a
+// write, and in which order requests are served.
+type cluster struct {
+	core  *core
+	authn *authndelegated.Authenticator
+	authz authorizer.Authorizer
+}
+
+func (o CompletedOptions) loadCluster(ctx context.Context) (*cluster, error) {
+	var c cluster
+	var err error
+	if c.core, err = o.Core.load(); err != nil {
+		return nil, err
+	}
+	if c.authz, err = o.DelegatedAuthorization.load(c.core.authz); err != nil {
+		return nil, err
+	}
+	c.authn, err = o.DelegatedAuthentication.load(ctx, c.core.authn)
+	return &c, err
+}
+
+func (c *cluster) applyTo(config *genericapiserver.Config) error {
+	if err := applyDelegatedAuthentication(c.authn, config); err != nil {
+		return err
+	}
+	config.Authorization.Authorizer = c.authz
+	config.FlowControl = utilflowcontrol.New(c.core.informers, c.core.client.FlowcontrolV1(),
+		config.MaxRequestsInFlight+config.MaxMutatingRequestsInFlight)
+	chain, err := admission.New(admission.Config{
+		Client: c.core.client, Informers: c.core.informers, Drained: config.DrainedNotify(),
+	})
+	config.AdmissionControl = chain
+	return err
+}
+
+// reviewer is for the decrypt port: it asks about everybody, and keeps an answer for ttl.
+func (c *cluster) reviewer(ttl time.Duration) (authorizer.Authorizer, error) {
+	return authzdelegated.NewReviewer(authzdelegated.Config{Client: c.core.authz, AllowTTL: ttl, DenyTTL: ttl})
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	restclient "k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+const (
+	// informerResync is upstream's.
+	informerResync = 10 * time.Minute
+	// reviewTimeout bounds one SubjectAccessReview.
+	reviewTimeout = 10 * time.Second
+)
+
+// CoreOptions say how a server in a cluster reaches kube-apiserver.
+type CoreOptions struct {
+	// Kubeconfig is --kubeconfig; "" uses the Pod's ServiceAccount.
+	Kubeconfig string
+	// AuthenticationKubeconfig is --authentication-kubeconfig; "" means Kubeconfig.
+	AuthenticationKubeconfig string
+	// AuthorizationKubeconfig is --authorization-kubeconfig; "" means Kubeconfig.
+	AuthorizationKubeconfig string
+}
+
+// AddFlags adds the flags of this concern.
+func (o *CoreOptions) AddFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig,
+		"Kubeconfig of the cluster's kube-apiserver, for namespaces, quotas, flow schemas and priority levels. Without it the Pod's ServiceAccount is used.")
+	fs.StringVar(&o.AuthenticationKubeconfig, "authentication-kubeconfig", o.AuthenticationKubeconfig,
+		"Kubeconfig for TokenReview and for the ConfigMap kube-system/extension-apiserver-authentication. Without it --kubeconfig is used.")
+	fs.StringVar(&o.AuthorizationKubeconfig, "authorization-kubeconfig", o.AuthorizationKubeconfig,
+		"Kubeconfig for SubjectAccessReview. Without it --kubeconfig is used.")
+}
+
+// core is the cluster's kube-apiserver.
+type core struct {
+	client, authn, authz kubernetes.Interface
+	informers            informers.SharedInformerFactory
+}
+
+// load reads the kubeconfigs. It asks nobody.
+func (o *CoreOptions) load() (*core, error) {
+	var c core
+	var err error
+	if c.client, err = o.client("kubeconfig", o.Kubeconfig, 0); err != nil {
+		return nil, err
+	}
+	if c.authn, err = o.client("authentication-kubeconfig", o.AuthenticationKubeconfig, 0); err != nil {
+		return nil, err
+	}
+	if c.authz, err = o.client("authorization-kubeconfig", o.AuthorizationKubeconfig, reviewTimeout); err != nil {
+		return nil, err
+	}
+	c.informers = informers.NewSharedInformerFactory(c.client, informerResync)
+	return &c, nil
+}
+
+// client has no rate limit of its own: one would bound this server, and kube-apiserver has priority and fairness.
+func (o *CoreOptions) client(flag, file string, timeout time.Duration) (kubernetes.Interface, error) {
+	if file == "" {
+		flag, file = "kubeconfig", o.Kubeconfig
+	}
+	config, err := restConfig(flag, file)
+	if err != nil {
+		return nil, err
+	}
+	config.QPS, config.Timeout = -1, timeout
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("--%s %s: %w", flag, file, err)
+	}
+	return client, nil
+}
+
+func restConfig(flag, file string) (*restclient.Config, error) {
+	if file == "" {
+		config, err := restclient.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("--kubeconfig is not set and this is not a Pod: %w", err)
+		}
+		return config, nil
+	}
+	loaded, err := clientcmd.LoadFromFile(file)
+	if err != nil {
+		var path *fs.PathError
+		if errors.As(err, &path) {
+			return nil, fmt.Errorf("--%s: %w", flag, err)
+		}
+		// What the parser says may quote a token.
+		return nil, fmt.Errorf("--%s: %s is not a valid kubeconfig", flag, file)
+	}
+	if err := clientcmd.ResolveLocalPaths(loaded); err != nil {
+		return nil, fmt.Errorf("--%s %s: %w", flag, file, err)
+	}
+	config, err := clientcmd.NewDefaultClientConfig(*loaded, &clientcmd.ConfigOverrides{}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("--%s %s: %w", flag, file, err)
+	}
+	return config, nil
+}
