@@ -47,6 +47,7 @@ func (c *ControlPlane) startAPIServer(ctx context.Context, etcdURL string) error
 func (c *ControlPlane) apiServerArgs(port int) []string {
 	return []string{
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port), "--endpoint-reconciler-type=none",
+		"-v=2", // says what was reloaded
 		"--tls-cert-file=" + c.file("apiserver.crt"), "--tls-private-key-file=" + c.file("apiserver.key"),
 		"--client-ca-file=" + c.file("ca.crt"), "--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/24",
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + c.file("sa.pub"),

@@ -37,7 +37,6 @@ func (d *Deployment) newReplica(number, port int) *Replica {
 		"--encryption-provider-config=" + d.EncryptionFile, "--encryption-provider-config-automatic-reload",
 		"--tls-cert-file=" + d.file("tls.crt"), "--tls-private-key-file=" + d.file("tls.key"),
 		"--audit-log-path=" + r.AuditFile, "--audit-policy-file=" + d.file("audit-policy.yaml"),
-		"--shutdown-delay-duration=3s", // the endpoints of a Service follow readiness within that
 	}, d.config.Args...)...)
 	return r
 }
