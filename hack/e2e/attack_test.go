@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -189,14 +190,17 @@ func TestEmptiedAllowedNames(t *testing.T) {
 			return nil
 		}
 	}
-	t.Cleanup(func() {
+	defer func() { // not t.Cleanup: by then the context of the test is gone
 		setAllowedNames(t, `["`+controlplane.FrontProxyName+`"]`)
 		eventually(t, "the aggregator is believed again", expect(front, http.StatusOK))
-	})
+	}()
 	setAllowedNames(t, `[]`)
 	eventually(t, "the aggregator is not believed any more", expect(front, http.StatusUnauthorized))
 	if err := expect(other, http.StatusUnauthorized)(t.Context()); err != nil {
 		t.Error(err)
+	}
+	if _, err := asAdmin(t, namespace).List(t.Context(), metav1.ListOptions{}); !apierrors.IsUnauthorized(err) {
+		t.Errorf("an administrator through the aggregator: %v", err)
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 
 	"github.com/securevalue/secret-apiserver/hack/e2e/controlplane"
 	"github.com/securevalue/secret-apiserver/hack/e2e/pki"
@@ -118,6 +120,16 @@ func (d *Deployment) WriteServing(ca *pki.CA) error {
 
 func (d *Deployment) startEtcd(ctx context.Context) (err error) {
 	d.Etcd, d.EtcdURL, err = controlplane.StartEtcd(ctx, d.config.Binaries, d.file("etcd"), d.file("etcd.log"))
+	return err
+}
+
+// StopEtcd ends our etcd as an operator does. It dies of the signal when it has closed everything.
+func (d *Deployment) StopEtcd() error {
+	err := d.Etcd.Stop()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGTERM {
+		return nil
+	}
 	return err
 }
 
