@@ -10,6 +10,7 @@ boilerplate=${root}/hack/boilerplate.go.txt
 
 export GOBIN=${root}/bin/codegen
 mkdir -p "${GOBIN}"
+go mod download k8s.io/code-generator # on a fresh machine go list below names no folder before
 # shellcheck disable=SC1091 # resolved from go.mod at run time
 source "$(go list -m -f '{{.Dir}}' k8s.io/code-generator)/kube_codegen.sh"
 

@@ -37,6 +37,8 @@ type Config struct {
 type ExtraConfig struct {
 	// AllowedDecrypters is the list of --allowed-decrypters; "*" allows any well-formed name.
 	AllowedDecrypters []string
+	// Rewrapper seals stored values anew; it belongs to the RESTOptionsGetter of Generic.
+	Rewrapper securevalue.Rewrapper
 	// SelfReviews serves SelfSubjectAccessReview and its kin. A cluster's kube-apiserver serves them itself.
 	SelfReviews bool
 }
@@ -94,7 +96,10 @@ func (c CompletedConfig) apiGroups() ([]*genericapiserver.APIGroupInfo, error) {
 	}
 	group := genericapiserver.NewDefaultAPIGroupInfo(secret.GroupName, Scheme, runtime.NewParameterCodec(Scheme), Codecs)
 	group.NegotiatedSerializer = safecodec.Wrap(Codecs)
-	group.VersionedResourcesStorageMap[v1beta1.SchemeGroupVersion.Version] = map[string]rest.Storage{secret.Resource: storage}
+	group.VersionedResourcesStorageMap[v1beta1.SchemeGroupVersion.Version] = map[string]rest.Storage{
+		secret.Resource: storage,
+		secret.Resource + "/" + securevalue.SubresourceRewrap: securevalue.NewRewrapREST(storage, c.extra.Rewrapper),
+	}
 	groups := []*genericapiserver.APIGroupInfo{&group}
 	if c.extra.SelfReviews {
 		reviews := authorization.NewAPIGroups(Scheme, Codecs, c.generic.Authorization.Authorizer, c.generic.RuleResolver)

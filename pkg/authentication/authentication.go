@@ -14,10 +14,9 @@ import (
 	"k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authentication/token/union"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
-)
 
-// DefaultReloadInterval is how often the files are read to see whether they changed. A change counts after two reads.
-const DefaultReloadInterval = time.Second
+	"github.com/securevalue/secret-apiserver/pkg/reload"
+)
 
 // Config says where the credentials are. Every field is optional; with none of them every request outside of the
 // anonymous paths is refused.
@@ -32,13 +31,13 @@ type Config struct {
 	Admin authenticator.Token
 	// AnonymousPaths answer without credentials, with everything below them. Nil means DefaultAnonymousPaths.
 	AnonymousPaths []string
-	// ReloadInterval is how often the files are read. Zero means DefaultReloadInterval.
+	// ReloadInterval is how often the files are read. Zero means reload.DefaultInterval.
 	ReloadInterval time.Duration
 }
 
 // Authenticator tells who sends a request.
 type Authenticator struct {
-	sources     []*source
+	files       []*reload.File
 	every       time.Duration
 	clientCA    *clientCA
 	issuers     *issuers
@@ -52,11 +51,11 @@ func New(ctx context.Context, config Config) (*Authenticator, error) {
 	registerMetrics()
 	a := &Authenticator{every: config.ReloadInterval}
 	if a.every <= 0 {
-		a.every = DefaultReloadInterval
+		a.every = reload.DefaultInterval
 	}
-	requests := a.addSources(config)
-	for _, s := range a.sources {
-		if err := s.load(ctx); err != nil {
+	requests := a.addFiles(config)
+	for _, f := range a.files {
+		if err := f.Load(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -72,12 +71,12 @@ func New(ctx context.Context, config Config) (*Authenticator, error) {
 	return a, nil
 }
 
-// addSources declares the files and returns what authenticates by them, in the order in which it is asked.
-func (a *Authenticator) addSources(config Config) []authenticator.Request {
+// addFiles declares the files and returns what authenticates by them, in the order in which it is asked.
+func (a *Authenticator) addFiles(config Config) []authenticator.Request {
 	var requests []authenticator.Request
 	if config.ClientCAFile != "" {
 		a.clientCA = &clientCA{name: "client-ca::" + config.ClientCAFile}
-		a.addSource("client-ca-file", config.ClientCAFile, a.clientCA.apply)
+		a.addFile("client-ca-file", config.ClientCAFile, a.clientCA.apply)
 		requests = append(requests, x509.NewDynamic(a.clientCA.VerifyOptions, x509.CommonNameUserConversion))
 	}
 	var tokens []authenticator.Token
@@ -86,19 +85,20 @@ func (a *Authenticator) addSources(config Config) []authenticator.Request {
 	}
 	if config.TokenAuthFile != "" {
 		table := &tokenTable{}
-		a.addSource("token-auth-file", config.TokenAuthFile, table.apply)
+		a.addFile("token-auth-file", config.TokenAuthFile, table.apply)
 		tokens = append(tokens, table)
 	}
 	if config.AuthenticationConfigFile != "" {
 		a.issuers = newIssuers()
-		a.addSource("authentication-config", config.AuthenticationConfigFile, a.issuers.apply)
+		a.addFile("authentication-config", config.AuthenticationConfigFile, a.issuers.apply)
 		tokens = append(tokens, a.issuers)
 	}
 	return append(requests, bearertoken.New(union.New(tokens...)))
 }
 
-func (a *Authenticator) addSource(flag, path string, apply func(context.Context, []byte) error) {
-	a.sources = append(a.sources, &source{flag: flag, path: path, apply: apply})
+func (a *Authenticator) addFile(flag, path string, apply func(context.Context, []byte) error) {
+	done := func(err error) { RecordReload(flag, err) }
+	a.files = append(a.files, &reload.File{Flag: flag, Path: path, Apply: apply, Done: done})
 }
 
 // Request authenticates by credentials, and without credentials on the anonymous paths.
@@ -127,8 +127,8 @@ func (a *Authenticator) HealthCheck() error {
 // Run applies changes of the files until ctx ends.
 func (a *Authenticator) Run(ctx context.Context) {
 	var running sync.WaitGroup
-	for _, s := range a.sources {
-		running.Go(func() { s.run(ctx, a.every) })
+	for _, f := range a.files {
+		running.Go(func() { f.Run(ctx, a.every) })
 	}
 	running.Wait()
 }

@@ -58,8 +58,8 @@ func newAuthenticator(t *testing.T, config Config) *Authenticator {
 // settle checks every file as often as it takes to apply a change.
 func settle(ctx context.Context, a *Authenticator) {
 	for range 2 {
-		for _, s := range a.sources {
-			s.check(ctx)
+		for _, s := range a.files {
+			s.Check(ctx)
 		}
 	}
 }

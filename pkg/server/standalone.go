@@ -57,7 +57,7 @@ func prepare(opts options.CompletedOptions, listener net.Listener) (*standalone.
 		DataDir:     opts.Standalone.DataDir,
 		BindAddress: opts.Serving.BindAddress().String(),
 		Port:        listener.Addr().(*net.TCPAddr).Port,
-		ForeignKeys: opts.Storage.HasEncryption(),
+		ForeignKeys: opts.Encryption.HasFile(),
 	})
 	if err != nil {
 		return nil, err
@@ -65,8 +65,8 @@ func prepare(opts options.CompletedOptions, listener net.Listener) (*standalone.
 	if !opts.Serving.HasCertificate() {
 		opts.Serving.UseCertificate(data.ServingCert())
 	}
-	if !opts.Storage.HasEncryption() {
-		opts.Storage.UseEncryption(data.EncryptionConfig())
+	if !opts.Encryption.HasFile() {
+		opts.Encryption.UseFile(data.EncryptionConfig())
 	}
 	return data, nil
 }

@@ -11,7 +11,7 @@ import (
 	apiserverconfigv1 "k8s.io/apiserver/pkg/apis/apiserver/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+	"github.com/securevalue/secret-apiserver/pkg/encryption"
 )
 
 const sealedResource = "securevalues.secret.grafana.app"
@@ -22,7 +22,7 @@ func readEncryption(path string) (exists bool, err error) {
 	if data == nil {
 		return false, err
 	}
-	if err := sealed.CheckConfiguration(data); err != nil {
+	if err := encryption.CheckConfiguration(data); err != nil {
 		return true, fmt.Errorf("%s: %w; correct it or restore it from a backup: without its keys no stored secret opens", path, err)
 	}
 	return true, nil

@@ -30,6 +30,6 @@ var (
 )
 
 func addKnownTypes(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(SchemeGroupVersion, &SecureValue{}, &SecureValueList{})
+	scheme.AddKnownTypes(SchemeGroupVersion, &SecureValue{}, &SecureValueList{}, &SecureValueRewrap{})
 	return nil
 }

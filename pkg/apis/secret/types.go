@@ -84,3 +84,24 @@ type SecureValueList struct {
 
 	Items []SecureValue
 }
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// SecureValueRewrap asks the server to seal a stored value anew under the key that it seals with now, and says what
+// came of it. It can neither set nor show a value.
+type SecureValueRewrap struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta
+
+	Status SecureValueRewrapStatus
+}
+
+// SecureValueRewrapStatus is the outcome of a rewrap.
+type SecureValueRewrapStatus struct {
+	// Key names the key that seals the value after the request.
+	Key string
+	// WriteKey names the key that the server seals with now.
+	WriteKey string
+	// Rewrapped is false when the value was under the write key already: then nothing was written.
+	Rewrapped bool
+}

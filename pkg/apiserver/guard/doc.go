@@ -7,6 +7,7 @@
 // reads the body of every write to a SecureValue and refuses, with a constant text, each body that an upstream decoder
 // would quote in its own error, or would read in another way than its author meant.
 //
-// It must never put a byte of a body into an error, a log line or a header, never change a body that it lets through,
+// It must never put a byte of a body into an error, a log line or a header, never change a body that it lets through
+// (an absent one of a subresource becomes an empty object),
 // and never be the only check of anything: validation and storage do not rely on it.
 package guard

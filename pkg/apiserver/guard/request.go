@@ -18,7 +18,8 @@ import (
 )
 
 // WithRequestGuard refuses the bodies of writes to SecureValues that no decoder behind it should see: too large, not
-// well formed, or with a spec.value that is not a string. Bodies that pass are handed on byte for byte.
+// well formed, or with a spec.value that is not a string. Bodies that pass are handed on byte for byte; the absent body of a
+// POST to a subresource becomes an empty object, which upstream's decoder asks for.
 //
 // It needs the RequestInfo in the context and belongs behind authorization, so that who may not write learns nothing
 // from it. A maxBytes of 0 or less means no limit, as in the library. Protobuf and CBOR get
@@ -48,6 +49,9 @@ func WithRequestGuard(handler http.Handler, codecs runtime.NegotiatedSerializer,
 		if err != nil {
 			responsewriters.ErrorNegotiated(err, codecs, gv, w, r)
 			return
+		}
+		if len(body) == 0 && r.Method == http.MethodPost && info.Subresource != "" {
+			body = []byte("{}") // so that a request which has nothing to say need not say it
 		}
 		handler.ServeHTTP(w, withBody(r, body))
 	})

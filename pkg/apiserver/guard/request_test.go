@@ -145,7 +145,11 @@ func TestGuardedRequests(t *testing.T) {
 			if test.code == 413 && got.status.Reason != metav1.StatusReasonRequestEntityTooLarge {
 				t.Errorf("want reason RequestEntityTooLarge, got %s", got.raw)
 			}
-			if got.passed && string(got.seen) != test.body {
+			want := test.body
+			if name == "subresource, no body" {
+				want = "{}"
+			}
+			if got.passed && string(got.seen) != want {
 				t.Errorf("the body changed: %q", got.seen)
 			}
 		})

@@ -65,7 +65,7 @@ func wantNoRemote(t *testing.T, got *who) {
 	}
 }
 
-// An unknown certificate is refused with a good token beside it too? No: each is a credential of its own.
+// Who kube-apiserver says it is, with all that it says of them.
 func TestFrontProxyIsBelieved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

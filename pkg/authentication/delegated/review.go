@@ -19,7 +19,7 @@ import (
 // reviewTimeout bounds a review with its retries.
 const reviewTimeout = 10 * time.Second
 
-// reviewBackoff repeats a review that kube-apiserver did not answer: a rolling restart of it must refuse nobody.
+// reviewBackoff repeats a review whose connection broke or that kube-apiserver told to come back later.
 func reviewBackoff() wait.Backoff {
 	return wait.Backoff{Duration: 250 * time.Millisecond, Factor: 1.5, Jitter: 0.2, Steps: 5}
 }

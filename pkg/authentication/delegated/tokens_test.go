@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"flag"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,6 +93,24 @@ func TestTokenReviewFails(t *testing.T) {
 	wantUser(t, decrypt, call{token: "token"}, "ann")
 }
 
+// lockedBuffer can be read while somebody writes.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	data bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.data.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.data.String()
+}
+
 // client-go logs bodies at -v=8, and a TokenReview is the token. Not parallel: it turns up the log of the whole process.
 func TestTokenStaysOutOfTheLog(t *testing.T) {
 	var flags flag.FlagSet
@@ -101,7 +120,7 @@ func TestTokenStaysOutOfTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var log bytes.Buffer
+	var log lockedBuffer
 	klog.SetOutput(&log)
 	restore := klog.CaptureState()
 	defer restore.Restore()

@@ -24,7 +24,7 @@ type Config struct {
 	AllowTTL, DenyTTL time.Duration
 }
 
-// reviewBackoff repeats a review that kube-apiserver did not answer.
+// reviewBackoff repeats a review whose connection broke or that kube-apiserver told to come back later.
 func reviewBackoff() *wait.Backoff {
 	return &wait.Backoff{Duration: 250 * time.Millisecond, Factor: 1.5, Jitter: 0.2, Steps: 5}
 }

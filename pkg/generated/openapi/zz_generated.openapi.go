@@ -23,6 +23,8 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 	return map[string]common.OpenAPIDefinition{
 		v1beta1.SecureValue{}.OpenAPIModelName():                         schema_pkg_apis_secret_v1beta1_SecureValue(ref),
 		v1beta1.SecureValueList{}.OpenAPIModelName():                     schema_pkg_apis_secret_v1beta1_SecureValueList(ref),
+		v1beta1.SecureValueRewrap{}.OpenAPIModelName():                   schema_pkg_apis_secret_v1beta1_SecureValueRewrap(ref),
+		v1beta1.SecureValueRewrapStatus{}.OpenAPIModelName():             schema_pkg_apis_secret_v1beta1_SecureValueRewrapStatus(ref),
 		v1beta1.SecureValueSpec{}.OpenAPIModelName():                     schema_pkg_apis_secret_v1beta1_SecureValueSpec(ref),
 		v1beta1.SecureValueStatus{}.OpenAPIModelName():                   schema_pkg_apis_secret_v1beta1_SecureValueStatus(ref),
 		v1.BoundObjectReference{}.OpenAPIModelName():                     schema_k8sio_api_authentication_v1_BoundObjectReference(ref),
@@ -206,6 +208,83 @@ func schema_pkg_apis_secret_v1beta1_SecureValueList(ref common.ReferenceCallback
 		},
 		Dependencies: []string{
 			v1beta1.SecureValue{}.OpenAPIModelName(), metav1.ListMeta{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_secret_v1beta1_SecureValueRewrap(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SecureValueRewrap is posted to securevalues/NAME/rewrap: the server seals the stored value anew under the key that it seals with now. The value, spec, labels, generation and status.version stay as they are. It can neither set nor show a value.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "metadata names the secure value. It may be left out of a request: the address names it.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(metav1.ObjectMeta{}.OpenAPIModelName()),
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "status is set by the server and ignored on input.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1beta1.SecureValueRewrapStatus{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1beta1.SecureValueRewrapStatus{}.OpenAPIModelName(), metav1.ObjectMeta{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_secret_v1beta1_SecureValueRewrapStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SecureValueRewrapStatus says what came of a rewrap.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"key": {
+						SchemaProps: spec.SchemaProps{
+							Description: "key names the key that seals the value after the request, as PROVIDER/NAME.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"writeKey": {
+						SchemaProps: spec.SchemaProps{
+							Description: "writeKey names the key that the server seals with now. A value whose status.key differs is stale.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"rewrapped": {
+						SchemaProps: spec.SchemaProps{
+							Description: "rewrapped is false when the value was under the write key already: then nothing was written.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+				},
+			},
+		},
 	}
 }
 

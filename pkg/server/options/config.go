@@ -27,7 +27,12 @@ func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 	if err := o.Serving.applyTo(generic); err != nil {
 		return nil, err
 	}
-	if err := o.Storage.applyTo(generic); err != nil {
+	sealer, err := o.Encryption.applyTo(generic)
+	if err != nil {
+		return nil, err
+	}
+	storage, err := o.Storage.applyTo(generic, sealer)
+	if err != nil {
 		return nil, err
 	}
 	if err := o.applyAccess(inputs, generic); err != nil {
@@ -40,7 +45,7 @@ func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 	}
 	config := &apiserver.Config{
 		Generic: generic,
-		Extra:   apiserver.ExtraConfig{AllowedDecrypters: o.API.AllowedDecrypters, SelfReviews: inputs.cluster == nil},
+		Extra:   apiserver.ExtraConfig{AllowedDecrypters: o.API.AllowedDecrypters, Rewrapper: storage, SelfReviews: inputs.cluster == nil},
 	}
 	if inputs.cluster != nil {
 		config.Informers = inputs.cluster.core.informers

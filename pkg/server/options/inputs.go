@@ -26,7 +26,7 @@ func (o CompletedOptions) Load(ctx context.Context, admin authenticator.Token) (
 	if err := o.Serving.check(); err != nil {
 		return nil, err
 	}
-	if err := o.Storage.check(); err != nil {
+	if err := o.Encryption.check(); err != nil {
 		return nil, err
 	}
 	var inputs Inputs

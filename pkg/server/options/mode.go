@@ -27,7 +27,7 @@ func (o *Options) validateMode() []error {
 	if !o.Storage.HasServers() {
 		errs = append(errs, errors.New("--etcd-servers is required in a cluster; to run without one, use --standalone"))
 	}
-	if !o.Storage.HasEncryption() {
+	if !o.Encryption.HasFile() {
 		errs = append(errs, errors.New("--encryption-provider-config is required in a cluster"))
 	}
 	if !o.Serving.HasCertificate() {

@@ -16,6 +16,7 @@ type Options struct {
 	Standalone     *StandaloneOptions
 	Serving        *ServingOptions
 	Storage        *StorageOptions
+	Encryption     *EncryptionOptions
 	Authentication *AuthenticationOptions
 	Authorization  *AuthorizationOptions
 	API            *APIOptions
@@ -36,6 +37,7 @@ func NewOptions() *Options {
 		Standalone:     NewStandaloneOptions(),
 		Serving:        NewServingOptions(),
 		Storage:        NewStorageOptions(apiserver.NewStorageCodec()),
+		Encryption:     &EncryptionOptions{},
 		Authentication: &AuthenticationOptions{},
 		Authorization:  &AuthorizationOptions{},
 		API:            NewAPIOptions(),
@@ -55,6 +57,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.Standalone.AddFlags(fss.FlagSet(setStandalone))
 	o.Serving.AddFlags(fss.FlagSet("serving"))
 	o.Storage.AddFlags(fss.FlagSet("storage and encryption"))
+	o.Encryption.AddFlags(fss.FlagSet("storage and encryption"))
 	o.Authentication.AddFlags(fss.FlagSet(setAuthentication))
 	o.Authorization.AddFlags(fss.FlagSet(setAuthorization))
 	o.Core.AddFlags(fss.FlagSet(setCluster))
@@ -92,6 +95,7 @@ func (o CompletedOptions) Validate() []error {
 	errs = append(errs, o.Standalone.validate()...)
 	errs = append(errs, o.Serving.validate()...)
 	errs = append(errs, o.Storage.validate()...)
+	errs = append(errs, o.Encryption.validate()...)
 	errs = append(errs, o.API.validate()...)
 	errs = append(errs, o.Audit.validate()...)
 	errs = append(errs, o.DelegatedAuthentication.validate()...)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 
@@ -36,11 +35,8 @@ func NewStorageOptions(codec runtime.Codec) *StorageOptions {
 
 // AddFlags adds the flags of this concern.
 func (o *StorageOptions) AddFlags(fs *pflag.FlagSet) {
-	pick(fs, o.upstream.AddFlags, "etcd-servers", "etcd-prefix", "etcd-cafile", "etcd-certfile", "etcd-keyfile", "watch-cache",
-		"encryption-provider-config", "encryption-provider-config-automatic-reload")
+	pick(fs, o.upstream.AddFlags, "etcd-servers", "etcd-prefix", "etcd-cafile", "etcd-certfile", "etcd-keyfile", "watch-cache")
 	fs.Lookup("etcd-servers").Usage = "etcd servers to use (scheme://host:port), comma separated. Without them a standalone server runs its own in --data-dir; in a cluster they are required."
-	fs.Lookup("encryption-provider-config").Usage = "EncryptionConfiguration that holds the keys for securevalues.secret.grafana.app. Without it a standalone server generates one in --data-dir; in a cluster it is required."
-	fs.Lookup("encryption-provider-config-automatic-reload").Usage = "Reload --encryption-provider-config when it changes."
 	fs.Lookup("etcd-cafile").Usage = "CA file that the certificate of etcd is checked against."
 	fs.Lookup("etcd-certfile").Usage = "Client certificate for etcd."
 	fs.Lookup("etcd-keyfile").Usage = "Private key of --etcd-certfile."
@@ -49,9 +45,6 @@ func (o *StorageOptions) AddFlags(fs *pflag.FlagSet) {
 
 func (o *StorageOptions) validate() []error {
 	var errs []error
-	if o.upstream.EncryptionProviderConfigFilepath == "" && o.upstream.EncryptionProviderConfigAutomaticReload {
-		errs = append(errs, errors.New("--encryption-provider-config-automatic-reload needs --encryption-provider-config"))
-	}
 	for _, server := range o.upstream.StorageConfig.Transport.ServerList {
 		if u, err := url.Parse(server); err != nil || !slices.Contains([]string{"http", "https", "unix", "unixs"}, u.Scheme) || u.Host+u.Path == "" {
 			errs = append(errs, fmt.Errorf("--etcd-servers: %q is no address of etcd: write scheme://host:port", server))
@@ -81,40 +74,14 @@ func (o *StorageOptions) UseServers(endpoints []string) {
 	o.upstream.StorageConfig.Transport.ServerList = endpoints
 }
 
-// HasEncryption reports whether the operator brings the encryption configuration.
-func (o *StorageOptions) HasEncryption() bool {
-	return o.upstream.EncryptionProviderConfigFilepath != ""
-}
-
-// UseEncryption sets the encryption configuration of a server that was given none. It is reloaded when it changes.
-func (o *StorageOptions) UseEncryption(file string) {
-	o.upstream.EncryptionProviderConfigFilepath = file
-	o.upstream.EncryptionProviderConfigAutomaticReload = true
-}
-
-// check reads the file of --encryption-provider-config. A generated one is checked where it is generated.
-func (o *StorageOptions) check() error {
-	if !o.HasEncryption() {
-		return nil
-	}
-	data, err := os.ReadFile(o.upstream.EncryptionProviderConfigFilepath)
-	if err != nil {
-		return fmt.Errorf("reading --encryption-provider-config: %w", err)
-	}
-	if err := sealed.CheckConfiguration(data); err != nil {
-		return fmt.Errorf("--encryption-provider-config %s: %w", o.upstream.EncryptionProviderConfigFilepath, err)
-	}
-	return nil
-}
-
-func (o *StorageOptions) applyTo(config *genericapiserver.Config) error {
+// applyTo puts the sealing store over etcd.
+func (o *StorageOptions) applyTo(config *genericapiserver.Config, sealer *sealed.Sealer) (*sealed.RESTOptionsGetter, error) {
 	if err := o.upstream.ApplyTo(config); err != nil {
-		return fmt.Errorf("setting up --etcd-servers and --encryption-provider-config: %w", err)
+		return nil, fmt.Errorf("setting up --etcd-servers: %w", err)
 	}
-	// A restart heals neither etcd nor a KMS: they are for readiness only.
-	config.LivezChecks = slices.DeleteFunc(config.LivezChecks, func(check healthz.HealthChecker) bool {
-		return check.Name() == "etcd" || strings.HasPrefix(check.Name(), "kms-provider")
-	})
-	config.RESTOptionsGetter = sealed.NewRESTOptionsGetter(config.RESTOptionsGetter, o.upstream.EnableWatchCache)
-	return nil
+	// A restart does not heal etcd: it is for readiness only.
+	config.LivezChecks = slices.DeleteFunc(config.LivezChecks, func(check healthz.HealthChecker) bool { return check.Name() == "etcd" })
+	getter := sealed.NewRESTOptionsGetter(config.RESTOptionsGetter, sealer, o.upstream.EnableWatchCache)
+	config.RESTOptionsGetter = getter
+	return getter, nil
 }

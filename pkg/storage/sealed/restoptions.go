@@ -3,6 +3,7 @@
 package sealed
 
 import (
+	"context"
 	"errors"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -17,22 +18,22 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
-// RESTOptionsGetter puts a Store between etcd3 and the watch cache of SecureValue and leaves loading, reload, health
-// and metrics of the encryption configuration to upstream.
+// RESTOptionsGetter puts a Store between etcd3 and the watch cache of SecureValue.
 type RESTOptionsGetter struct {
 	delegate   generic.RESTOptionsGetter
+	sealer     *Sealer
 	watchCache bool
+	store      *Store
 }
 
 var _ generic.RESTOptionsGetter = (*RESTOptionsGetter)(nil)
 
-// NewRESTOptionsGetter wraps the getter of upstream's etcd options.
-func NewRESTOptionsGetter(delegate generic.RESTOptionsGetter, watchCache bool) *RESTOptionsGetter {
-	return &RESTOptionsGetter{delegate: delegate, watchCache: watchCache}
+// NewRESTOptionsGetter wraps the getter of upstream's etcd options, which must not have an encryption of its own.
+func NewRESTOptionsGetter(delegate generic.RESTOptionsGetter, sealer *Sealer, watchCache bool) *RESTOptionsGetter {
+	return &RESTOptionsGetter{delegate: delegate, sealer: sealer, watchCache: watchCache}
 }
 
-// GetRESTOptions returns options whose storage seals. It returns an error when no encryption is configured, rather
-// than a storage without it.
+// GetRESTOptions returns options whose storage seals.
 func (g *RESTOptionsGetter) GetRESTOptions(resource schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
 	opts, err := g.delegate.GetRESTOptions(resource, example)
 	if err != nil {
@@ -41,57 +42,58 @@ func (g *RESTOptionsGetter) GetRESTOptions(resource schema.GroupResource, exampl
 	if resource != secret.GroupResource {
 		return opts, errors.New("this server stores " + secret.GroupResource.String() + " only")
 	}
-	if opts.StorageConfig.Transformer == nil {
-		return opts, errors.New("no encryption is configured: set --encryption-provider-config")
+	if opts.StorageConfig.Transformer != nil {
+		return opts, errors.New("the storage encrypts already: values are sealed by this project's own store alone")
 	}
 	config := *opts.StorageConfig
-	sealer := NewSealer(config.Transformer)
-	config.Transformer = nil
 	config.Codec = NewCodec(config.Codec)
 	opts.StorageConfig = &config
-	opts.Decorator = decorator(sealer, g.watchCache)
+	opts.Decorator = g.decorate
 	return opts, nil
 }
 
-// decorator builds the stack below registry.Store; it has the shape of upstream's registry.StorageWithCacher.
-func decorator(sealer *Sealer, watchCache bool) generic.StorageDecorator {
-	return func(
-		config *storagebackend.ConfigForResource, resourcePrefix string,
-		keyFunc func(obj runtime.Object) (string, error),
-		newFunc, newListFunc func() runtime.Object,
-		getAttrs storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
-	) (storage.Interface, factory.DestroyFunc, error) {
-		raw, destroyRaw, err := generic.NewRawStorage(config, newFunc, newListFunc, resourcePrefix)
-		if err != nil {
-			return nil, nil, err
-		}
-		store := New(raw, sealer)
-		if !watchCache {
-			return store, destroyRaw, nil
-		}
-		c, err := cacher.NewCacherFromConfig(cacher.Config{
-			Storage:             store,
-			Versioner:           storage.APIObjectVersioner{},
-			GroupResource:       config.GroupResource,
-			EventsHistoryWindow: config.EventsHistoryWindow,
-			ResourcePrefix:      resourcePrefix,
-			KeyFunc:             keyFunc,
-			NewFunc:             newFunc,
-			NewListFunc:         newListFunc,
-			GetAttrsFunc:        getAttrs,
-			IndexerFuncs:        triggers,
-			Indexers:            indexers,
-			Codec:               config.Codec,
-		})
-		if err != nil {
-			destroyRaw()
-			return nil, nil, err
-		}
-		delegator := cacher.NewCacheDelegator(c, store)
-		return delegator, func() {
-			delegator.Stop()
-			c.Stop()
-			destroyRaw()
-		}, nil
+// Rewrap is Store.Rewrap of the store that was built from these options. The watch cache learns of it from etcd.
+func (g *RESTOptionsGetter) Rewrap(ctx context.Context, key string, preconditions *storage.Preconditions, dryRun bool) (RewrapResult, error) {
+	return g.store.Rewrap(ctx, key, preconditions, dryRun)
+}
+
+// decorate builds the stack below registry.Store; it has the shape of upstream's registry.StorageWithCacher.
+func (g *RESTOptionsGetter) decorate(
+	config *storagebackend.ConfigForResource, resourcePrefix string,
+	keyFunc func(obj runtime.Object) (string, error),
+	newFunc, newListFunc func() runtime.Object,
+	getAttrs storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
+) (storage.Interface, factory.DestroyFunc, error) {
+	raw, destroyRaw, err := generic.NewRawStorage(config, newFunc, newListFunc, resourcePrefix)
+	if err != nil {
+		return nil, nil, err
 	}
+	g.store = New(raw, g.sealer)
+	if !g.watchCache {
+		return g.store, destroyRaw, nil
+	}
+	c, err := cacher.NewCacherFromConfig(cacher.Config{
+		Storage:             g.store,
+		Versioner:           storage.APIObjectVersioner{},
+		GroupResource:       config.GroupResource,
+		EventsHistoryWindow: config.EventsHistoryWindow,
+		ResourcePrefix:      resourcePrefix,
+		KeyFunc:             keyFunc,
+		NewFunc:             newFunc,
+		NewListFunc:         newListFunc,
+		GetAttrsFunc:        getAttrs,
+		IndexerFuncs:        triggers,
+		Indexers:            indexers,
+		Codec:               config.Codec,
+	})
+	if err != nil {
+		destroyRaw()
+		return nil, nil, err
+	}
+	delegator := cacher.NewCacheDelegator(c, g.store)
+	return delegator, func() {
+		delegator.Stop()
+		c.Stop()
+		destroyRaw()
+	}, nil
 }

@@ -24,6 +24,9 @@ const plaintextVersion = 1
 
 const plaintextHeader = 1 + sha256.Size
 
+// probeAAD is no AAD that AAD returns, whose first byte is a version.
+const probeAAD = "write-key probe"
+
 var (
 	// ErrNotEncrypted says that the transformer handed back something that is no encryption envelope. The
 	// EncryptionConfiguration names no provider for securevalues.secret.grafana.app, or puts identity first.
@@ -32,10 +35,16 @@ var (
 	ErrBound = errors.New("the sealed value was changed, or belongs to another object, version or list of decrypters")
 )
 
+// The operations of an OperationError.
+const (
+	Sealing = "sealing"
+	Opening = "opening"
+)
+
 // OperationError says that the value of one object could not be sealed or opened. Its text is for the log: it may hold
 // what a key provider said, so a client gets a constant text instead.
 type OperationError struct {
-	// Operation is "sealing" or "opening".
+	// Operation is Sealing or Opening.
 	Operation string
 	// Namespace and Name say which object.
 	Namespace, Name string
@@ -77,29 +86,43 @@ func (s *Sealer) Seal(ctx context.Context, obj *secret.SecureValue, v sensitive.
 		err = ErrNotEncrypted
 	}
 	if err != nil {
-		return nil, operationError("sealing", obj, err)
+		return nil, operationError(Sealing, obj, err)
 	}
 	return sealed, nil
+}
+
+// WriteKey names the key that Seal uses now, as KeyName does. It asks by sealing an empty probe: the configuration alone
+// does not tell, for a KMS plugin changes its key by itself.
+func (s *Sealer) WriteKey(ctx context.Context) (string, error) {
+	probe, err := s.transformer.TransformToStorage(ctx, nil, value.DefaultContext(probeAAD))
+	if err != nil {
+		return "", fmt.Errorf("asking for the key that seals: %w", err)
+	}
+	name := KeyName(probe)
+	if name == "" {
+		return "", ErrNotEncrypted
+	}
+	return name, nil
 }
 
 // Open decrypts obj.Sealed, which must have been sealed for exactly this obj. It returns an *OperationError.
 func (s *Sealer) Open(ctx context.Context, obj *secret.SecureValue) (sensitive.Value, error) {
 	if !bytes.HasPrefix(obj.Sealed, []byte(envelopePrefix)) {
-		return "", operationError("opening", obj, ErrNotEncrypted)
+		return "", operationError(Opening, obj, ErrNotEncrypted)
 	}
 	aad := AAD(obj)
 	plain, err := s.decrypt(ctx, obj.Sealed, aad)
 	if err != nil {
-		return "", operationError("opening", obj, err)
+		return "", operationError(Opening, obj, err)
 	}
 	defer clear(plain)
 	if len(plain) < plaintextHeader || plain[0] != plaintextVersion {
-		return "", operationError("opening", obj, ErrBound)
+		return "", operationError(Opening, obj, ErrBound)
 	}
 	var want [sha256.Size]byte
 	bind(want[:], aad, plain[plaintextHeader:])
 	if subtle.ConstantTimeCompare(plain[1:plaintextHeader], want[:]) != 1 {
-		return "", operationError("opening", obj, ErrBound)
+		return "", operationError(Opening, obj, ErrBound)
 	}
 	return sensitive.Value(plain[plaintextHeader:]), nil
 }

@@ -55,6 +55,7 @@ type stack struct {
 	keys   *switchable
 	etcd   *kubernetes.Client
 	codec  *Codec
+	getter *RESTOptionsGetter
 }
 
 type optionsGetter func(schema.GroupResource) (generic.RESTOptions, error)
@@ -78,10 +79,9 @@ func newStack(t testing.TB, watchCache bool) *stack {
 
 	config := storagebackend.NewDefaultConfig(etcdPrefix, objectCodec())
 	config.Transport.ServerList = s.etcd.Endpoints()
-	config.Transformer = s.keys
 	getter := NewRESTOptionsGetter(optionsGetter(func(resource schema.GroupResource) (generic.RESTOptions, error) {
 		return generic.RESTOptions{StorageConfig: config.ForResource(resource)}, nil
-	}), watchCache)
+	}), s.sealer, watchCache)
 	opts, err := getter.GetRESTOptions(secret.GroupResource, &secret.SecureValue{})
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func newStack(t testing.TB, watchCache bool) *stack {
 		t.Fatal(err)
 	}
 	t.Cleanup(destroy)
-	s.Interface = store
+	s.Interface, s.getter = store, getter
 	err = wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true,
 		func(context.Context) (bool, error) { return store.ReadinessCheck() == nil, nil })
 	if err != nil {

@@ -90,11 +90,7 @@ func (s *Store) sealUpdate(ctx context.Context, stored, updated *secret.SecureVa
 	if bytes.Equal(AAD(stored), AAD(updated)) {
 		return withSealed(updated, stored.Sealed), nil
 	}
-	v, err := s.sealer.Open(ctx, stored)
-	if err != nil {
-		return nil, err
-	}
-	sealed, err := s.sealer.Seal(ctx, updated, v)
+	sealed, err := s.reseal(ctx, stored, updated)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
@@ -34,6 +35,8 @@ type Cluster struct {
 	ProxyCA, ClientCA, ServingCA *certs.CA
 	// EtcdServers is for --etcd-servers; EtcdDir is where that etcd keeps everything.
 	EtcdServers, EtcdDir string
+	// StopEtcd takes etcd away.
+	StopEtcd func()
 }
 
 // NewCluster starts a cluster until the test ends.
@@ -44,11 +47,12 @@ func NewCluster(t *testing.T) *Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(db.Stop)
+	stop := sync.OnceFunc(db.Stop)
+	t.Cleanup(stop)
 	c := &Cluster{
 		API:     kubeapi.Start(t),
 		ProxyCA: certs.NewCA(t, "front-proxy-ca"), ClientCA: certs.NewCA(t, "client-ca"), ServingCA: certs.NewCA(t, "serving-ca"),
-		EtcdServers: strings.Join(db.Endpoints(), ","), EtcdDir: dir,
+		EtcdServers: strings.Join(db.Endpoints(), ","), EtcdDir: dir, StopEtcd: stop,
 	}
 	c.API.SetConfigMap(t, c.ConfigMap())
 	for _, name := range []string{"default", "other"} {

@@ -4,6 +4,7 @@ package kubeapi
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,7 +13,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/scheme"
 )
 
 // ConfigMap is the one that delegated authentication rests on.
@@ -138,8 +141,8 @@ func (s *Server) get(w http.ResponseWriter, p path) {
 
 // update replaces an object, or the status of one; a stale version is a conflict.
 func (s *Server) update(w http.ResponseWriter, r *http.Request, p path) {
-	var object unstructured.Unstructured
-	if err := json.NewDecoder(r.Body).Decode(&object.Object); err != nil {
+	object, err := decode(r)
+	if err != nil {
 		refuse(w, http.StatusBadRequest, metav1.StatusReasonBadRequest)
 		return
 	}
@@ -150,11 +153,27 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request, p path) {
 		refuse(w, http.StatusConflict, metav1.StatusReasonConflict)
 		return
 	}
-	// A typed client leaves out apiVersion and kind.
-	object.SetAPIVersion(old.GetAPIVersion())
-	object.SetKind(old.GetKind())
-	s.set(p.resource, &object)
+	s.set(p.resource, object)
 	answer(w, http.StatusOK, object.Object)
+}
+
+// decode reads JSON or protobuf, as typed clients choose.
+func decode(r *http.Request) (*unstructured.Unstructured, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	object, kind, err := scheme.Codecs.UniversalDeserializer().Decode(body, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return nil, err
+	}
+	decoded := &unstructured.Unstructured{Object: content}
+	decoded.SetGroupVersionKind(*kind)
+	return decoded, nil
 }
 
 // selected adds to the path what a field selector asks for.

@@ -108,9 +108,9 @@ const (
 )
 
 var flagRefusals = map[string]refusal{
-	"unknown flag":                {args: []string{"--nonsense"}, want: []string{"unknown flag: --nonsense"}},
-	"argument":                    {args: []string{"nonsense"}, want: []string{`"nonsense"`}},
-	"not standalone":              {args: []string{"--standalone=false"}, want: []string{"--data-dir needs --standalone", "--etcd-servers is required in a cluster; to run without one, use --standalone"}},
+	"unknown flag":   {args: []string{"--nonsense"}, want: []string{"unknown flag: --nonsense"}},
+	"argument":       {args: []string{"nonsense"}, want: []string{`"nonsense"`}},
+	"not standalone": {args: []string{"--standalone=false"}, want: []string{"--data-dir needs --standalone", "--etcd-servers is required in a cluster; to run without one, use --standalone"}},
 	"flags of a cluster": {
 		args: []string{"--kubeconfig=FILES/k", "--authentication-kubeconfig=FILES/k", "--authorization-kubeconfig=FILES/k", "--authorization-webhook-cache-authorized-ttl=10s"},
 		want: []string{"--kubeconfig is for a server in a cluster: leave it out, or --standalone", "--authentication-kubeconfig is", "--authorization-kubeconfig is", "--authorization-webhook-cache-authorized-ttl is"},

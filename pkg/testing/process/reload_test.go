@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -59,7 +60,7 @@ func TestReloadAccess(t *testing.T) {
 	logs(`unknown field \"nonsense\"`)
 	logs("RBAC manifests were not reloaded, the last good set stays in force")
 	harness.WriteFile(t, s.TokenFile, "t-third-leaky\n")
-	logs("Authentication file not reloaded, its last good content stays in force")
+	logs("File not reloaded, its last good content stays in force")
 	if strings.Contains(s.Log(t), "t-third-leaky") {
 		t.Error("the log holds a token")
 	}
@@ -107,6 +108,7 @@ func TestReloadKeys(t *testing.T) {
 	if got := keyOf(put(t, s, "old", canaries[2], 1)); got != "aesgcm/fresh" {
 		t.Errorf("a new value of the old object is sealed by %q", got)
 	}
+	eventually(t, "the write key is published", func() bool { return metric(t, s, `secret_encryption_write_key{key="aesgcm/fresh"}`) == 1 })
 	s.Leaks(t, canaries...)
 	s.Stop(t)
 	values := harness.OpenAll(t, s.DataDir)
@@ -115,40 +117,68 @@ func TestReloadKeys(t *testing.T) {
 	}
 }
 
-// A broken edit of the keys keeps the last good ones and says so. One that would store in clear is taken by upstream's
-// reload; then nothing is sealed, and so nothing is stored, until it is corrected.
+// A broken edit of the keys keeps the last good ones, one that would store in clear too, and log, metric and readiness say
+// so until it is mended.
 func TestReloadBrokenKeys(t *testing.T) {
 	t.Parallel()
-	broken, identity := harness.Start(t, harness.Options{}), harness.Start(t, harness.Options{})
-	before := keyOf(create(t, broken, "keys", "one", harness.Canary()))
-	created := create(t, identity, "keys", "one", harness.Canary())
-	harness.WriteFile(t, filepath.Join(broken.DataDir, "encryption.yaml"), "resources: ["+leakyKey)
-	harness.WriteFile(t, filepath.Join(identity.DataDir, "encryption.yaml"), encryption("identity: {}"))
-	for _, s := range []*harness.Server{broken, identity} {
-		eventually(t, "the edit was looked at", func() bool {
-			return strings.Contains(string(get(t, s, "/metrics").Body), "\napiserver_encryption_config_controller_automatic_reloads_total{")
+	s := harness.Start(t, harness.Options{})
+	file := filepath.Join(s.DataDir, "encryption.yaml")
+	good := string(harness.ReadFile(t, file))
+	key := keyOf(create(t, s, "keys", "first", harness.Canary()))
+	canaries := []string{leakyKey}
+	for name, broken := range map[string]string{
+		"syntax":     "resources: [" + leakyKey,
+		"identity":   encryption("identity: {}"),
+		"short":      encryption(aesgcm(shortKey)),
+		"dead-kms":   encryption("kms: {apiVersion: v2, name: away, endpoint: 'unix:///nowhere/kms.sock', timeout: 100ms}", aesgcm(leakyKey)),
+		"empty-file": "",
+	} {
+		failures := metric(t, s, `secret_encryption_reload_total{result="failure"}`)
+		harness.WriteFile(t, file, broken)
+		eventually(t, name+" is refused", func() bool {
+			return metric(t, s, `secret_encryption_reload_total{result="failure"}`) > failures
+		})
+		ready := get(t, s, "/readyz?verbose")
+		if ready.Code != http.StatusOK || !strings.Contains(string(ready.Body), "[+]encryption-config (the file on disk is refused") {
+			t.Errorf("%s: /readyz?verbose: %d %s", name, ready.Code, ready.Body)
+		}
+		// Many may ask, so the answer names neither file nor fault.
+		own := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz/encryption-config", Token: s.AdminToken})
+		if own.Code != http.StatusInternalServerError || strings.Contains(string(own.Body), "encryption.yaml") {
+			t.Errorf("%s: /readyz/encryption-config: %d %s", name, own.Code, own.Body)
+		}
+		canaries = append(canaries, harness.Canary())
+		if got := keyOf(create(t, s, "keys", "after-"+name, canaries[len(canaries)-1])); got != key {
+			t.Errorf("after %s %q seals, want %q", name, got, key)
+		}
+		harness.WriteFile(t, file, good)
+		eventually(t, name+" is mended", func() bool {
+			return code(t, s, "/readyz/encryption-config", s.AdminToken) == http.StatusOK
 		})
 	}
+	if log := s.Log(t); !strings.Contains(log, "File not reloaded, its last good content stays in force") {
+		t.Error("the log does not tell of the broken edits")
+	}
+	s.Leaks(t, canaries...)
+	s.Stop(t)
+	if got := len(harness.OpenAll(t, s.DataDir)); got != 6 {
+		t.Errorf("%d values open, want 6", got)
+	}
+}
 
-	if got := keyOf(create(t, broken, "keys", "two", harness.Canary())); got != before {
-		t.Errorf("after a broken edit %q seals, want %q", got, before)
+// metric reads one series of the server, 0 when it is not there.
+func metric(t *testing.T, s *harness.Server, series string) float64 {
+	t.Helper()
+	for line := range strings.Lines(string(get(t, s, "/metrics").Body)) {
+		if value, ok := strings.CutPrefix(line, series+" "); ok {
+			number, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return number
+		}
 	}
-	if log := broken.Log(t); !strings.Contains(log, "error while parsing file") || strings.Contains(log, leakyKey) {
-		t.Error("the log does not tell of the broken edit, or quotes the key in it")
-	}
-
-	canary := harness.Canary()
-	response := identity.Do(t, harness.Request{
-		Method: http.MethodPost, Path: harness.Collection("keys"), Token: identity.AdminToken, Body: body("two", canary),
-	})
-	if response.Code != http.StatusServiceUnavailable {
-		t.Errorf("with the provider identity a write got %d %s, want 503", response.Code, response.Body)
-	}
-	if got := code(t, identity, harness.Collection("keys")+"/two", identity.AdminToken); got != http.StatusNotFound {
-		t.Errorf("the refused object: %d, want 404", got)
-	}
-	wantKept(t, identity, created)
-	identity.Leaks(t, canary)
+	return 0
 }
 
 func keyOf(object map[string]any) string {

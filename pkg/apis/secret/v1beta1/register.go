@@ -28,7 +28,7 @@ func Resource(resource string) schema.GroupResource {
 }
 
 func addKnownTypes(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(SchemeGroupVersion, &SecureValue{}, &SecureValueList{})
+	scheme.AddKnownTypes(SchemeGroupVersion, &SecureValue{}, &SecureValueList{}, &SecureValueRewrap{})
 	metav1.AddToGroupVersion(scheme, SchemeGroupVersion)
 	return nil
 }

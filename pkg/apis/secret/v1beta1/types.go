@@ -9,6 +9,7 @@ import (
 )
 
 // +genclient
+// +genclient:method=CreateRewrap,verb=create,subresource=rewrap,input=SecureValueRewrap,result=SecureValueRewrap
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
 // SecureValue is a secret that can be written and never read back through this API. Only the services named in
@@ -74,4 +75,35 @@ type SecureValueList struct {
 
 	// items are the secure values, each with its apiVersion and kind, none with its value.
 	Items []SecureValue `json:"items" protobuf:"bytes,2,rep,name=items"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// SecureValueRewrap is posted to securevalues/NAME/rewrap: the server seals the stored value anew under the key that it
+// seals with now. The value, spec, labels, generation and status.version stay as they are. It can neither set nor show
+// a value.
+type SecureValueRewrap struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata names the secure value. It may be left out of a request: the address names it.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
+
+	// status is set by the server and ignored on input.
+	// +optional
+	Status SecureValueRewrapStatus `json:"status" protobuf:"bytes,2,opt,name=status"`
+}
+
+// SecureValueRewrapStatus says what came of a rewrap.
+type SecureValueRewrapStatus struct {
+	// key names the key that seals the value after the request, as PROVIDER/NAME.
+	// +optional
+	Key string `json:"key,omitempty" protobuf:"bytes,1,opt,name=key"`
+
+	// writeKey names the key that the server seals with now. A value whose status.key differs is stale.
+	// +optional
+	WriteKey string `json:"writeKey,omitempty" protobuf:"bytes,2,opt,name=writeKey"`
+
+	// rewrapped is false when the value was under the write key already: then nothing was written.
+	// +optional
+	Rewrapped bool `json:"rewrapped,omitempty" protobuf:"varint,3,opt,name=rewrapped"`
 }

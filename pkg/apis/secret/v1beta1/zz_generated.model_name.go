@@ -18,6 +18,16 @@ func (in SecureValueList) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SecureValueRewrap) OpenAPIModelName() string {
+	return "app.grafana.secret.v1beta1.SecureValueRewrap"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SecureValueRewrapStatus) OpenAPIModelName() string {
+	return "app.grafana.secret.v1beta1.SecureValueRewrapStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in SecureValueSpec) OpenAPIModelName() string {
 	return "app.grafana.secret.v1beta1.SecureValueSpec"
 }

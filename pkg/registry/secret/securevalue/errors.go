@@ -28,12 +28,17 @@ func clientError(name string, err error) error {
 	if operation, ok := errors.AsType[*sealed.OperationError](err); ok {
 		klog.ErrorS(operation.Err, "Could not use the encryption key", "operation", operation.Operation,
 			"securevalue", klog.KRef(operation.Namespace, operation.Name))
-		if errors.Is(err, sealed.ErrBound) {
+		if recordWasChanged(operation) {
 			return apierrors.NewInternalError(errors.New("the stored value does not open: its record was changed; nothing was written, ask the operator"))
 		}
 		return keyUnavailable(name)
 	}
 	return badRequestForInvalid(err)
+}
+
+// recordWasChanged tells a record that no key opens from a key that is out of reach.
+func recordWasChanged(err *sealed.OperationError) bool {
+	return errors.Is(err, sealed.ErrBound) || err.Operation == sealed.Opening && errors.Is(err, sealed.ErrNotEncrypted)
 }
 
 func keyUnavailable(name string) error {

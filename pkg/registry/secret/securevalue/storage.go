@@ -52,6 +52,7 @@ var (
 
 // NewREST returns the storage of securevalues.
 func NewREST(config Config) (*REST, error) {
+	registerMetrics()
 	s := strategy{
 		ObjectTyper: config.Scheme, NameGenerator: names.SimpleNameGenerator,
 		validator: validation.New(config.AllowedDecrypters),

@@ -37,6 +37,8 @@ type SecureValueInterface interface {
 	Apply(ctx context.Context, secureValue *applyconfigurationsecretv1beta1.SecureValueApplyConfiguration, opts v1.ApplyOptions) (result *secretv1beta1.SecureValue, err error)
 	// Add a +genclient:noStatus comment above the type to avoid generating ApplyStatus().
 	ApplyStatus(ctx context.Context, secureValue *applyconfigurationsecretv1beta1.SecureValueApplyConfiguration, opts v1.ApplyOptions) (result *secretv1beta1.SecureValue, err error)
+	CreateRewrap(ctx context.Context, secureValueName string, secureValueRewrap *secretv1beta1.SecureValueRewrap, opts v1.CreateOptions) (*secretv1beta1.SecureValueRewrap, error)
+
 	SecureValueExpansion
 }
 
@@ -57,4 +59,19 @@ func newSecureValues(c *SecretV1beta1Client, namespace string) *secureValues {
 			func() *secretv1beta1.SecureValueList { return &secretv1beta1.SecureValueList{} },
 		),
 	}
+}
+
+// CreateRewrap takes the representation of a secureValueRewrap and creates it.  Returns the server's representation of the secureValueRewrap, and an error, if there is any.
+func (c *secureValues) CreateRewrap(ctx context.Context, secureValueName string, secureValueRewrap *secretv1beta1.SecureValueRewrap, opts v1.CreateOptions) (result *secretv1beta1.SecureValueRewrap, err error) {
+	result = &secretv1beta1.SecureValueRewrap{}
+	err = c.GetClient().Post().
+		Namespace(c.GetNamespace()).
+		Resource("securevalues").
+		Name(secureValueName).
+		SubResource("rewrap").
+		VersionedParams(&opts, scheme.ParameterCodec).
+		Body(secureValueRewrap).
+		Do(ctx).
+		Into(result)
+	return
 }

@@ -5,10 +5,14 @@
 package fake
 
 import (
+	context "context"
+
 	v1beta1 "github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	secretv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/applyconfiguration/secret/v1beta1"
 	typedsecretv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gentype "k8s.io/client-go/gentype"
+	testing "k8s.io/client-go/testing"
 )
 
 // fakeSecureValues implements SecureValueInterface
@@ -34,4 +38,16 @@ func newFakeSecureValues(fake *FakeSecretV1beta1, namespace string) typedsecretv
 		),
 		fake,
 	}
+}
+
+// CreateRewrap takes the representation of a secureValueRewrap and creates it.  Returns the server's representation of the secureValueRewrap, and an error, if there is any.
+func (c *fakeSecureValues) CreateRewrap(ctx context.Context, secureValueName string, secureValueRewrap *v1beta1.SecureValueRewrap, opts v1.CreateOptions) (result *v1beta1.SecureValueRewrap, err error) {
+	emptyResult := &v1beta1.SecureValueRewrap{}
+	obj, err := c.Fake.
+		Invokes(testing.NewCreateSubresourceActionWithOptions(c.Resource(), secureValueName, "rewrap", c.Namespace(), secureValueRewrap, opts), emptyResult)
+
+	if obj == nil {
+		return emptyResult, err
+	}
+	return obj.(*v1beta1.SecureValueRewrap), err
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sealed
+package encryption
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/sets"
 	apiserverconfig "k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/apis/apiserver/install"
 	"k8s.io/apiserver/pkg/apis/apiserver/validation"
@@ -19,7 +20,8 @@ import (
 
 // CheckConfiguration refuses an EncryptionConfiguration that is not sound, and one that upstream would take and that
 // would store a value in clear, or none at all: one without our resource, or with the provider identity, as writer or
-// as reader. Its errors hold no key.
+// as reader. It also refuses two keys of one name under one provider, of which upstream would only ever use the first
+// for reading, and KMS v1. Its errors hold no key.
 func CheckConfiguration(data []byte) error {
 	config, err := decodeConfiguration(data)
 	if err != nil {
@@ -65,13 +67,62 @@ func namesSecureValues(entry apiserverconfig.ResourceConfiguration) bool {
 }
 
 func checkProviders(providers []apiserverconfig.ProviderConfiguration) error {
+	seen := sets.New[string]()
 	for _, provider := range providers {
-		switch {
-		case provider.Identity != nil:
+		if provider.Identity != nil {
 			return fmt.Errorf("lists the provider identity for %s: nothing is ever stored in clear here, remove it", secret.GroupResource)
-		case provider.AESCBC != nil:
+		}
+		if provider.KMS != nil && provider.KMS.APIVersion != "v2" {
+			return fmt.Errorf("kms provider %q has apiVersion %q: only v2 is served", provider.KMS.Name, provider.KMS.APIVersion)
+		}
+		if provider.AESCBC != nil {
 			klog.Warning("The encryption provider aescbc has no integrity protection of its own; prefer aesgcm, secretbox or kms")
+		}
+		for _, name := range keyNames(provider) {
+			if seen.Has(name) {
+				return fmt.Errorf("names the key %s twice for %s: a stored value names its key, so give each one a name of its own", name, secret.GroupResource)
+			}
+			seen.Insert(name)
 		}
 	}
 	return nil
+}
+
+// keyNames lists the keys of a provider as status.key names them, but for the hash of a KMS key.
+func keyNames(provider apiserverconfig.ProviderConfiguration) []string {
+	var names []string
+	add := func(kind string, keys []apiserverconfig.Key) {
+		for _, key := range keys {
+			names = append(names, kind+"/"+key.Name)
+		}
+	}
+	switch {
+	case provider.AESGCM != nil:
+		add("aesgcm", provider.AESGCM.Keys)
+	case provider.AESCBC != nil:
+		add("aescbc", provider.AESCBC.Keys)
+	case provider.Secretbox != nil:
+		add("secretbox", provider.Secretbox.Keys)
+	case provider.KMS != nil:
+		names = append(names, "kms/"+provider.KMS.Name)
+	}
+	return names
+}
+
+// KeyNames lists the keys that a configuration can open values with, as the beginning of status.key: a KMS provider
+// stands for all keys of its plugin. It returns the error of CheckConfiguration.
+func KeyNames(data []byte) ([]string, error) {
+	if err := CheckConfiguration(data); err != nil {
+		return nil, err
+	}
+	config, err := decodeConfiguration(data)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	at := slices.IndexFunc(config.Resources, coversSecureValues)
+	for _, provider := range config.Resources[at].Providers {
+		names = append(names, keyNames(provider)...)
+	}
+	return names, nil
 }

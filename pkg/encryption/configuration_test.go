@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sealed
+package encryption
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -34,6 +35,11 @@ func TestCheckConfiguration(t *testing.T) {
 		"another kind":          {"apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt: []\n", "not a valid EncryptionConfiguration"},
 		"unknown field":         {head + ours + "  - aesgcm: {keys: [{name: a, secret: " + key + ", note: " + key + "}]}\n", "not a valid EncryptionConfiguration"},
 		"broken YAML":           {head + ours + "  - aesgcm: {keys: [{secret: " + key + "\n", "not a valid EncryptionConfiguration"},
+		"two keys of one name":  {head + ours + strings.Replace(aesgcm, "{name", "{name: a, secret: "+key+"}, {name", 1), "aesgcm/a twice"},
+		"one name, two entries": {head + ours + aesgcm + "  - secretbox: {keys: [{name: b, secret: " + key + "}]}\n" + aesgcm, "aesgcm/a twice"},
+		"one name, two ciphers": {head + ours + aesgcm + strings.Replace(aesgcm, "aesgcm", "secretbox", 1), ""},
+		"KMS v1":                {head + ours + "  - kms: {apiVersion: v1, name: vault, endpoint: 'unix:///run/kms.sock'}\n", "only v2"},
+		"unknown provider":      {head + ours + "  - rot13: {}\n", "not a valid EncryptionConfiguration"},
 		"short key":             {head + ours + "  - aesgcm: {keys: [{name: a, secret: Y2FuYXJ5}]}\n", "not of the expected length"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -51,5 +57,28 @@ func TestCheckConfiguration(t *testing.T) {
 				t.Errorf("the error quotes a key: %v", err)
 			}
 		})
+	}
+}
+
+func TestKeyNames(t *testing.T) {
+	const text = `apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [securevalues.secret.grafana.app]
+  providers:
+  - kms: {apiVersion: v2, name: vault, endpoint: 'unix:///run/kms.sock'}
+  - aesgcm: {keys: [{name: new, secret: Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5MDA=}, {name: old, secret: Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5MDA=}]}
+  - secretbox: {keys: [{name: box, secret: Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5MDA=}]}
+`
+	names, err := KeyNames([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"kms/vault", "aesgcm/new", "aesgcm/old", "secretbox/box"}
+	if !slices.Equal(names, want) {
+		t.Errorf("got %v, want %v", names, want)
+	}
+	if _, err := KeyNames([]byte("kind: EncryptionConfiguration")); err == nil {
+		t.Error("a configuration without resources was taken")
 	}
 }

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package encryption
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
+	"k8s.io/klog/v2"
+
+	"github.com/securevalue/secret-apiserver/pkg/reload"
+)
+
+// Flag is the flag that names the file.
+const Flag = "encryption-provider-config"
+
+// healthTimeout is how long the KMS plugins of a new configuration may take to answer before it is refused.
+const healthTimeout = 5 * time.Second
+
+// Config says which file to use.
+type Config struct {
+	// File is the value of --encryption-provider-config.
+	File string
+	// Reload is --encryption-provider-config-automatic-reload.
+	Reload bool
+	// APIServerID labels upstream's metrics.
+	APIServerID string
+	// Interval is how often the file, the KMS plugins and the write key are looked at. Zero means reload.DefaultInterval.
+	Interval time.Duration
+}
+
+// Provider is the encryption configuration in force.
+type Provider struct {
+	config  Config
+	file    *reload.File
+	dynamic *encryptionconfig.DynamicTransformers // nil until the first configuration is loaded
+	keys    atomic.Pointer[dataKeys]
+	// refused is why the file as it is now is not in force, kms why a plugin in force cannot be used.
+	refused, kms atomic.Pointer[error]
+}
+
+// New loads the file and fails when it is not sound. A KMS plugin that does not answer yet is not a fault: it may start
+// later. What it starts lives until ctx ends: give it the life of the server.
+func New(ctx context.Context, config Config) (*Provider, error) {
+	registerMetrics()
+	if config.Interval <= 0 {
+		config.Interval = reload.DefaultInterval
+	}
+	p := &Provider{config: config}
+	p.file = &reload.File{Flag: Flag, Path: config.File, Apply: p.apply, Done: p.done}
+	if err := p.file.Load(ctx); err != nil {
+		return nil, err
+	}
+	warnOpenFile(config.File)
+	return p, nil
+}
+
+// Run applies changes of the file and watches KMS plugins and write key until ctx ends. writeKey names the key that
+// seals now.
+func (p *Provider) Run(ctx context.Context, writeKey func(context.Context) (string, error)) {
+	published := &published{}
+	wait.UntilWithContext(ctx, func(ctx context.Context) {
+		if p.config.Reload {
+			p.file.Check(ctx)
+		}
+		p.checkKMS(ctx)
+		published.refresh(ctx, writeKey)
+	}, p.config.Interval)
+}
+
+// apply checks data, loads it and puts it in force. The first configuration does not wait for KMS plugins; a later one
+// must show that they answer, or the working one before it would be lost.
+func (p *Provider) apply(ctx context.Context, data []byte) error {
+	if err := CheckConfiguration(data); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	keys := newDataKeys()
+	loaded, err := load(withDataKeys(ctx, keys), p.config, data)
+	if err == nil && p.dynamic != nil {
+		err = waitHealthy(ctx, loaded)
+	}
+	if err != nil {
+		cancel()
+		return err
+	}
+	p.keys.Store(keys) // before the rest: data keys of the configuration before this one must not open any more
+	if p.dynamic == nil {
+		p.dynamic = encryptionconfig.NewDynamicTransformers(loaded.Transformers, loaded.HealthChecks[0], cancel, loaded.KMSCloseGracePeriod)
+		return nil
+	}
+	p.dynamic.Set(loaded.Transformers, cancel, loaded.HealthChecks[0], loaded.KMSCloseGracePeriod)
+	return nil
+}
+
+// load reads the file through upstream, which takes a path only, and makes sure that it read what was checked.
+func load(ctx context.Context, config Config, data []byte) (*encryptionconfig.EncryptionConfiguration, error) {
+	// With reload set upstream returns one health check for all plugins, whatever their number.
+	loaded, err := encryptionconfig.LoadEncryptionConfig(ctx, config.File, true, config.APIServerID)
+	if err != nil {
+		return nil, err
+	}
+	if loaded.EncryptionFileContentHash != fmt.Sprintf("sha256:%x", sha256.Sum256(data)) {
+		return nil, fmt.Errorf("the file changed while it was read: %w", reload.ErrRetry)
+	}
+	if len(loaded.HealthChecks) != 1 {
+		return nil, errors.New("want one health check of all KMS plugins")
+	}
+	return loaded, nil
+}
+
+// waitHealthy waits until the KMS plugins of a new configuration answer. One that does not may do so later.
+func waitHealthy(ctx context.Context, loaded *encryptionconfig.EncryptionConfiguration) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, healthTimeout, true, func(ctx context.Context) (bool, error) {
+		last = ask(ctx, loaded.HealthChecks[0].Check)
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("a KMS plugin of the new file does not answer (%w): %w", reload.ErrRetry, errors.Join(last, ctx.Err()))
+	}
+	return nil
+}
+
+// ask calls a health check outside of a request.
+func ask(ctx context.Context, check func(*http.Request) error) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "/readyz", http.NoBody)
+	if err != nil {
+		return err
+	}
+	return check(r)
+}
+
+func (p *Provider) done(err error) {
+	countReload(err)
+	if err == nil {
+		p.refused.Store(nil)
+		return
+	}
+	p.refused.Store(&err)
+}
+
+// checkKMS asks the plugins in force. Upstream answers from memory for some seconds, so this is no call each time.
+func (p *Provider) checkKMS(ctx context.Context) {
+	err := ask(ctx, p.dynamic.Check)
+	before := p.kms.Load()
+	switch {
+	case err == nil && before != nil:
+		klog.InfoS("The KMS plugins answer again")
+		p.kms.Store(nil)
+	case err != nil && before == nil:
+		klog.ErrorS(err, "A KMS plugin is out of reach: values cannot be sealed, and opened only where their key is in memory; everything else works")
+		p.kms.Store(&err)
+	}
+	kmsHealthy.Set(healthValue(err))
+}
+
+// warnOpenFile tells of a file of keys that everybody on the machine can read.
+func warnOpenFile(path string) {
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 {
+		klog.InfoS("The file of encryption keys can be read by every user of this machine: run chmod o-r", "path", path)
+	}
+}

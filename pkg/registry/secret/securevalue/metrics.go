@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package securevalue
+
+import (
+	"sync"
+
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
+
+	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+)
+
+var rewraps = metrics.NewCounterVec(
+	&metrics.CounterOpts{
+		Namespace:      "secret",
+		Name:           "rewraps_total",
+		Help:           "Requests to seal a stored value anew, by result: rewrapped, unchanged (under the write key already, or a dry run) or failed.",
+		StabilityLevel: metrics.ALPHA,
+	},
+	[]string{"result"},
+)
+
+// registerMetrics is not an init function: feature gates have to be parsed before a metric is created.
+var registerMetrics = sync.OnceFunc(func() {
+	legacyregistry.MustRegister(rewraps)
+})
+
+func countRewrap(result sealed.RewrapResult, err error) {
+	label := "unchanged"
+	switch {
+	case err != nil:
+		label = "failed"
+	case result.Rewrapped:
+		label = "rewrapped"
+	}
+	rewraps.WithLabelValues(label).Inc()
+}

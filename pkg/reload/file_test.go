@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var errRefused = errors.New("refused")
+
+// recorder is what a File reports to. Content that starts with "bad" is refused, with "later" refused for now.
+type recorder struct {
+	File
+	applied []string
+	done    []string
+	kept    []byte
+}
+
+func newRecorder(t *testing.T, content string) *recorder {
+	t.Helper()
+	r := &recorder{}
+	r.Flag, r.Path = "some-file", filepath.Join(t.TempDir(), "file")
+	r.Apply = func(_ context.Context, data []byte) error {
+		r.kept = data
+		switch text := string(data); {
+		case strings.HasPrefix(text, "bad"):
+			return errRefused
+		case strings.HasPrefix(text, "later"):
+			return fmt.Errorf("not yet: %w", ErrRetry)
+		default:
+			r.applied = append(r.applied, text)
+			return nil
+		}
+	}
+	r.Done = func(err error) {
+		if err == nil {
+			r.done = append(r.done, "ok")
+			return
+		}
+		if !strings.Contains(err.Error(), "--some-file") {
+			t.Errorf("the error does not name the flag: %v", err)
+		}
+		r.done = append(r.done, "fault")
+	}
+	r.write(t, content)
+	return r
+}
+
+func (r *recorder) write(t *testing.T, content string) {
+	t.Helper()
+	if err := os.WriteFile(r.Path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *recorder) check(t *testing.T, times int) {
+	t.Helper()
+	for range times {
+		r.Check(t.Context())
+	}
+}
+
+func (r *recorder) want(t *testing.T, applied, done string) {
+	t.Helper()
+	if got := strings.Join(r.applied, " "); got != applied {
+		t.Errorf("applied %q, want %q", got, applied)
+	}
+	if got := strings.Join(r.done, " "); got != done {
+		t.Errorf("reported %q, want %q", got, done)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	r := newRecorder(t, "one")
+	if err := r.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.check(t, 3)
+	r.want(t, "one", "")
+	if !slices.Equal(r.kept, make([]byte, 3)) {
+		t.Errorf("the content was not wiped: %q", r.kept)
+	}
+	for name, path := range map[string]string{"missing": r.Path + "x", "a folder": filepath.Dir(r.Path)} {
+		r.Path = path
+		if err := r.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "--some-file") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	bad := newRecorder(t, "bad secret")
+	if err := bad.Load(t.Context()); !errors.Is(err, errRefused) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("refused content: %v", err)
+	}
+}
+
+func TestNewContentCountsOnceItHasSettled(t *testing.T) {
+	r := newRecorder(t, "one")
+	_ = r.Load(t.Context())
+	r.write(t, "half")
+	r.check(t, 1)
+	r.write(t, "whole")
+	r.check(t, 1)
+	r.want(t, "one", "")
+	r.check(t, 3)
+	r.want(t, "one whole", "ok")
+}
+
+func TestRefusedContentIsTriedOnceAndMended(t *testing.T) {
+	r := newRecorder(t, "one")
+	_ = r.Load(t.Context())
+	r.write(t, "bad")
+	r.check(t, 5)
+	r.want(t, "one", "fault")
+	r.write(t, "one")
+	r.check(t, 5)
+	r.want(t, "one", "fault ok") // in force all the time: there is nothing to apply
+	r.write(t, "bad")
+	r.check(t, 5)
+	r.write(t, "two")
+	r.check(t, 5)
+	r.want(t, "one two", "fault ok fault ok")
+}
+
+func TestContentForLaterIsTriedAgain(t *testing.T) {
+	r := newRecorder(t, "one")
+	_ = r.Load(t.Context())
+	r.write(t, "later")
+	r.check(t, 4)
+	r.want(t, "one", "fault fault fault")
+}
+
+func TestAFileThatGoesAwayIsReportedOnce(t *testing.T) {
+	r := newRecorder(t, "one")
+	_ = r.Load(t.Context())
+	if err := os.Remove(r.Path); err != nil {
+		t.Fatal(err)
+	}
+	r.check(t, 5)
+	r.want(t, "one", "fault")
+	r.write(t, "one")
+	r.check(t, 5)
+	r.want(t, "one", "fault ok")
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package options
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/wait"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+
+	"github.com/securevalue/secret-apiserver/pkg/encryption"
+	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+)
+
+// EncryptionOptions say which keys seal values.
+type EncryptionOptions struct {
+	// ConfigFile is --encryption-provider-config.
+	ConfigFile string
+	// AutomaticReload is --encryption-provider-config-automatic-reload.
+	AutomaticReload bool
+}
+
+// AddFlags adds the flags of this concern. They have the names of kube-apiserver.
+func (o *EncryptionOptions) AddFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.ConfigFile, encryption.Flag, o.ConfigFile,
+		"EncryptionConfiguration that holds the keys for securevalues.secret.grafana.app. Without it a standalone server generates one in --data-dir; in a cluster it is required.")
+	fs.BoolVar(&o.AutomaticReload, encryption.Flag+"-automatic-reload", o.AutomaticReload,
+		"Reload --encryption-provider-config when it changes; a broken edit keeps the last good one. Always on for a generated one.")
+}
+
+func (o *EncryptionOptions) validate() []error {
+	if o.ConfigFile == "" && o.AutomaticReload {
+		return []error{errors.New("--encryption-provider-config-automatic-reload needs --encryption-provider-config")}
+	}
+	return nil
+}
+
+// HasFile reports whether the operator brings the encryption configuration.
+func (o *EncryptionOptions) HasFile() bool { return o.ConfigFile != "" }
+
+// UseFile sets the encryption configuration of a server that was given none. It is reloaded when it changes.
+func (o *EncryptionOptions) UseFile(file string) {
+	o.ConfigFile, o.AutomaticReload = file, true
+}
+
+// check reads the file before anything is touched. A generated one is checked where it is generated.
+func (o *EncryptionOptions) check() error {
+	if !o.HasFile() {
+		return nil
+	}
+	data, err := os.ReadFile(o.ConfigFile)
+	if err != nil {
+		return fmt.Errorf("reading --encryption-provider-config: %w", err)
+	}
+	defer clear(data)
+	if err := encryption.CheckConfiguration(data); err != nil {
+		return fmt.Errorf("--encryption-provider-config %s: %w", o.ConfigFile, err)
+	}
+	return nil
+}
+
+// applyTo loads the keys, keeps them in line with the file while the server runs, and returns what seals with them.
+func (o *EncryptionOptions) applyTo(config *genericapiserver.Config) (*sealed.Sealer, error) {
+	provider, err := encryption.New(wait.ContextForChannel(config.DrainedNotify()), encryption.Config{
+		File: o.ConfigFile, Reload: o.AutomaticReload, APIServerID: config.APIServerID,
+	})
+	if err != nil {
+		return nil, err
+	}
+	sealer := sealed.NewSealer(provider.Transformer())
+	checks := provider.HealthChecks()
+	config.HealthzChecks = append(config.HealthzChecks, checks...)
+	config.ReadyzChecks = append(config.ReadyzChecks, checks...)
+	return sealer, config.AddPostStartHook("watch-encryption-keys", func(genericapiserver.PostStartHookContext) error {
+		// Until the last request is served, which is later than the end of the hook's context.
+		go provider.Run(wait.ContextForChannel(config.DrainedNotify()), sealer.WriteKey)
+		return nil
+	})
+}

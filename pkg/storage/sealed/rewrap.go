@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sealed
+
+import (
+	"context"
+	"errors"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/storage"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+)
+
+// RewrapResult says what came of a rewrap.
+type RewrapResult struct {
+	// Key names the key that seals the value now.
+	Key string
+	// WriteKey names the key that values are sealed with now.
+	WriteKey string
+	// Rewrapped is false when the value was under the write key already, or on a dry run.
+	Rewrapped bool
+}
+
+// errUnchanged leaves a compare-and-swap without a write.
+var errUnchanged = errors.New("unchanged")
+
+// Rewrap opens the value of one object and seals it anew under the key that seals now, inside the compare-and-swap.
+// Nothing else of the record changes, and a value that is under that key already is not written. A dry run says which
+// key the value is under and opens nothing. It returns an *OperationError when the value cannot be opened or sealed, and
+// the errors of storage.Interface.
+func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.Preconditions, dryRun bool) (RewrapResult, error) {
+	var result RewrapResult
+	update := func(input runtime.Object, _ storage.ResponseMeta) (runtime.Object, *uint64, error) {
+		stored := input.(*secret.SecureValue)
+		var err error
+		if result.WriteKey, err = s.sealer.WriteKey(ctx); err != nil {
+			return nil, nil, operationError(Sealing, stored, err)
+		}
+		result.Key = KeyName(stored.Sealed)
+		if dryRun || result.Key == result.WriteKey {
+			return nil, nil, errUnchanged
+		}
+		sealed, err := s.reseal(ctx, stored, stored)
+		if err != nil {
+			return nil, nil, err
+		}
+		result.Key = KeyName(sealed)
+		result.WriteKey, result.Rewrapped = result.Key, true // the key may have changed since it was asked for
+		return withSealed(stored, sealed), nil, nil
+	}
+	err := s.raw.GuaranteedUpdate(ctx, key, &secret.SecureValue{}, false, preconditions, update, nil)
+	if errors.Is(err, errUnchanged) {
+		result.Rewrapped = false // an attempt before this one may have lost its race
+		return result, nil
+	}
+	if err != nil {
+		return RewrapResult{}, err
+	}
+	return result, nil
+}
+
+// reseal opens what stored holds and seals it for updated.
+func (s *Store) reseal(ctx context.Context, stored, updated *secret.SecureValue) ([]byte, error) {
+	v, err := s.sealer.Open(ctx, stored)
+	if err != nil {
+		return nil, err
+	}
+	return s.sealer.Seal(ctx, updated, v)
+}

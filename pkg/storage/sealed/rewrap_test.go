@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sealed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/storage"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+)
+
+const (
+	oldKey = "aesgcm/key1"
+	newKey = "aesgcm/key2"
+)
+
+// rotate puts a new key in front of the old one.
+func (s *stack) rotate(t testing.TB) { s.keys.Transformer = newTransformer(t, "rotated") }
+
+func (s *stack) mustRewrap(t testing.TB, obj *secret.SecureValue) RewrapResult {
+	t.Helper()
+	result, err := s.getter.Rewrap(t.Context(), keyOf(obj), nil, false)
+	if err != nil {
+		t.Fatalf("Rewrap: %v", err)
+	}
+	return result
+}
+
+func TestRewrapChangesTheCiphertextAlone(t *testing.T) {
+	forBoth(t, func(t *testing.T, s *stack) {
+		obj := s.create(t, "a", canary)
+		before := s.raw(t, obj)
+		s.rotate(t)
+		if got, want := s.mustRewrap(t, obj), (RewrapResult{Key: newKey, WriteKey: newKey, Rewrapped: true}); got != want {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+		oldObject, oldSealed, _ := splitFrame(before)
+		newObject, newSealed, err := splitFrame(s.raw(t, obj))
+		if err != nil || !bytes.Equal(oldObject, newObject) {
+			t.Errorf("the object's part of the record changed (%v)", err)
+		}
+		if bytes.Equal(oldSealed, newSealed) || KeyName(newSealed) != newKey {
+			t.Errorf("the ciphertext is under %s", KeyName(newSealed))
+		}
+		s.mustOpenTo(t, obj, canary)
+		s.mustHoldNoCanary(t)
+
+		// Reads follow, from the cache too.
+		err = wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+			list := s.list(t, "0")
+			return len(list) == 1 && list[0].Status.Key == newKey, nil
+		})
+		if err != nil {
+			t.Error("the list does not show the new key")
+		}
+	})
+}
+
+func TestRewrapOfAFreshValueWritesNothing(t *testing.T) {
+	forBoth(t, func(t *testing.T, s *stack) {
+		obj := s.create(t, "a", canary)
+		before := s.revision(t)
+		if got, want := s.mustRewrap(t, obj), (RewrapResult{Key: oldKey, WriteKey: oldKey}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		s.rotate(t)
+		result, err := s.getter.Rewrap(t.Context(), keyOf(obj), nil, true)
+		if want := (RewrapResult{Key: oldKey, WriteKey: newKey}); err != nil || result != want {
+			t.Errorf("dry run: got %+v, %v, want %+v", result, err, want)
+		}
+		if after := s.revision(t); after != before {
+			t.Errorf("etcd went from revision %d to %d", before, after)
+		}
+	})
+}
+
+// A value that does not open is refused and left as it is, whatever the reason.
+func TestRewrapRefusals(t *testing.T) {
+	s := newStack(t, false)
+	obj := s.create(t, "a", canary)
+	opening := func(err error) bool {
+		var operation *OperationError
+		return errors.As(err, &operation) && operation.Operation == Opening && operation.Name == "a"
+	}
+	rewrap := func(preconditions *storage.Preconditions) error {
+		_, err := s.getter.Rewrap(t.Context(), keyOf(obj), preconditions, false)
+		return err
+	}
+	record := s.raw(t, obj)
+	spoiled := bytes.Clone(record)
+	spoiled[len(spoiled)-1] ^= 1
+	noCiphertext := s.stored(t, obj)
+	noCiphertext.Sealed = nil
+
+	s.rotate(t)
+	s.put(t, obj, spoiled)
+	if err := rewrap(nil); !opening(err) || strings.Contains(err.Error(), canary) {
+		t.Errorf("changed ciphertext: %v", err)
+	}
+	if !bytes.Equal(s.raw(t, obj), spoiled) {
+		t.Error("the record was written")
+	}
+	s.put(t, obj, encodeFrame(t, s.codec, noCiphertext))
+	if err := rewrap(nil); !opening(err) || !errors.Is(err, ErrNotEncrypted) {
+		t.Errorf("no ciphertext: %v", err)
+	}
+	s.put(t, obj, record)
+	other := types.UID("another")
+	if err := rewrap(&storage.Preconditions{UID: &other}); !storage.IsInvalidObj(err) {
+		t.Errorf("another UID: %v", err)
+	}
+	s.keys.failing.Store(true)
+	var operation *OperationError
+	if err := rewrap(nil); !errors.As(err, &operation) || !errors.Is(err, errKeyGone) {
+		t.Errorf("key out of reach: %v", err)
+	}
+	s.keys.failing.Store(false)
+	if _, err := s.getter.Rewrap(t.Context(), resourcePrefix+"/ns/absent", nil, false); !storage.IsNotFound(err) {
+		t.Errorf("absent: %v", err)
+	}
+	if !bytes.Equal(s.raw(t, obj), record) {
+		t.Error("a refused rewrap wrote")
+	}
+}
+
+// TestRewrapRacesWriters: rewraps among writers of values and labels lose nobody's write.
+func TestRewrapRacesWriters(t *testing.T) {
+	forBoth(t, func(t *testing.T, s *stack) {
+		obj := s.create(t, "a", canary)
+		s.rotate(t)
+		const rounds = 20
+		var group sync.WaitGroup
+		group.Go(func() {
+			for r := range rounds {
+				if _, err := s.update(t.Context(), obj, newValue(fmt.Sprintf("%s-%d", canary, r))); err != nil {
+					t.Errorf("writing a value: %v", err)
+				}
+			}
+		})
+		group.Go(func() {
+			for r := range rounds {
+				if _, err := s.update(t.Context(), obj, edit(0, r)); err != nil {
+					t.Errorf("editing: %v", err)
+				}
+			}
+		})
+		for range 2 {
+			group.Go(func() {
+				for range rounds {
+					if _, err := s.getter.Rewrap(t.Context(), keyOf(obj), nil, false); err != nil {
+						t.Errorf("rewrapping: %v", err)
+					}
+				}
+			})
+		}
+		group.Wait()
+		s.mustOpenTo(t, obj, fmt.Sprintf("%s-%d", canary, rounds-1))
+		if got := s.stored(t, obj); got.Status.Version != rounds+1 || KeyName(got.Sealed) != newKey {
+			t.Errorf("version %d under %s", got.Status.Version, KeyName(got.Sealed))
+		}
+	})
+}
+
+func TestWriteKey(t *testing.T) {
+	for provider, want := range map[string]string{
+		"aesgcm": oldKey, "rotated": newKey, "secretbox": "secretbox/key1", "aescbc": "aescbc/key1", "kms": "kms/vault1/",
+	} {
+		got, err := NewSealer(newTransformer(t, provider)).WriteKey(t.Context())
+		if err != nil || !strings.HasPrefix(got, want) {
+			t.Errorf("%s: got %q, %v, want %q", provider, got, err, want)
+		}
+	}
+	if got, err := NewSealer(newTransformer(t, "identity")).WriteKey(t.Context()); !errors.Is(err, ErrNotEncrypted) {
+		t.Errorf("identity: got %q, %v, want ErrNotEncrypted", got, err)
+	}
+	keys := &switchable{Transformer: newTransformer(t, "aesgcm")}
+	keys.failing.Store(true)
+	if got, err := NewSealer(keys).WriteKey(t.Context()); !errors.Is(err, errKeyGone) {
+		t.Errorf("key gone: got %q, %v", got, err)
+	}
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package aggregated
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// probe is the readiness probe that docs/cluster.md names.
+const probe = "/readyz?exclude=etcd&exclude=etcd-readiness&exclude=kms-providers"
+
+// What the rest of the cluster needs of this server, it answers without etcd: else every namespace would be stuck, and helm.
+func TestEtcdIsDown(t *testing.T) {
+	t.Parallel()
+	c := harness.NewCluster(t)
+	c.API.Allow(allowUsers("ann"))
+	s := harness.StartAggregated(t, c)
+	proxy := s.As(t, c.ProxyCA.Client(t, harness.FrontProxy))
+	if got := create(t, proxy, "default", "one", harness.Canary(), remote("ann")); got.Code != http.StatusCreated {
+		t.Fatalf("create: %d %s", got.Code, got.Body)
+	}
+	c.StopEtcd()
+	eventually(t, "/readyz says so", func() bool { return code(t, s, "/readyz") == http.StatusInternalServerError })
+	masters := remote("system:kube-aggregator", "system:masters")
+	for _, path := range []string{"/apis", "/apis/secret.grafana.app", "/apis/secret.grafana.app/v1beta1", "/openapi/v2", "/openapi/v3", "/openapi/v3/apis/secret.grafana.app/v1beta1"} {
+		if got := proxy.Do(t, harness.Request{Method: http.MethodGet, Path: path, Header: masters}).Code; got != http.StatusOK {
+			t.Errorf("%s: %d without etcd, want 200", path, got)
+		}
+	}
+	cached := proxy.Do(t, harness.Request{Method: http.MethodGet, Path: harness.Collection("default") + "?resourceVersion=0", Header: remote("ann")})
+	if cached.Code != http.StatusOK || !strings.Contains(string(cached.Body), `"name":"one"`) {
+		t.Errorf("a list of any age: %d %s", cached.Code, cached.Body)
+	}
+	for _, path := range []string{"/livez", probe} {
+		if got := code(t, s, path); got != http.StatusOK {
+			t.Errorf("%s: %d without etcd, want 200", path, got)
+		}
+	}
+}
+
+// kube-apiserver may be away: what was decided for that is one answer each, and never a right.
+func TestKubeAPIServerIsDown(t *testing.T) {
+	t.Parallel()
+	c := harness.NewCluster(t)
+	c.API.Allow(allowUsers("ann"))
+	s := harness.StartAggregated(t, c, "--authorization-webhook-cache-authorized-ttl=0s")
+	proxy := s.As(t, c.ProxyCA.Client(t, harness.FrontProxy))
+	c.API.SetDown(true)
+	for what, test := range map[string]struct{ got, want int }{
+		"a user who would have to be asked about": {list(t, proxy, "", remote("ann")), http.StatusInternalServerError},
+		"system:masters":      {list(t, proxy, "", remote("root", "system:masters")), http.StatusOK},
+		"a token":             {list(t, s, "token", nil), http.StatusUnauthorized},
+		"/livez":              {code(t, s, "/livez"), http.StatusOK},
+		"the readiness probe": {code(t, s, probe), http.StatusOK},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s: %d, want %d", what, test.got, test.want)
+		}
+	}
+	c.API.SetDown(false)
+	if got := list(t, proxy, "", remote("ann")); got != http.StatusOK {
+		t.Errorf("list once it is back: %d", got)
+	}
+}
+
+// What kube-apiserver serves itself is not served a second time.
+func TestNotServed(t *testing.T) {
+	t.Parallel()
+	c := harness.NewCluster(t)
+	s := harness.StartAggregated(t, c)
+	proxy := s.As(t, c.ProxyCA.Client(t, harness.FrontProxy))
+	masters := remote("root", "system:masters")
+	for _, path := range []string{"/apis/authorization.k8s.io", "/apis/authentication.k8s.io", "/api", "/debug/pprof/heap"} {
+		if got := proxy.Do(t, harness.Request{Method: http.MethodGet, Path: path, Header: masters}).Code; got != http.StatusNotFound {
+			t.Errorf("%s: %d, want 404", path, got)
+		}
+	}
+}
+
+func code(t *testing.T, s *harness.Server, path string) int {
+	t.Helper()
+	return s.Do(t, harness.Request{Method: http.MethodGet, Path: path}).Code
+}

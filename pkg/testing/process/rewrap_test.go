@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package process
+
+import (
+	"encoding/base64"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// rotateKeys puts a new key in front of the data folder's own and waits until it seals.
+func rotateKeys(t *testing.T, s *harness.Server, name string) {
+	t.Helper()
+	file := filepath.Join(s.DataDir, "encryption.yaml")
+	fresh := base64.StdEncoding.EncodeToString([]byte(name + "-key-of-thirty-two-bytes-or-more")[:32])
+	harness.WriteFile(t, file, strings.Replace(string(harness.ReadFile(t, file)),
+		"keys:\n", "keys:\n      - name: "+name+"\n        secret: "+fresh+"\n", 1))
+	eventually(t, "the key "+name+" seals", func() bool { return metric(t, s, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1 })
+}
+
+// The subresource seals a stale value anew and changes nothing else; a fresh one is not written.
+func TestRewrapThroughTheTypedClient(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{})
+	canary := harness.Canary()
+	create(t, s, "keys", "one", canary)
+	client := versioned.NewForConfigOrDie(s.RESTConfig(t, "")).SecretV1beta1().SecureValues("keys")
+	before, err := client.Get(t.Context(), "one", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotateKeys(t, s, "fresh")
+	rewrap := func(options metav1.CreateOptions) *v1beta1.SecureValueRewrap {
+		t.Helper()
+		out, err := client.CreateRewrap(t.Context(), "one", &v1beta1.SecureValueRewrap{}, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	want := v1beta1.SecureValueRewrapStatus{Key: before.Status.Key, WriteKey: "aesgcm/fresh"}
+	if got := rewrap(metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}).Status; got != want {
+		t.Errorf("dry run: got %+v, want %+v", got, want)
+	}
+	want = v1beta1.SecureValueRewrapStatus{Key: "aesgcm/fresh", WriteKey: "aesgcm/fresh", Rewrapped: true}
+	if got := rewrap(metav1.CreateOptions{}); got.Status != want || got.Name != "one" || got.Namespace != "keys" {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	after, err := client.Get(t.Context(), "one", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.ResourceVersion == before.ResourceVersion || after.Status.Key != "aesgcm/fresh" {
+		t.Errorf("resourceVersion %s, key %s after the rewrap", after.ResourceVersion, after.Status.Key)
+	}
+	version := after.ResourceVersion
+	after.ResourceVersion, after.Status.Key = before.ResourceVersion, before.Status.Key
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("more than the key changed: %s", diff)
+	}
+	want.Rewrapped = false
+	if got := rewrap(metav1.CreateOptions{}).Status; got != want {
+		t.Errorf("again: got %+v, want %+v", got, want)
+	}
+	if again, err := client.Get(t.Context(), "one", metav1.GetOptions{}); err != nil || again.ResourceVersion != version {
+		t.Errorf("a fresh value was written: %v, %v", again, err)
+	}
+	if _, err := client.CreateRewrap(t.Context(), "absent", &v1beta1.SecureValueRewrap{}, metav1.CreateOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("absent: %v", err)
+	}
+	stale := &v1beta1.SecureValueRewrap{ObjectMeta: metav1.ObjectMeta{ResourceVersion: before.ResourceVersion}}
+	if _, err := client.CreateRewrap(t.Context(), "one", stale, metav1.CreateOptions{}); !apierrors.IsConflict(err) {
+		t.Errorf("stale resourceVersion: %v", err)
+	}
+	s.Leaks(t, canary)
+	s.Stop(t)
+	if values := harness.OpenAll(t, s.DataDir); values["keys/one"] != canary {
+		t.Error("the value does not open to what was written")
+	}
+}
+
+// Who has rewrap has nothing else, who writes values has no rewrap, and a body cannot smuggle a value in.
+func TestRewrapIsItsOwnRightAndCarriesNoValue(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{
+		Tokens: []string{harness.Token("tok-rewrapper", "rewrapper"), harness.Token("tok-writer", "writer")},
+		RBAC: []string{`apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: rewrapper}
+rules:
+- {apiGroups: [secret.grafana.app], resources: [securevalues/rewrap], verbs: [create]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: rewrapper}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: rewrapper}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: rewrapper}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: writer}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-writer"}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: writer}]
+`},
+		RBACFiles: []string{"config/rbac/clusterrole-writer.yaml"},
+	})
+	canary, smuggled := harness.Canary(), harness.Canary()
+	create(t, s, "keys", "one", canary)
+	path := harness.Collection("keys") + "/one"
+	for name, test := range map[string]struct {
+		request harness.Request
+		code    int
+	}{
+		"no body":             {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper"}, http.StatusCreated},
+		"empty object":        {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: "{}"}, http.StatusCreated},
+		"read":                {harness.Request{Method: http.MethodGet, Path: path, Token: "tok-rewrapper"}, http.StatusForbidden},
+		"read the rewrap":     {harness.Request{Method: http.MethodGet, Path: path + "/rewrap", Token: "tok-rewrapper"}, http.StatusForbidden},
+		"writer":              {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-writer"}, http.StatusForbidden},
+		"nobody":              {harness.Request{Method: http.MethodPost, Path: path + "/rewrap"}, http.StatusUnauthorized},
+		"a value":             {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"spec":{"value":"` + smuggled + `"}}`}, http.StatusCreated},
+		"a value, strict":     {harness.Request{Method: http.MethodPost, Path: path + "/rewrap?fieldValidation=Strict", Token: "tok-rewrapper", Body: `{"spec":{"value":"` + smuggled + `"}}`}, http.StatusBadRequest},
+		"a whole SecureValue": {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: body("one", smuggled)}, http.StatusCreated},
+		"another kind":        {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","spec":{"value":"` + smuggled + `"}}`}, http.StatusBadRequest},
+		"another name":        {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"metadata":{"name":"two"}}`}, http.StatusBadRequest},
+		"another namespace":   {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"metadata":{"namespace":"two"}}`}, http.StatusBadRequest},
+		"broken":              {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"spec":{"value":"` + smuggled}, http.StatusBadRequest},
+		"PUT":                 {harness.Request{Method: http.MethodPut, Path: path + "/rewrap", Token: s.AdminToken, Body: "{}"}, http.StatusMethodNotAllowed},
+		"DELETE":              {harness.Request{Method: http.MethodDelete, Path: path + "/rewrap", Token: s.AdminToken}, http.StatusMethodNotAllowed},
+	} {
+		if got := s.Do(t, test.request); got.Code != test.code {
+			t.Errorf("%s: got %d %s, want %d", name, got.Code, got.Body, test.code)
+		}
+	}
+	s.Leaks(t, canary, smuggled)
+	s.Stop(t)
+	if values := harness.OpenAll(t, s.DataDir); values["keys/one"] != canary {
+		t.Error("a rewrap changed the value")
+	}
+}
