@@ -4,6 +4,7 @@ package authentication
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,7 +54,7 @@ func New(ctx context.Context, config Config) (*Authenticator, error) {
 	if a.every <= 0 {
 		a.every = reload.DefaultInterval
 	}
-	requests := a.addFiles(config)
+	requests, strict := a.addFiles(config)
 	for _, f := range a.files {
 		if err := f.Load(ctx); err != nil {
 			return nil, err
@@ -63,17 +64,17 @@ func New(ctx context.Context, config Config) (*Authenticator, error) {
 	if paths == nil {
 		paths = DefaultAnonymousPaths()
 	}
-	a.credentials = group.NewAuthenticatedGroupAdder(unionrequest.New(requests...))
+	a.credentials = group.NewAuthenticatedGroupAdder(unionrequest.New(strict...))
 	var err error
-	if a.request, err = WithAnonymous(a.credentials, paths); err != nil {
+	if a.request, err = WithAnonymous(group.NewAuthenticatedGroupAdder(unionrequest.New(requests...)), paths); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
-// addFiles declares the files and returns what authenticates by them, in the order in which it is asked.
-func (a *Authenticator) addFiles(config Config) []authenticator.Request {
-	var requests []authenticator.Request
+// addFiles declares the files and returns what authenticates by them, in the order in which it is asked: for Request, and
+// for Credentials, which looks at a JWT more often.
+func (a *Authenticator) addFiles(config Config) (requests, strict []authenticator.Request) {
 	if config.ClientCAFile != "" {
 		a.clientCA = &clientCA{name: "client-ca::" + config.ClientCAFile}
 		a.addFile("client-ca-file", config.ClientCAFile, a.clientCA.apply)
@@ -88,12 +89,15 @@ func (a *Authenticator) addFiles(config Config) []authenticator.Request {
 		a.addFile("token-auth-file", config.TokenAuthFile, table.apply)
 		tokens = append(tokens, table)
 	}
+	strictTokens := tokens
 	if config.AuthenticationConfigFile != "" {
 		a.issuers = newIssuers()
 		a.addFile("authentication-config", config.AuthenticationConfigFile, a.issuers.apply)
+		strictTokens = append(slices.Clone(tokens), a.issuers.strict())
 		tokens = append(tokens, a.issuers)
 	}
-	return append(requests, bearertoken.New(union.New(tokens...)))
+	strict = append(slices.Clone(requests), bearertoken.New(union.New(strictTokens...)))
+	return append(requests, bearertoken.New(union.New(tokens...))), strict
 }
 
 func (a *Authenticator) addFile(flag, path string, apply func(context.Context, []byte) error) {
@@ -104,7 +108,8 @@ func (a *Authenticator) addFile(flag, path string, apply func(context.Context, [
 // Request authenticates by credentials, and without credentials on the anonymous paths.
 func (a *Authenticator) Request() authenticator.Request { return a.request }
 
-// Credentials authenticates by credentials only: for a listener on which nobody is anonymous.
+// Credentials authenticates by credentials only: for a listener on which nobody is anonymous. A JWT that was accepted is
+// looked at again after half a second.
 func (a *Authenticator) Credentials() authenticator.Request { return a.credentials }
 
 // ClientCA is for the TLS configuration of each listener, so that clients are asked for a certificate. It is nil

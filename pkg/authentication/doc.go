@@ -19,7 +19,8 @@
 // system:masters included. An issuer may too, when its claims are mapped without a prefix: as in Kubernetes, give the
 // mapping a prefix, or refuse "system:" names in userValidationRules.
 //
-// A JWT that was accepted is accepted for at most ten seconds more without being looked at again.
+// A JWT that was accepted is accepted for at most ten seconds more without being looked at again, by Credentials for at
+// most half a second.
 //
 // The package must never accept a token from a URL, a cookie or a WebSocket protocol, nor basic auth, nor front-proxy
 // headers; never let an anonymous request past the health paths; never put a token in an error, a log line or a metric

@@ -27,6 +27,8 @@ import (
 const (
 	// jwtCacheTTL is how long an accepted JWT is accepted without verifying it again.
 	jwtCacheTTL = 10 * time.Second
+	// strictCacheTTL is the same for Credentials: on the decrypt port "authorised now" means within this time.
+	strictCacheTTL = 500 * time.Millisecond
 	// issuerGrace is how long a reload waits for the new issuers to answer before it takes effect regardless.
 	issuerGrace = 10 * time.Second
 	// issuerDrain is how long replaced issuers live on for the requests that are being authenticated by them.
@@ -44,6 +46,7 @@ type issuers struct {
 // generation is what came out of one content of the file.
 type generation struct {
 	token  authenticator.Token
+	strict authenticator.Token // the same with strictCacheTTL
 	checks []func() error
 	cancel context.CancelFunc
 }
@@ -57,6 +60,13 @@ func newIssuers() *issuers {
 // AuthenticateToken implements authenticator.Token.
 func (i *issuers) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
 	return i.current.Load().token.AuthenticateToken(ctx, token)
+}
+
+// strict answers as AuthenticateToken does, with strictCacheTTL.
+func (i *issuers) strict() authenticator.Token {
+	return authenticator.TokenFunc(func(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+		return i.current.Load().strict.AuthenticateToken(ctx, token)
+	})
 }
 
 // health names the issuers that are not ready.
@@ -99,6 +109,7 @@ func newGeneration(ctx context.Context, compiler authenticationcel.Compiler, con
 	}
 	// A cache of its own: what a removed issuer vouched for ends with it.
 	g.token = cache.New(union.New(tokens...), false, jwtCacheTTL, 0)
+	g.strict = cache.New(union.New(tokens...), false, strictCacheTTL, 0)
 	return g, nil
 }
 

@@ -200,3 +200,39 @@ func TestUnreachableIssuerDoesNotStopTheServer(t *testing.T) {
 		t.Errorf("got %s, want oidc:alice", body)
 	}
 }
+
+// TestCredentialsForgetSooner lets a token run out: Credentials, which looks again after half a second, refuses it while
+// Request still goes by what it remembers.
+func TestCredentialsForgetSooner(t *testing.T) {
+	issuer := newTestIssuer(t)
+	a := newAuthenticator(t, Config{AuthenticationConfigFile: writeFile(t, "authn.yaml", configOf("v1", issuer.entry(plainMappings)))})
+	ready(t, a)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, secretsPath, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+issuer.token(t, "RS256", jwt.MapClaims{"exp": time.Now().Add(2 * time.Second).Unix()}))
+	asks := func(by func() (bool, error)) bool {
+		ok, err := by()
+		return ok && err == nil
+	}
+	credentials := func() (bool, error) {
+		_, ok, err := a.Credentials().AuthenticateRequest(req.Clone(t.Context()))
+		return ok, err
+	}
+	request := func() (bool, error) {
+		_, ok, err := a.Request().AuthenticateRequest(req.Clone(t.Context()))
+		return ok, err
+	}
+	if !asks(credentials) || !asks(request) {
+		t.Fatal("the token is not accepted while it is valid")
+	}
+	for deadline := time.Now().Add(30 * time.Second); asks(credentials); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("Credentials still accepts a token that ran out")
+		}
+	}
+	if !asks(request) {
+		t.Error("Request forgot the token at the same time: this test shows nothing")
+	}
+}

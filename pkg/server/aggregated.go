@@ -18,6 +18,6 @@ func runAggregated(ctx context.Context, opts options.CompletedOptions, listener 
 		return err
 	}
 	return serve(ctx, opts, inputs, func() {
-		klog.InfoS("Ready", "address", listener.Addr().String())
+		klog.InfoS("Ready", "address", listener.Addr().String(), "decrypt", opts.Decrypt.Address())
 	})
 }

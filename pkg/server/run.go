@@ -22,6 +22,10 @@ func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) erro
 	}
 	// The generic server closes the listener too; this is for the ways out before it has it.
 	defer func() { _ = listener.Close() }()
+	if err := opts.Decrypt.Listen(ctx, opts.Serving.BindAddress()); err != nil {
+		return err
+	}
+	defer opts.Decrypt.Close()
 	if opts.Standalone.Enabled {
 		return runStandalone(ctx, opts, listener, out)
 	}
@@ -31,6 +35,7 @@ func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) erro
 // serve runs the API server until ctx ends. ready is called in a goroutine of its own once every readiness check has
 // passed.
 func serve(ctx context.Context, opts options.CompletedOptions, inputs *options.Inputs, ready func()) error {
+	defer opts.Decrypt.Close()         // before etcd is stopped
 	config, err := opts.Config(inputs) //nolint:contextcheck // a hook gets its context when it runs
 	if err != nil {
 		return err

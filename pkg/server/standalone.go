@@ -45,7 +45,7 @@ func runStandalone(ctx context.Context, opts options.CompletedOptions, listener 
 		}
 		defer stop()
 	}
-	if err := serve(ctx, opts, inputs, func() { announce(data, listener, out) }); err != nil {
+	if err := serve(ctx, opts, inputs, func() { announce(data, listener, opts.Decrypt.Address(), out) }); err != nil {
 		return err
 	}
 	return stopCause(ctx)
@@ -68,6 +68,7 @@ func prepare(opts options.CompletedOptions, listener net.Listener) (*standalone.
 	if !opts.Encryption.HasFile() {
 		opts.Encryption.UseFile(data.EncryptionConfig())
 	}
+	opts.Decrypt.Audit.UseFiles(data.DecryptAudit())
 	return data, nil
 }
 
@@ -90,9 +91,9 @@ func startEtcd(ctx context.Context, cancel context.CancelCauseFunc, opts options
 }
 
 // announce prints the banner.
-func announce(data *standalone.Data, listener net.Listener, out io.Writer) {
+func announce(data *standalone.Data, listener net.Listener, decrypt string, out io.Writer) {
 	err := standalone.Banner(out, standalone.BannerInfo{
-		Listen: listener.Addr().String(), ServerURL: data.ServerURL(),
+		Listen: listener.Addr().String(), Decrypt: decrypt, ServerURL: data.ServerURL(),
 		Kubeconfig: data.Kubeconfig(), CACert: data.CACert(),
 	})
 	if err != nil {

@@ -24,6 +24,11 @@ func (d *Data) EncryptionConfig() string { return d.path("encryption.yaml") }
 // Kubeconfig is the path of the administrator's kubeconfig.
 func (d *Data) Kubeconfig() string { return d.path("admin.kubeconfig") }
 
+// DecryptAudit returns the paths of the decrypt audit log and of the key that chains it, outside of the log's folder.
+func (d *Data) DecryptAudit() (logFile, keyFile string) {
+	return d.path("decrypt-audit", "decrypt.log"), d.path("decrypt-audit.key")
+}
+
 // CACert is the path of the certificate that clients verify the server with.
 func (d *Data) CACert() string { return d.path("pki", "ca.crt") }
 

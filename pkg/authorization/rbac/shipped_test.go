@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -17,8 +18,14 @@ const config = "../../../config"
 
 var allVerbs = []string{"create", "get", "list", "watch", "update", "patch", "delete", "deletecollection", "extend", "decrypt", "use"}
 
-// shippedRoles reads config/rbac: one ClusterRole a file.
+// shippedRoles reads the roles for users in config/rbac: one ClusterRole a file.
 func shippedRoles(t *testing.T) []*rbacv1.ClusterRole {
+	t.Helper()
+	return rolesIn(t, "clusterrole-", "secret.grafana.app:securevalues-")
+}
+
+// rolesIn reads the files of config/rbac whose names begin with file. Each holds the role that it is named after.
+func rolesIn(t *testing.T, file, role string) []*rbacv1.ClusterRole {
 	t.Helper()
 	files, err := readDir(filepath.Join(config, "rbac"))
 	if err != nil {
@@ -26,12 +33,15 @@ func shippedRoles(t *testing.T) []*rbacv1.ClusterRole {
 	}
 	var roles []*rbacv1.ClusterRole
 	for _, f := range files {
+		if !strings.HasPrefix(filepath.Base(f.path), file) {
+			continue
+		}
 		items, errs := decodeFile(f)
 		if len(errs) > 0 || len(items) != 1 || items[0].key.kind != kindClusterRole {
 			t.Fatalf("%s: want one ClusterRole, got %d objects, %v", f.path, len(items), errs)
 		}
-		short := strings.TrimPrefix(items[0].key.name, "secret.grafana.app:securevalues-")
-		if want := "clusterrole-" + short + ".yaml"; filepath.Base(f.path) != want {
+		short := strings.TrimPrefix(items[0].key.name, role)
+		if want := file + short + ".yaml"; filepath.Base(f.path) != want {
 			t.Errorf("%s holds ClusterRole %q", f.path, items[0].key.name)
 		}
 		roles = append(roles, &rbacv1.ClusterRole{ObjectMeta: *items[0].meta, Rules: items[0].role.rules})
@@ -77,6 +87,29 @@ func TestShippedRoles(t *testing.T) {
 		}
 		if !slices.Equal(r.APIGroups, []string{group}) || !slices.Equal(r.Resources, []string{"securevalues"}) || len(r.ResourceNames) > 0 {
 			t.Errorf("%s covers more or less than the securevalues: %v", role.Name, r)
+		}
+	}
+}
+
+// TestShippedDecrypterRoles asks that each opens the values of one decrypter, and that no other role holds any of it.
+func TestShippedDecrypterRoles(t *testing.T) {
+	want := map[string]string{
+		"k6-cloud": "k6-cloud", "provisioning": "provisioning.grafana.app", "synthetic-monitoring": "synthetic-monitoring",
+	}
+	roles := rolesIn(t, "decrypter-", "secret.grafana.app:decrypter-")
+	if len(roles) != len(want) {
+		t.Errorf("%d roles are shipped, want %d", len(roles), len(want))
+	}
+	for _, role := range roles {
+		if len(role.Labels) > 0 {
+			t.Errorf("%s has labels and may aggregate: %v", role.Name, role.Labels)
+		}
+		rules := []rbacv1.PolicyRule{
+			{APIGroups: []string{group}, Resources: []string{"securevalues"}, Verbs: []string{"decrypt"}},
+			{APIGroups: []string{group}, Resources: []string{"decrypters"}, Verbs: []string{"use"}, ResourceNames: []string{want[strings.TrimPrefix(role.Name, "secret.grafana.app:decrypter-")]}},
+		}
+		if diff := cmp.Diff(rules, role.Rules); diff != "" {
+			t.Errorf("%s:\n%s", role.Name, diff)
 		}
 	}
 }

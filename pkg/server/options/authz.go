@@ -23,16 +23,15 @@ func (o *AuthorizationOptions) AddFlags(fs *pflag.FlagSet) {
 		"Folder of Role, ClusterRole, RoleBinding and ClusterRoleBinding manifests. Reloaded when it changes; a broken edit keeps the last good set. Without it only the group system:masters may do anything.")
 }
 
-func (o *AuthorizationOptions) load() (*rbac.Snapshot, error) {
+func (o *AuthorizationOptions) load() (*rbac.Store, error) {
 	snapshot, err := rbac.Load(o.RBACDir)
 	if err != nil {
 		return nil, fmt.Errorf("reading --rbac-dir: %w", err)
 	}
-	return snapshot, nil
+	return rbac.NewStore(snapshot), nil
 }
 
-func (o *AuthorizationOptions) applyTo(config *genericapiserver.Config, snapshot *rbac.Snapshot) error {
-	store := rbac.NewStore(snapshot)
+func (o *AuthorizationOptions) applyTo(config *genericapiserver.Config, store *rbac.Store) error {
 	standalone := rbac.NewStandalone(store)
 	config.Authorization.Authorizer = standalone
 	config.RuleResolver = standalone

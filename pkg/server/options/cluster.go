@@ -4,7 +4,6 @@ package options
 
 import (
 	"context"
-	"time"
 
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -50,7 +49,8 @@ func (c *cluster) applyTo(config *genericapiserver.Config) error {
 	return err
 }
 
-// reviewer is for the decrypt port: it asks about everybody, and keeps an answer for ttl.
-func (c *cluster) reviewer(ttl time.Duration) (authorizer.Authorizer, error) {
-	return authzdelegated.NewReviewer(authzdelegated.Config{Client: c.core.authz, AllowTTL: ttl, DenyTTL: ttl})
+// decryptAccess is for the decrypt port: tokens made out to this server, and a reviewer that asks about everybody.
+func (c *cluster) decryptAccess() (decryptAccess, error) {
+	reviewer, err := authzdelegated.NewReviewer(authzdelegated.Config{Client: c.core.authz})
+	return decryptAccess{authenticator: c.authn.Credentials(), authorizer: reviewer, clientCA: c.authn.ClientCA()}, err
 }

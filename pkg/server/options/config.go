@@ -39,6 +39,9 @@ func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 		return nil, err
 	}
 	inputs.audit.applyTo(generic)
+	if err := o.applyDecrypt(generic, sealer, inputs); err != nil {
+		return nil, err
+	}
 	applyOpenAPI(generic, openapi.GetOpenAPIDefinitions)
 	if generic.Authorization.Authorizer == nil {
 		return nil, fmt.Errorf("no authorizer is configured") // upstream would allow everything

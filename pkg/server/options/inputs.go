@@ -14,7 +14,7 @@ import (
 // Inputs is the content of the files that flags name. It can only come from Load.
 type Inputs struct {
 	authn *authentication.Authenticator // standalone
-	rbac  *rbac.Snapshot                // standalone
+	rbac  *rbac.Store                   // standalone
 	// cluster is nil in a standalone server.
 	cluster *cluster
 	audit   *auditLog
@@ -52,4 +52,13 @@ func (i *Inputs) loadStandalone(ctx context.Context, o CompletedOptions, admin a
 	}
 	i.rbac, err = o.Authorization.load()
 	return err
+}
+
+// decryptAccess is who may call the decrypt port: by RBAC alone in a standalone server, without system:masters, and by
+// SubjectAccessReviews in a cluster. Answers are kept by the decrypt service itself.
+func (i *Inputs) decryptAccess() (decryptAccess, error) {
+	if i.cluster != nil {
+		return i.cluster.decryptAccess()
+	}
+	return decryptAccess{authenticator: i.authn.Credentials(), authorizer: rbac.New(i.rbac), clientCA: i.authn.ClientCA()}, nil
 }

@@ -33,6 +33,9 @@ func (o *Options) validateMode() []error {
 	if !o.Serving.HasCertificate() {
 		errs = append(errs, errors.New("--tls-cert-file and --tls-private-key-file are required in a cluster"))
 	}
+	if o.Decrypt.enabled() && o.Decrypt.Audit.LogPath == "" && o.Decrypt.Audit.KeyFile == "" {
+		errs = append(errs, errors.New("--decrypt-audit-log-path and --decrypt-audit-key-file are required in a cluster; to run without the decrypt service, use --decrypt-port=0"))
+	}
 	return append(errs, o.Server.validateShares()...)
 }
 

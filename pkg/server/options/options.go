@@ -21,6 +21,7 @@ type Options struct {
 	Authorization  *AuthorizationOptions
 	API            *APIOptions
 	Audit          *AuditOptions
+	Decrypt        *DecryptOptions
 	Server         *ServerOptions
 	Logs           *logs.Options
 
@@ -42,6 +43,7 @@ func NewOptions() *Options {
 		Authorization:  &AuthorizationOptions{},
 		API:            NewAPIOptions(),
 		Audit:          NewAuditOptions(),
+		Decrypt:        NewDecryptOptions(),
 		Server:         NewServerOptions(),
 		Logs:           logs.NewOptions(),
 
@@ -65,6 +67,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.DelegatedAuthorization.AddFlags(fss.FlagSet(setCluster))
 	o.API.AddFlags(fss.FlagSet("secure values"))
 	o.Audit.AddFlags(fss.FlagSet("audit"))
+	o.Decrypt.AddFlags(fss.FlagSet("decrypt"))
 	o.Server.AddFlags(fss.FlagSet("requests and shutdown"))
 	pick(fss.FlagSet("logs"), func(fs *pflag.FlagSet) { logsapi.AddFlags(o.Logs, fs) },
 		"v", "vmodule", "logging-format", "log-flush-frequency") // the others need a feature gate
@@ -98,6 +101,7 @@ func (o CompletedOptions) Validate() []error {
 	errs = append(errs, o.Encryption.validate()...)
 	errs = append(errs, o.API.validate()...)
 	errs = append(errs, o.Audit.validate()...)
+	errs = append(errs, o.Decrypt.validate()...)
 	errs = append(errs, o.DelegatedAuthentication.validate()...)
 	errs = append(errs, o.DelegatedAuthorization.validate()...)
 	return append(errs, o.Server.validate()...)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	cliflag "k8s.io/component-base/cli/flag"
 )
@@ -107,4 +108,20 @@ func (o *ServingOptions) applyTo(config *genericapiserver.Config) error {
 		return fmt.Errorf("setting up --tls-cert-file and --tls-private-key-file: %w", err)
 	}
 	return nil
+}
+
+// beside is how another port is served: with the same certificate, reloaded by a watch of its own, and the same limits.
+func (o *ServingOptions) beside(
+	api *genericapiserver.SecureServingInfo, name string, listener net.Listener, clientCA dynamiccertificates.CAContentProvider,
+) (*genericapiserver.SecureServingInfo, error) {
+	pair := o.upstream.ServerCert.CertKey
+	cert, err := dynamiccertificates.NewDynamicServingContentFromFiles(name+"-serving-cert", pair.CertFile, pair.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("setting up --tls-cert-file and --tls-private-key-file: %w", err)
+	}
+	return &genericapiserver.SecureServingInfo{
+		Listener: listener, Cert: cert, ClientCA: clientCA,
+		MinTLSVersion: api.MinTLSVersion, CipherSuites: api.CipherSuites, CurvePreferences: api.CurvePreferences,
+		HTTP2MaxStreamsPerConnection: api.HTTP2MaxStreamsPerConnection, DisableHTTP2: api.DisableHTTP2,
+	}, nil
 }

@@ -28,6 +28,9 @@ resources:
   - aesgcm: {keys: [{name: test, secret: dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=}]}
 `
 
+// aggregatedAuditKey chains the decrypt audit log of a server in a cluster.
+const aggregatedAuditKey = "dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q="
+
 // Cluster is what surrounds an aggregated server: a kube-apiserver, its CAs, and etcd.
 type Cluster struct {
 	API *kubeapi.Server
@@ -94,12 +97,14 @@ func (c *Cluster) Args(t *testing.T) []string {
 	certificate, key := c.ServingCA.Serving(t)
 	return []string{
 		"--kubeconfig=" + c.API.Kubeconfig(t), "--etcd-servers=" + c.EtcdServers, "--secure-port=0",
+		"--decrypt-port=auto", "--decrypt-audit-log-path=" + filepath.Join(dir, "decrypt-audit", "decrypt.log"),
+		"--decrypt-audit-key-file=" + file("decrypt-audit.key", aggregatedAuditKey+"\n"),
 		"--encryption-provider-config=" + file("encryption.yaml", aggregatedKeys),
 		"--tls-cert-file=" + file("tls.crt", certificate), "--tls-private-key-file=" + file("tls.key", key),
 	}
 }
 
-var readyLine = regexp.MustCompile(`"Ready" address="(\S+)"`)
+var readyLine = regexp.MustCompile(`"Ready" address="(\S+)" decrypt="(\S*)"`)
 
 // StartAggregated runs a server in a cluster until the test ends, audited and logged as Start does. It stops at once
 // when it is told to, unless args say otherwise.
@@ -114,7 +119,7 @@ func StartAggregated(t *testing.T, c *Cluster, args ...string) *Server {
 	s.waitFor(t, func() bool {
 		found := readyLine.FindSubmatch(ReadFile(t, s.LogFile))
 		if found != nil {
-			s.URL = "https://" + string(found[1])
+			s.URL, s.DecryptURL = "https://"+string(found[1]), "https://"+string(found[2])
 		}
 		return found != nil
 	})

@@ -43,8 +43,8 @@ type Options struct {
 
 // Server is a running binary.
 type Server struct {
-	// URL is where the API is.
-	URL string
+	// URL is where the API is, DecryptURL where the decrypt service is; it is empty when that is off.
+	URL, DecryptURL string
 	// DataDir is --data-dir; Kubeconfig and CAFile lie in it.
 	DataDir, Kubeconfig, CAFile string
 	// AdminToken is the token of the admin kubeconfig.
@@ -60,8 +60,9 @@ type Server struct {
 }
 
 var (
-	bannerURL = regexp.MustCompile(`(?m)^  API +(https://\S+)`)
-	tokenLine = regexp.MustCompile(`(?m)^ *token: (\S+)`)
+	bannerURL     = regexp.MustCompile(`(?m)^  API +(https://\S+)`)
+	bannerDecrypt = regexp.MustCompile(`(?m)^  decrypt +listens on (\S+)`)
+	tokenLine     = regexp.MustCompile(`(?m)^ *token: (\S+)`)
 )
 
 // Token is one line of a token file.
@@ -75,7 +76,7 @@ func Start(t *testing.T, opts Options) *Server {
 	t.Helper()
 	s := newServer(t, opts)
 	args := append([]string{
-		"--standalone", "--data-dir=" + s.DataDir, "--secure-port=0", "-v=10",
+		"--standalone", "--data-dir=" + s.DataDir, "--secure-port=0", "--decrypt-port=auto", "-v=10",
 		"--audit-log-path=" + s.AuditFile, "--audit-policy-file=" + s.auditPolicy(t),
 	}, s.accessArgs(t, opts)...)
 	s.run(t, append(args, opts.Args...))
@@ -86,6 +87,9 @@ func Start(t *testing.T, opts Options) *Server {
 // Fail runs a server that is expected to refuse its start, and returns what it printed and its exit code.
 func Fail(t *testing.T, args ...string) (output string, code int) {
 	t.Helper()
+	if slices.Contains(args, "--standalone") {
+		args = append([]string{"--decrypt-port=auto"}, args...)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
 	command := exec.CommandContext(ctx, Binary(t), args...) //nolint:gosec // the binary under test
@@ -176,6 +180,9 @@ func (s *Server) waitReady(t *testing.T) {
 		found := bannerURL.FindSubmatch(ReadFile(t, s.OutFile))
 		if found != nil {
 			s.URL = string(found[1])
+			if found := bannerDecrypt.FindSubmatch(ReadFile(t, s.OutFile)); found != nil {
+				s.DecryptURL = "https://" + string(found[1])
+			}
 		}
 		return found != nil
 	})

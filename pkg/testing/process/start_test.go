@@ -88,7 +88,7 @@ func wantPrivate(t *testing.T, dir string) {
 	}
 	for _, name := range []string{
 		"admin.kubeconfig", "admin-token.sha256", "encryption.yaml", "lock", "etcd/member",
-		"pki/ca.crt", "pki/ca.key", "pki/serving.crt", "pki/serving.key",
+		"decrypt-audit/decrypt.log", "decrypt-audit.key", "pki/ca.crt", "pki/ca.key", "pki/serving.crt", "pki/serving.key",
 	} {
 		if !seen[name] {
 			t.Errorf("%s is missing", name)
@@ -101,6 +101,7 @@ func wantBanner(t *testing.T, s *harness.Server) {
 	got := string(harness.ReadFile(t, s.OutFile))
 	got = strings.ReplaceAll(got, s.DataDir, "DATA")
 	got = strings.ReplaceAll(got, strings.TrimPrefix(s.URL, "https://"), "127.0.0.1:PORT")
+	got = strings.ReplaceAll(got, strings.TrimPrefix(s.DecryptURL, "https://"), "127.0.0.1:DECRYPT-PORT")
 	wantGolden(t, filepath.Join("testdata", "banner.txt"), got)
 	if strings.Contains(got, "sva_") {
 		t.Error("the banner holds the admin token")

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package decrypt
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+	"k8s.io/apimachinery/pkg/util/waitgroup"
+	"k8s.io/apiserver/pkg/audit"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+	genericfilters "k8s.io/apiserver/pkg/server/filters"
+)
+
+const (
+	// requestTimeout bounds a request, the reading of its body included.
+	requestTimeout = 30 * time.Second
+	bodyTimeout    = 10 * time.Second
+)
+
+// HandlerConfig is what NewHandler needs.
+type HandlerConfig struct {
+	// Service opens values.
+	Service *Service
+	// Authenticator must take no front-proxy headers and let nobody be anonymous.
+	Authenticator authenticator.Request
+	// MaxInFlight is how many requests of authenticated callers are answered at once; 0 sets no limit.
+	MaxInFlight int
+	// AuditSink and AuditPolicy are those of the API port. Nil: requests are in the decrypt audit log only.
+	AuditSink   audit.Sink
+	AuditPolicy audit.PolicyRuleEvaluator
+	// Draining is told of every request, so that a server that stops waits for them.
+	Draining *waitgroup.SafeWaitGroup
+}
+
+// NewHandler returns what the decrypt port serves. Authentication comes before everything that looks at a path.
+func NewHandler(config HandlerConfig) http.Handler {
+	refusals := newRefusals()
+	handler := http.Handler(&router{
+		rpc:      newRPCHandler(config.Service),
+		get:      &get{service: config.Service, refusals: refusals},
+		refusals: refusals,
+	})
+	handler = withDeadlines(handler)
+	handler = withInFlightLimit(handler, config.MaxInFlight, refusals)
+	handler = genericapifilters.WithAudit(handler, config.AuditSink, config.AuditPolicy, nil)
+	handler = genericapifilters.WithAuthentication(handler, config.Authenticator,
+		genericapifilters.WithFailedAuthenticationAudit(unauthenticated(refusals), config.AuditSink, config.AuditPolicy), nil, nil)
+	handler = genericfilters.WithWaitGroup(handler, func(*http.Request, *genericapirequest.RequestInfo) bool { return false }, config.Draining)
+	handler = genericapifilters.WithRequestReceivedTimestamp(handler)
+	handler = genericapifilters.WithAuditInit(handler)
+	handler = genericfilters.WithPanicRecovery(handler, infoResolver{})
+	handler = genericapifilters.WithRequestInfo(handler, infoResolver{})
+	return withFixedHeaders(withMetrics(handler))
+}
+
+// newRequest completes a request by what the filters found out.
+func newRequest(ctx context.Context, peer, namespace string, names ...string) Request {
+	who, _ := genericapirequest.UserFrom(ctx) // authentication always sets it
+	source, _, err := net.SplitHostPort(peer)
+	if err != nil {
+		source = peer
+	}
+	return Request{User: who, Namespace: namespace, Names: names, Source: source, AuditID: audit.GetAuditIDTruncated(ctx)}
+}
+
+// router knows two paths. It compares them as they are: nothing is cleaned, unescaped or redirected.
+type router struct {
+	rpc, get http.Handler
+	refusals *refusals
+}
+
+func (h *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Upgrade") != "" {
+		writeStatus(w, http.StatusBadRequest, "this port upgrades no connection")
+		return
+	}
+	switch protocolOf(r) {
+	case protocolRPC:
+		h.rpc.ServeHTTP(w, r)
+	case protocolGet:
+		h.get.ServeHTTP(w, r)
+	default:
+		writeStatus(w, http.StatusNotFound, "no such path")
+	}
+}
+
+// The protocols, as metrics name them.
+const (
+	protocolRPC  = "rpc"
+	protocolGet  = "get"
+	protocolNone = "none"
+)
+
+func protocolOf(r *http.Request) string {
+	if r.URL.RawPath != "" || r.Method == http.MethodConnect {
+		return protocolNone
+	}
+	if r.URL.Path == rpcPath {
+		return protocolRPC
+	}
+	if _, _, ok := splitGetPath(r.URL.Path); ok {
+		return protocolGet
+	}
+	return protocolNone
+}
+
+// unauthenticated refuses whoever brings no good credentials, whatever the path.
+func unauthenticated(refusals *refusals) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 2 {
+			w.Header().Set("Connection", "close") // as on the API port: no cheap streams for strangers
+		}
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		refusals.write(w, r, connect.NewError(connect.CodeUnauthenticated,
+			errors.New("credentials are missing or not accepted: send a bearer token or use a client certificate")))
+	})
+}
+
+// withInFlightLimit answers 429 when too much is under way. It comes after authentication: a stranger takes no place.
+func withInFlightLimit(next http.Handler, limit int, refusals *refusals) http.Handler {
+	if limit <= 0 {
+		return next
+	}
+	places := make(chan struct{}, limit)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+			next.ServeHTTP(w, r)
+		default:
+			refusals.write(w, r, connect.NewError(connect.CodeResourceExhausted, errors.New("too many requests are in flight; try again")))
+		}
+	})
+}
+
+// withDeadlines bounds the request and the reading of its body: a body that trickles in must not hold a place.
+func withDeadlines(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // every writer of net/http can
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}

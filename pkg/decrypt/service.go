@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package decrypt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"connectrpc.com/connect"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/klog/v2"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
+	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+)
+
+// MaxNames is how many names one call takes: they are read in one etcd transaction.
+const MaxNames = sealed.MaxOpen
+
+// readTimeout bounds the transaction.
+const readTimeout = 5 * time.Second
+
+// Reader reads records and opens those that are let through. *sealed.Opener is one.
+type Reader interface {
+	Read(ctx context.Context, namespace string, names []string) (*sealed.Reading, error)
+	Open(ctx context.Context, record *sealed.Record) (sensitive.Value, error)
+}
+
+// ServiceConfig is what NewService needs.
+type ServiceConfig struct {
+	// Reader reads and opens.
+	Reader Reader
+	// Authorizer answers about single rights. It must have no privileged group.
+	Authorizer authorizer.Authorizer
+	// Recorder is the decrypt audit log.
+	Recorder audit.Recorder
+	// AllowedDecrypters is the list of --allowed-decrypters.
+	AllowedDecrypters []string
+	// AuthzCacheTTL is how old an answer of the Authorizer may be.
+	AuthzCacheTTL time.Duration
+}
+
+// Service opens values. It knows nothing of HTTP.
+type Service struct {
+	reader   Reader
+	access   *access
+	recorder audit.Recorder
+	pace     time.Duration
+}
+
+// NewService returns a Service.
+func NewService(config ServiceConfig) *Service {
+	registerMetrics()
+	return &Service{
+		reader:   config.Reader,
+		access:   newAccess(config.Authorizer, config.AllowedDecrypters, config.AuthzCacheTTL),
+		recorder: config.Recorder,
+		pace:     notFoundPace,
+	}
+}
+
+// Request names values and says who asks for them.
+type Request struct {
+	// User is the authenticated caller.
+	User user.Info
+	// Namespace and Names are what is asked for. A name that comes twice counts once.
+	Namespace string
+	Names     []string
+	// AuditID and Source go into the audit records: the id of the request and the address of the peer.
+	AuditID, Source string
+}
+
+// Answer has one Result for each name, in the order of the request.
+type Answer struct {
+	// Revision is the revision of etcd that was read; 0 when nothing was.
+	Revision int64
+	Results  []Result
+}
+
+// Result is a value, or why there is none.
+type Result struct {
+	Name    string
+	Outcome Outcome
+	// Object is what the record says. It is set only when the caller may have the value.
+	Object *secret.SecureValue
+	// Value is set when Outcome is Released.
+	Value sensitive.Value
+
+	reason    audit.Reason
+	decrypter string
+	record    *sealed.Record
+}
+
+// Decrypt opens values. An error (always a *connect.Error) concerns the call as a whole and means that nothing is
+// released; its text is for the caller.
+func (s *Service) Decrypt(ctx context.Context, r Request) (*Answer, error) {
+	if err := r.normalise(); err != nil {
+		return nil, connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	started := time.Now()
+	answer, err := s.settle(ctx, newCaller(r.User, r.Namespace), r.Names)
+	if err != nil {
+		return nil, err
+	}
+	s.open(ctx, answer)
+	if err := s.recorder.Record(ctx, answer.records(&r)...); err != nil {
+		klog.ErrorS(err, "The decrypt audit log cannot be written: no value is released", "auditID", r.AuditID)
+		return nil, unavailable("the decrypt audit log cannot be written, so nothing is released; try again, or ask the operator")
+	}
+	countResults(s.access, answer)
+	if err := s.keepPace(ctx, started, answer); err != nil {
+		return nil, err
+	}
+	return answer, answer.failure()
+}
+
+// settle decides about each name: first what the caller may do at all, then, after one read, what each value says.
+func (s *Service) settle(ctx context.Context, c caller, names []string) (*Answer, error) {
+	allowed, err := s.access.mayDecrypt(ctx, c, names)
+	if err != nil {
+		return nil, authorizerFailed(err)
+	}
+	uses, err := s.access.mayUse(ctx, c)
+	if err != nil {
+		return nil, authorizerFailed(err)
+	}
+	answer := &Answer{Results: make([]Result, len(names))}
+	wanted := make([]string, 0, len(names))
+	for i, name := range names {
+		answer.Results[i] = Result{Name: name, Outcome: NotAuthorized, reason: audit.ReasonNotAuthorized}
+		if allowed.Has(name) {
+			wanted = append(wanted, name)
+		}
+	}
+	if len(wanted) == 0 {
+		return answer, nil
+	}
+	reading, err := s.read(ctx, c.namespace, wanted)
+	if err != nil {
+		return nil, err
+	}
+	if s.access.any {
+		if uses, err = s.access.mayUseOf(ctx, c, decryptersOf(reading)); err != nil {
+			return nil, authorizerFailed(err)
+		}
+	}
+	answer.take(reading, uses)
+	return answer, nil
+}
+
+func (s *Service) read(ctx context.Context, namespace string, names []string) (*sealed.Reading, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	reading, err := s.reader.Read(ctx, namespace, names)
+	if err != nil {
+		klog.ErrorS(err, "Could not read secure values to decrypt")
+		return nil, unavailable("the storage is out of reach; try again")
+	}
+	return reading, nil
+}
+
+// take puts what was read to the names that it is about. Whoever may not use a decrypter of a value learns nothing of it,
+// not even that its record is damaged.
+func (a *Answer) take(reading *sealed.Reading, uses sets.Set[string]) {
+	a.Revision = reading.Revision
+	next := 0
+	for i := range a.Results {
+		if next == len(reading.Records) || a.Results[i].Name != reading.Records[next].Name {
+			continue
+		}
+		a.Results[i].take(&reading.Records[next], uses)
+		next++
+	}
+}
+
+func (r *Result) take(record *sealed.Record, uses sets.Set[string]) {
+	r.record, r.Outcome = record, NotFound
+	switch {
+	case record.Err != nil:
+		klog.ErrorS(record.Err, "A record of a secure value cannot be used: it was changed")
+		r.reason = audit.ReasonOpenFailed
+		return
+	case record.Object == nil:
+		r.reason = audit.ReasonAbsent
+		return
+	}
+	r.reason = audit.ReasonNotListed
+	if at := slices.IndexFunc(record.Object.Spec.Decrypters, uses.Has); at >= 0 {
+		r.decrypter = record.Object.Spec.Decrypters[at]
+		r.Object, r.Outcome, r.reason = record.Object, Released, audit.ReasonGranted
+	}
+}
+
+// open decrypts what the caller may have.
+func (s *Service) open(ctx context.Context, answer *Answer) {
+	for i := range answer.Results {
+		r := &answer.Results[i]
+		if r.Outcome != Released {
+			continue
+		}
+		v, err := s.reader.Open(ctx, r.record)
+		if err == nil {
+			r.Value = v
+			continue
+		}
+		r.reason, r.Outcome = audit.ReasonOpenFailed, Failed
+		if errors.Is(err, sealed.ErrKeyUnavailable) {
+			r.Outcome = KeyUnavailable
+		}
+		klog.ErrorS(err, "Could not open a secure value", "securevalue", klog.KObj(r.Object))
+	}
+}
+
+// decryptersOf is every decrypter that a reading names.
+func decryptersOf(reading *sealed.Reading) sets.Set[string] {
+	all := sets.New[string]()
+	for i := range reading.Records {
+		if object := reading.Records[i].Object; object != nil {
+			all.Insert(object.Spec.Decrypters...)
+		}
+	}
+	return all
+}
+
+func unavailable(text string) error {
+	return connect.NewError(connect.CodeUnavailable, errors.New(text))
+}
+
+func authorizerFailed(err error) error {
+	klog.ErrorS(err, "Could not ask what a caller may decrypt")
+	return unavailable("the caller's rights cannot be determined now; try again")
+}
+
+// failure is the error of a call that could have released values and released none, because the key of each of them is
+// out of reach: clients try again on it. When only some of the values are concerned, their results say so.
+func (a *Answer) failure() error {
+	waiting := 0
+	for i := range a.Results {
+		switch a.Results[i].Outcome {
+		case Released, Failed:
+			return nil
+		case KeyUnavailable:
+			waiting++
+		default:
+		}
+	}
+	if waiting == 0 {
+		return nil
+	}
+	return unavailable(fmt.Sprintf("%s: the encryption key is out of reach; try again", KeyUnavailable.Message()))
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sealed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+)
+
+// MaxOpen is how many values one Read takes: what etcd allows in one transaction unless it is told otherwise.
+const MaxOpen = 128
+
+// ErrKeyUnavailable says that a value did not open because its key is out of reach: the KMS does not answer, or the key
+// is not in the encryption configuration. The same value opens once the key is back.
+var ErrKeyUnavailable = errors.New("the encryption key is out of reach")
+
+// Opener reads records as they are in etcd and opens those that its caller lets through. It has an etcd client of its
+// own because storage.Interface cannot read several objects at one revision, and because nothing above the Store may see
+// a ciphertext.
+//
+// Reading and opening are two steps, so that who may have a value is decided in between, on what the record says and
+// before anything is decrypted.
+type Opener struct {
+	etcd   clientv3.KV
+	root   string
+	codec  runtime.Decoder
+	sealer *Sealer
+}
+
+// NewOpener returns an Opener over the records that the etcd3 store keeps under prefix (--etcd-prefix).
+func NewOpener(etcd clientv3.KV, prefix string, codec *Codec, sealer *Sealer) *Opener {
+	return &Opener{
+		etcd: etcd, codec: codec, sealer: sealer,
+		root: path.Join("/", prefix, secret.GroupName, secret.Resource) + "/",
+	}
+}
+
+// Reading is what one namespace held under some names at one revision.
+type Reading struct {
+	// Revision is the revision of etcd.
+	Revision int64
+	// Records has one entry for each name that was asked for, in that order.
+	Records []Record
+}
+
+// Record is what stood under one name. It is absent (no object, no error), present, or unreadable (an error).
+type Record struct {
+	// Name is the name that was asked for.
+	Name string
+	// Object is what the record says, without its ciphertext. It is nil unless the record is present.
+	Object *secret.SecureValue
+	// Err says why a record that exists cannot be used: it is no frame, or belongs to another namespace or name.
+	Err error
+
+	sealed []byte
+}
+
+// Read reads the records of up to MaxOpen names of a namespace in one transaction. An error means that nothing was read.
+func (o *Opener) Read(ctx context.Context, namespace string, names []string) (*Reading, error) {
+	if len(names) == 0 || len(names) > MaxOpen {
+		return nil, fmt.Errorf("reading %d records at once: want 1 to %d", len(names), MaxOpen)
+	}
+	gets := make([]clientv3.Op, len(names))
+	for i, name := range names {
+		if !isSegment(namespace) || !isSegment(name) {
+			return nil, errors.New("reading a record: namespace and name must be single segments of a key")
+		}
+		gets[i] = clientv3.OpGet(o.root + namespace + "/" + name)
+	}
+	response, err := o.etcd.Txn(ctx).Then(gets...).Commit()
+	if err != nil {
+		return nil, fmt.Errorf("reading %d records of namespace %s: %w", len(names), namespace, err)
+	}
+	if len(response.Responses) != len(names) {
+		return nil, fmt.Errorf("reading %d records of namespace %s: etcd answered for %d", len(names), namespace, len(response.Responses))
+	}
+	reading := &Reading{Revision: response.Header.Revision, Records: make([]Record, len(names))}
+	for i, name := range names {
+		reading.Records[i] = Record{Name: name}
+		if found := response.Responses[i].GetResponseRange(); found != nil && len(found.Kvs) == 1 {
+			reading.Records[i].decode(o.codec, namespace, found.Kvs[0].Value)
+		}
+	}
+	return reading, nil
+}
+
+// isSegment keeps a name from reaching out of its namespace's part of the keys.
+func isSegment(s string) bool {
+	return s != "" && s != "." && s != ".." && !strings.ContainsAny(s, "/\x00")
+}
+
+// decode reads a frame. A record that names another object than its key does was moved there by somebody who can write to
+// etcd: it would be judged by the rules of this namespace and open with the AAD of the other, so it is refused.
+func (r *Record) decode(codec runtime.Decoder, namespace string, frame []byte) {
+	obj, _, err := codec.Decode(frame, nil, nil)
+	if err != nil {
+		r.Err = fmt.Errorf("decoding the record of %s/%s: %w", namespace, r.Name, err)
+		return
+	}
+	object := obj.(*secret.SecureValue) // the codec decodes nothing else
+	if object.Namespace != namespace || object.Name != r.Name {
+		r.Err = fmt.Errorf("the record of %s/%s: %w", namespace, r.Name, ErrBound)
+		return
+	}
+	r.sealed, object.Sealed = object.Sealed, nil
+	r.Object = object
+}
+
+// Open decrypts the value of a record that is present. The error of a key that may come back is ErrKeyUnavailable; any
+// other one says that the record was changed.
+func (o *Opener) Open(ctx context.Context, record *Record) (sensitive.Value, error) {
+	if record.Object == nil {
+		return "", errors.New("opening a record that is not there")
+	}
+	v, err := o.sealer.Open(ctx, withSealed(record.Object, record.sealed))
+	if err != nil && keyOutOfReach(KeyName(record.sealed), err) {
+		return "", fmt.Errorf("%w: %w", ErrKeyUnavailable, err)
+	}
+	return v, err
+}
+
+// The texts by which upstream says that no configured key has the name in the envelope, and that a ciphertext does not
+// fit its key. It exports no errors for them; TestOpenerTellsKeysFromDamage fails when they change.
+const (
+	textNoKey   = "no matching"
+	textDamaged = "message authentication failed"
+)
+
+// keyOutOfReach tells a key that is missing or a KMS that does not answer from a ciphertext that was changed.
+func keyOutOfReach(key string, err error) bool {
+	switch {
+	case errors.Is(err, ErrBound), errors.Is(err, ErrNotEncrypted):
+		return false
+	case strings.HasPrefix(key, "kms/"):
+		return !strings.Contains(err.Error(), textDamaged)
+	default:
+		return strings.Contains(err.Error(), textNoKey)
+	}
+}
