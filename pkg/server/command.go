@@ -35,7 +35,8 @@ const example = `  # Everything in one folder: embedded etcd, generated keys, ce
 
   # In a Pod, behind the kube-apiserver of its cluster.
   secret-apiserver --bind-address 0.0.0.0 --tls-cert-file tls.crt --tls-private-key-file tls.key \
-    --etcd-servers https://etcd:2379 --encryption-provider-config keys.yaml --encryption-provider-config-automatic-reload`
+    --etcd-servers https://etcd:2379 --encryption-provider-config keys.yaml --encryption-provider-config-automatic-reload \
+    --decrypt-audit-log-path /var/log/decrypt/decrypt.log --decrypt-audit-key-file decrypt-audit.key`
 
 // NewCommand returns the command. It stops when ctx ends.
 func NewCommand(ctx context.Context) *cobra.Command {

@@ -28,6 +28,7 @@ func parse(t *testing.T, args ...string) CompletedOptions {
 
 var clusterArgs = []string{
 	"--etcd-servers=https://etcd:2379", "--encryption-provider-config=keys.yaml", "--tls-cert-file=tls.crt", "--tls-private-key-file=tls.key",
+	"--decrypt-audit-log-path=decrypt.log", "--decrypt-audit-key-file=decrypt-audit.key",
 }
 
 // A server in a cluster leaves slowly, so that no request meets a closed port; the flag has the last word.
