@@ -357,7 +357,10 @@ func TestWatch(t *testing.T) {
 
 func TestWatchStopsWithTheLoop(t *testing.T) {
 	w := newWorld(t, nil)
-	for range w.Watch(t.Context(), "a") {
+	for _, err := range w.Watch(t.Context(), "a") {
+		if err != nil {
+			t.Error(err)
+		}
 		break
 	}
 	if len(w.watched.subscribers) != 0 {
@@ -373,7 +376,10 @@ func TestCloseEndsEverything(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for range w.Watch(t.Context(), "a") { //nolint:revive // until Close
+		for _, err := range w.Watch(t.Context(), "a") { // until Close
+			if err != nil {
+				t.Error(err)
+			}
 		}
 	}()
 	w.Close()
