@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/go-logr/logr"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/klog/v2"
 )
@@ -61,11 +62,11 @@ func benchmarkRecord(b *testing.B, mode Fsync, batch, callers int) {
 // commits counts writes so far.
 func commits(b *testing.B) uint64 {
 	b.Helper()
-	count, err := testutil.GetHistogramMetricCount(groupSize)
+	found, err := testutil.GetHistogramVecFromGatherer(legacyregistry.DefaultGatherer, metricPrefix+"group_size", nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return count
+	return found.GetAggregatedSampleCount()
 }
 
 func BenchmarkVerify(b *testing.B) {
