@@ -57,9 +57,9 @@ func start(t *testing.T) *suite {
 }
 
 // values is the admin's typed client.
-func (s *suite) values(t *testing.T, token string) secretclient.SecureValueInterface {
+func (s *suite) values(t *testing.T) secretclient.SecureValueInterface {
 	t.Helper()
-	return s.api(t, token).SecretV1beta1().SecureValues("default")
+	return s.api(t, "").SecretV1beta1().SecureValues("default")
 }
 
 func (s *suite) api(t *testing.T, token string) versioned.Interface {
@@ -96,7 +96,7 @@ func (s *suite) create(t *testing.T, name string, decrypters ...string) string {
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec:       v1beta1.SecureValueSpec{Description: "a test", Value: value, Decrypters: decrypters},
 	}
-	if _, err := s.values(t, "").Create(t.Context(), sv, metav1.CreateOptions{}); err != nil {
+	if _, err := s.values(t).Create(t.Context(), sv, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return value.Expose()
@@ -105,7 +105,7 @@ func (s *suite) create(t *testing.T, name string, decrypters ...string) string {
 // change writes a new value for name, or only new decrypters when there are some.
 func (s *suite) change(t *testing.T, name string, decrypters ...string) string {
 	t.Helper()
-	sv, err := s.values(t, "").Get(t.Context(), name, metav1.GetOptions{})
+	sv, err := s.values(t).Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func (s *suite) change(t *testing.T, name string, decrypters ...string) string {
 	if len(decrypters) > 0 {
 		sv.Spec.Decrypters = decrypters
 	}
-	if _, err := s.values(t, "").Update(t.Context(), sv, metav1.UpdateOptions{}); err != nil {
+	if _, err := s.values(t).Update(t.Context(), sv, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return value.Expose()
@@ -219,7 +219,7 @@ func TestCacheAgainstTheServer(t *testing.T) {
 	begin = time.Now()
 	next("its return", begin, is(s.change(t, "api-key", "k6-cloud")))
 	begin = time.Now()
-	if err := s.values(t, "").Delete(t.Context(), "api-key", metav1.DeleteOptions{}); err != nil {
+	if err := s.values(t).Delete(t.Context(), "api-key", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	next("the deletion", begin, notFound)
