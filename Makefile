@@ -14,7 +14,7 @@ TEST_TIMEOUT ?= 25m
 FUZZTIME ?= 10s
 FUZZ ?= .
 # MODULES are the nested modules with tests.
-MODULES := hack/oracle
+MODULES := hack/oracle hack/deploy
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

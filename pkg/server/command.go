@@ -31,7 +31,11 @@ const example = `  # Everything in one folder: embedded etcd, generated keys, ce
   secret-apiserver --standalone --data-dir ./data
 
   # The same with your own tokens and roles.
-  secret-apiserver --standalone --data-dir ./data --token-auth-file tokens.csv --rbac-dir ./rbac`
+  secret-apiserver --standalone --data-dir ./data --token-auth-file tokens.csv --rbac-dir ./rbac
+
+  # In a Pod, behind the kube-apiserver of its cluster.
+  secret-apiserver --bind-address 0.0.0.0 --tls-cert-file tls.crt --tls-private-key-file tls.key \
+    --etcd-servers https://etcd:2379 --encryption-provider-config keys.yaml --encryption-provider-config-automatic-reload`
 
 // NewCommand returns the command. It stops when ctx ends.
 func NewCommand(ctx context.Context) *cobra.Command {

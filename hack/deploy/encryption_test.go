@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package deploy
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/encryption"
+)
+
+// TestNewEncryptionConfig runs the script that docs/operations.md tells people to run: the server takes what it prints, and
+// no two are alike.
+func TestNewEncryptionConfig(t *testing.T) {
+	var configs [][]byte
+	for range 2 {
+		config, err := exec.CommandContext(t.Context(), "../new-encryption-config.sh").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := encryption.CheckConfiguration(config); err != nil {
+			t.Errorf("the server refuses it: %v", err)
+		}
+		configs = append(configs, config)
+	}
+	if bytes.Equal(configs[0], configs[1]) {
+		t.Error("two runs give one key")
+	}
+}
+
+func TestKMSConfigurationIsTaken(t *testing.T) {
+	config, err := os.ReadFile("../../deploy/components/kms-plugin/encryption.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := encryption.CheckConfiguration(config); err != nil {
+		t.Error(err)
+	}
+	p := getPod(t, build(t, builds["kms-plugin"]), "secret-apiserver")
+	socket := "/var/run/kms-plugin"
+	for _, name := range []string{"secret-apiserver", "kms-plugin"} {
+		found := false
+		for _, m := range p.container(t, name).VolumeMounts {
+			found = found || m.MountPath == socket
+		}
+		if !found || !bytes.Contains(config, []byte("unix://"+socket+"/")) {
+			t.Errorf("%s does not see the socket of encryption.yaml", name)
+		}
+	}
+}
+
+// TestNoKeyInTheRepository: whatever looks like a key of 32 bytes in a manifest or a document would be used by somebody.
+func TestNoKeyInTheRepository(t *testing.T) {
+	for _, folder := range []string{"../../deploy", "../../docs", "../../config"} {
+		err := filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for line := range strings.Lines(string(data)) {
+				if _, secret, ok := strings.Cut(line, "secret: "); ok && len(strings.TrimSpace(secret)) >= 24 && !strings.ContainsAny(secret, "{$<") {
+					t.Errorf("%s holds a key: %s", path, strings.TrimSpace(line))
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

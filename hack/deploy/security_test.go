@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package deploy
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+)
+
+func getStatefulSet(t *testing.T, objects []object) *appsv1.StatefulSet {
+	t.Helper()
+	return get[*appsv1.StatefulSet](t, objects, "secret-etcd")
+}
+
+// TestPodsAreRestricted asks the library by which kube-apiserver enforces the namespace's label.
+func TestPodsAreRestricted(t *testing.T) {
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	level := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
+	each(t, func(t *testing.T, objects []object) {
+		namespace := get[*corev1.Namespace](t, objects, "secret-system")
+		if got := namespace.Labels[api.EnforceLevelLabel]; got != string(api.LevelRestricted) {
+			t.Errorf("the namespace enforces %q", got)
+		}
+		for _, p := range pods(objects) {
+			for _, result := range evaluator.EvaluatePod(level, &p.meta, &p.spec) {
+				if !result.Allowed {
+					t.Errorf("%s: %s: %s", id(p.owner), result.ForbiddenReason, result.ForbiddenDetail)
+				}
+			}
+		}
+	})
+}
+
+// image is a name with a version or a digest.
+var image = regexp.MustCompile(`^[a-z0-9./-]+(:[a-zA-Z0-9._-]+)?(@sha256:[0-9a-f]{64})?$`)
+
+// TestContainers is for what Pod Security does not ask.
+func TestContainers(t *testing.T) {
+	each(t, func(t *testing.T, objects []object) {
+		for _, p := range pods(objects) {
+			if p.spec.HostNetwork || p.spec.HostPID || p.spec.HostIPC || p.spec.ShareProcessNamespace != nil {
+				t.Errorf("%s shares something of its host", id(p.owner))
+			}
+			if p.spec.ServiceAccountName == "" && (p.spec.AutomountServiceAccountToken == nil || *p.spec.AutomountServiceAccountToken) {
+				t.Errorf("%s has a token that it does not need", id(p.owner))
+			}
+			if p.spec.SecurityContext.RunAsUser == nil || *p.spec.SecurityContext.RunAsUser == 0 {
+				t.Errorf("%s names no user", id(p.owner))
+			}
+			for _, c := range p.containers() {
+				at := id(p.owner) + ", container " + c.Name
+				if c.SecurityContext.ReadOnlyRootFilesystem == nil || !*c.SecurityContext.ReadOnlyRootFilesystem {
+					t.Errorf("%s can write to its root", at)
+				}
+				if _, tag, _ := strings.Cut(c.Image, ":"); !image.MatchString(c.Image) || tag == "" || tag == "latest" {
+					t.Errorf("%s: image %q has no version", at, c.Image)
+				}
+				if c.ImagePullPolicy != corev1.PullIfNotPresent {
+					t.Errorf("%s pulls %q", at, c.ImagePullPolicy)
+				}
+				if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() {
+					t.Errorf("%s asks for or may use any amount", at)
+				}
+				if !c.Resources.Limits.Cpu().IsZero() {
+					t.Errorf("%s is throttled, which a server with deadlines must not be", at)
+				}
+				// Values of Secrets in the environment are in crash dumps and in `kubectl describe` of nodes' runtimes.
+				for _, v := range c.Env {
+					if v.ValueFrom != nil && v.ValueFrom.SecretKeyRef != nil {
+						t.Errorf("%s has a Secret in its environment", at)
+					}
+				}
+				if len(c.EnvFrom) != 0 {
+					t.Errorf("%s takes its environment from elsewhere", at)
+				}
+			}
+		}
+	})
+}
+
+func TestProbes(t *testing.T) {
+	each(t, func(t *testing.T, objects []object) {
+		for _, p := range pods(objects) {
+			if !p.long {
+				continue
+			}
+			for _, c := range p.spec.Containers {
+				for kind, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
+					if probe == nil || probe.HTTPGet == nil {
+						t.Errorf("%s, container %s has no %s probe", id(p.owner), c.Name, kind)
+						continue
+					}
+					port := probe.HTTPGet.Port.StrVal
+					if !slices.ContainsFunc(c.Ports, func(cp corev1.ContainerPort) bool { return cp.Name == port }) {
+						t.Errorf("%s: the %s probe asks port %q, which there is not", id(p.owner), kind, port)
+					}
+				}
+			}
+		}
+		server := getPod(t, objects, "secret-apiserver").container(t, "secret-apiserver")
+		if live, ready := server.LivenessProbe.HTTPGet.Path, server.ReadinessProbe.HTTPGet.Path; live != "/livez" || ready != "/readyz" {
+			t.Errorf("the server is restarted by %s and served by %s", live, ready)
+		}
+	})
+}
+
+// TestNoSecretIsShipped keeps keys out of the manifests: one that everybody can read would be the key of many clusters.
+func TestNoSecretIsShipped(t *testing.T) {
+	each(t, func(t *testing.T, objects []object) {
+		for _, secret := range all[*corev1.Secret](objects) {
+			t.Errorf("%s is in the manifests", id(secret))
+		}
+		for _, p := range pods(objects) {
+			for _, v := range p.spec.Volumes {
+				if v.Secret != nil && (v.Secret.Optional != nil || *v.Secret.DefaultMode != 0o440) {
+					t.Errorf("%s: volume %s is optional, or its files are open to others", id(p.owner), v.Name)
+				}
+			}
+		}
+	})
+}
+
+// TestCAIsMountedNowhere: who has the Pod must not have the key that makes certificates.
+func TestCAIsMountedNowhere(t *testing.T) {
+	each(t, func(t *testing.T, objects []object) {
+		for _, p := range pods(objects) {
+			for _, v := range p.spec.Volumes {
+				if v.Secret != nil && strings.HasSuffix(v.Secret.SecretName, "-ca") {
+					t.Errorf("%s mounts %s", id(p.owner), v.Secret.SecretName)
+				}
+			}
+		}
+	})
+}
+
+func TestRolesNameEverything(t *testing.T) {
+	each(t, func(t *testing.T, objects []object) {
+		check := func(o object, rules []rbacv1.PolicyRule) {
+			for _, rule := range rules {
+				for _, list := range [][]string{rule.APIGroups, rule.Resources, rule.Verbs, rule.NonResourceURLs} {
+					if slices.ContainsFunc(list, func(s string) bool { return strings.Contains(s, "*") }) {
+						t.Errorf("%s has a * in %v", id(o), rule)
+					}
+				}
+				for _, verb := range []string{"impersonate", "bind", "escalate"} {
+					if slices.Contains(rule.Verbs, verb) {
+						t.Errorf("%s has the verb %s", id(o), verb)
+					}
+				}
+				decrypts := slices.Contains(rule.Verbs, "decrypt") || slices.Contains(rule.Verbs, "use")
+				if decrypts && (!strings.HasPrefix(o.GetName(), "secret.grafana.app:decrypter-") || len(o.GetLabels()) != 1) {
+					t.Errorf("%s may open values, or is part of another role that then may", id(o))
+				}
+				reads := slices.ContainsFunc(rule.Verbs, func(v string) bool { return v != "create" })
+				if slices.Contains(rule.Resources, "secrets") && reads && len(rule.ResourceNames) == 0 {
+					t.Errorf("%s may read or change every Secret", id(o))
+				}
+			}
+		}
+		for _, role := range all[*rbacv1.Role](objects) {
+			check(role, role.Rules)
+		}
+		for _, role := range all[*rbacv1.ClusterRole](objects) {
+			check(role, role.Rules)
+			if slices.ContainsFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Resources, "secrets") }) {
+				t.Errorf("%s is about Secrets in every namespace", id(role))
+			}
+		}
+	})
+}
+
+func TestServiceVerification(t *testing.T) {
+	for name, folder := range builds {
+		t.Run(name, func(t *testing.T) {
+			service := get[*apiregistrationv1.APIService](t, build(t, folder), "v1beta1.secret.grafana.app")
+			if got, want := service.Spec.InsecureSkipTLSVerify, name == "insecure"; got != want {
+				t.Errorf("insecureSkipTLSVerify is %t", got)
+			}
+			if len(service.Spec.CABundle) != 0 {
+				t.Error("a caBundle is in the manifests: applying them again would undo a rotation")
+			}
+			if got, want := service.Annotations["cert-manager.io/inject-ca-from"], name == "cert-manager"; (got != "") != want {
+				t.Errorf("the annotation of cert-manager is %q", got)
+			}
+		})
+	}
+}
+
+// TestFences asks the policies, with their own semantics, who may reach which port.
+func TestFences(t *testing.T) {
+	allowed := map[string]string{"secret.grafana.app/decrypt": "allowed"}
+	server := map[string]string{"app.kubernetes.io/name": "secret-apiserver", "secret.grafana.app/etcd-client": "true"}
+	etcd := map[string]string{"app.kubernetes.io/name": "secret-etcd"}
+	system := map[string]string{"kubernetes.io/metadata.name": "secret-system"}
+	cases := []struct {
+		what                  string
+		fromNamespace, fromMe map[string]string
+		to                    map[string]string
+		port                  string
+		want                  bool
+	}{
+		{"decrypting, both labels", allowed, allowed, server, "decrypt", true},
+		{"decrypting, only the namespace has it", allowed, nil, server, "decrypt", false},
+		{"decrypting, only the Pod has it", nil, allowed, server, "decrypt", false},
+		{"decrypting, from beside the server", system, server, server, "decrypt", false},
+		{"decrypting, from anywhere", nil, nil, server, "decrypt", false},
+		{"the API, from anywhere", nil, nil, server, "https", true},
+		{"etcd, by the server", system, server, etcd, "client", true},
+		{"etcd, by a Pod elsewhere with the server's labels", allowed, server, etcd, "client", false},
+		{"etcd, by another Pod of the namespace", system, map[string]string{"app.kubernetes.io/name": "secret-controller-manager"}, etcd, "client", false},
+		{"etcd's peer port, by a member", system, etcd, etcd, "peer", true},
+		{"etcd's peer port, by the server", system, server, etcd, "peer", false},
+		{"etcd's metrics, by the server", system, server, etcd, "metrics", false},
+		{"the controller manager", nil, nil, map[string]string{"app.kubernetes.io/name": "secret-controller-manager"}, "metrics", false},
+	}
+	each(t, func(t *testing.T, objects []object) {
+		for _, c := range cases {
+			if got := reachable(t, objects, c.fromNamespace, c.fromMe, c.to, c.port); got != c.want {
+				t.Errorf("%s: reachable %t", c.what, got)
+			}
+		}
+	})
+}
+
+// reachable says whether a Pod may reach a port of another in our namespace. A Pod that no policy selects is open.
+func reachable(t *testing.T, objects []object, fromNamespace, from, to map[string]string, port string) bool {
+	t.Helper()
+	selected := false
+	for _, policy := range all[*networkingv1.NetworkPolicy](objects) {
+		if policy.Namespace != "secret-system" {
+			t.Errorf("%s is elsewhere", id(policy))
+		}
+		if !matches(t, &policy.Spec.PodSelector, to) || !slices.Contains(policy.Spec.PolicyTypes, networkingv1.PolicyTypeIngress) {
+			continue
+		}
+		selected = true
+		for _, rule := range policy.Spec.Ingress {
+			here := slices.ContainsFunc(rule.Ports, func(p networkingv1.NetworkPolicyPort) bool { return p.Port.StrVal == port })
+			if (len(rule.Ports) == 0 || here) && admits(t, rule.From, fromNamespace, from) {
+				return true
+			}
+		}
+	}
+	return !selected
+}
+
+func admits(t *testing.T, peers []networkingv1.NetworkPolicyPeer, namespace, pod labels.Set) bool {
+	t.Helper()
+	return len(peers) == 0 || slices.ContainsFunc(peers, func(peer networkingv1.NetworkPolicyPeer) bool {
+		inNamespace := namespace["kubernetes.io/metadata.name"] == "secret-system"
+		if peer.NamespaceSelector != nil {
+			inNamespace = matches(t, peer.NamespaceSelector, namespace)
+		}
+		return inNamespace && (peer.PodSelector == nil || matches(t, peer.PodSelector, pod))
+	})
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package certificates
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// errForeignType is for a Secret of ours that somebody made with a type that cannot hold a certificate.
+var errForeignType = errors.New("is not of type kubernetes.io/tls; delete it, and it is made again")
+
+// load reads every object of the authority. A Secret that is absent comes back empty; the APIService must be there.
+func (r *Reconciler) load(ctx context.Context) (*objects, error) {
+	var objs objects
+	var err error
+	if objs.ca, err = r.loadSecret(ctx, r.Authority.CASecret); err != nil {
+		return nil, err
+	}
+	for _, c := range r.Authority.Certificates {
+		leaf, err := r.loadSecret(ctx, c.Secret)
+		if err != nil {
+			return nil, err
+		}
+		objs.leaves = append(objs.leaves, leaf)
+	}
+	objs.apiService = &apiregistrationv1.APIService{}
+	if r.Authority.APIService == "" {
+		return &objs, nil
+	}
+	if err := r.Reader.Get(ctx, client.ObjectKey{Name: r.Authority.APIService}, objs.apiService); err != nil {
+		return nil, fmt.Errorf("reading APIService %s: %w", r.Authority.APIService, err)
+	}
+	return &objs, nil
+}
+
+func (r *Reconciler) loadSecret(ctx context.Context, name string) (*corev1.Secret, error) {
+	secret := &corev1.Secret{}
+	err := r.Reader.Get(ctx, client.ObjectKey{Namespace: r.Authority.Namespace, Name: name}, secret)
+	if apierrors.IsNotFound(err) {
+		return &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: r.Authority.Namespace, Name: name,
+				Labels: map[string]string{"app.kubernetes.io/managed-by": "secret-controller-manager"},
+			},
+			Type: corev1.SecretTypeTLS,
+		}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading secret %s/%s: %w", r.Authority.Namespace, name, err)
+	}
+	if secret.Type != corev1.SecretTypeTLS {
+		return nil, fmt.Errorf("secret %s/%s %w", r.Authority.Namespace, name, errForeignType)
+	}
+	return secret, nil
+}
+
+// save creates a Secret or updates it, provided that nobody changed it since it was read.
+func (r *Reconciler) save(ctx context.Context, secret *corev1.Secret) error {
+	var err error
+	if secret.ResourceVersion == "" {
+		err = r.Client.Create(ctx, secret)
+	} else {
+		err = r.Client.Update(ctx, secret)
+	}
+	if err != nil {
+		return fmt.Errorf("writing secret %s/%s: %w", secret.Namespace, secret.Name, scrub(err))
+	}
+	return nil
+}
+
+// scrub keeps the reason of a refusal and leaves out its text: admission may quote what it refused, and that holds a key.
+func scrub(err error) error {
+	if reason := apierrors.ReasonForError(err); reason != metav1.StatusReasonUnknown {
+		return errors.New(string(reason))
+	}
+	return errors.New("no answer from kube-apiserver")
+}

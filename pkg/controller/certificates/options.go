@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package certificates
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// authorities are what --own-ca may name.
+var authorities = map[string]func(namespace string) Authority{
+	"etcd": EtcdAuthority, "serving": ServingAuthority,
+}
+
+// Options say which certificates are issued here. By default none are.
+type Options struct {
+	// Authorities is --own-ca.
+	Authorities []string
+	// Namespace is --own-ca-namespace.
+	Namespace string
+	Lifetimes Lifetimes
+}
+
+// NewOptions returns the defaults.
+func NewOptions() Options {
+	return Options{Namespace: "secret-system", Lifetimes: DefaultLifetimes()}
+}
+
+// AddFlags adds the flags of this concern.
+func (o *Options) AddFlags(fs *pflag.FlagSet) {
+	fs.StringSliceVar(&o.Authorities, "own-ca", o.Authorities,
+		"Certificates to issue and renew, in place of another CA, comma separated: serving (of the server, with the caBundle of its APIService), etcd (of the etcd that is deployed with it).")
+	fs.StringVar(&o.Namespace, "own-ca-namespace", o.Namespace, "Namespace of the server, of its etcd and of the Secrets with their certificates.")
+	fs.DurationVar(&o.Lifetimes.Certificate, "own-ca-certificate-lifetime", o.Lifetimes.Certificate,
+		"How long a certificate is valid. It is renewed when a third of that is left.")
+	fs.DurationVar(&o.Lifetimes.CA, "own-ca-lifetime", o.Lifetimes.CA,
+		"How long the CA of the server is valid. It is replaced when a third of that is left. The CA of etcd is valid for ten years and is replaced by people only.")
+	fs.DurationVar(&o.Lifetimes.Propagation, "own-ca-propagation-time", o.Lifetimes.Propagation,
+		"How long a new CA is in the caBundle before certificates are issued by it.")
+}
+
+// Validate returns every fault, each naming its flag.
+func (o Options) Validate() []error {
+	var errs []error
+	for i, name := range o.Authorities {
+		if authorities[name] == nil {
+			errs = append(errs, fmt.Errorf("--own-ca: %q is none of etcd and serving", name))
+		} else if slices.Contains(o.Authorities[:i], name) {
+			errs = append(errs, fmt.Errorf("--own-ca names %q twice", name))
+		}
+	}
+	if len(validation.IsDNS1123Label(o.Namespace)) != 0 {
+		errs = append(errs, fmt.Errorf("--own-ca-namespace: %q is no name of a namespace", o.Namespace))
+	}
+	l := o.Lifetimes
+	if l.Propagation <= 0 {
+		errs = append(errs, errors.New("--own-ca-propagation-time must be positive"))
+	}
+	if l.Certificate < 10*l.Propagation {
+		errs = append(errs, fmt.Errorf("--own-ca-certificate-lifetime must be at least ten times --own-ca-propagation-time, not %s", l.Certificate))
+	}
+	if l.CA < 2*l.Certificate {
+		errs = append(errs, fmt.Errorf("--own-ca-lifetime must be at least twice --own-ca-certificate-lifetime, not %s", l.CA))
+	}
+	return errs
+}

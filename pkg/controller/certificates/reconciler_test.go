@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package certificates
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+func TestInstall(t *testing.T) {
+	for _, authority := range []Authority{ServingAuthority(namespace), EtcdAuthority(namespace)} {
+		t.Run(authority.Name, func(t *testing.T) {
+			w := newWorld(t, authority)
+			w.mustReconcile()
+
+			ca := w.ca()
+			if !ca.signs(w.clock.Now()) || ca.cert.PublicKey.(*ecdsa.PublicKey).Curve != elliptic.P256() {
+				t.Errorf("the CA is %+v", ca.cert)
+			}
+			if got := w.bundle(); !bytes.Equal(got, encode(ca.cert)) {
+				t.Errorf("published is %q", got)
+			}
+			for _, want := range authority.Certificates {
+				leaf := w.leaf(want.Secret)
+				if leaf.cert == nil || leaf.cert.IsCA || !covers(leaf.cert, want) || len(leaf.cert.ExtKeyUsage) != len(want.Usages) {
+					t.Errorf("%s holds %+v", want.Secret, leaf.cert)
+				}
+				if got := w.secret(want.Secret); !bytes.Equal(got.Data[bundleKey], encode(ca.cert)) || len(got.Data) != 3 || got.Type != corev1.SecretTypeTLS {
+					t.Errorf("%s has keys %d, type %s", want.Secret, len(got.Data), got.Type)
+				}
+			}
+		})
+	}
+}
+
+func TestNothingToDoWritesNothing(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	w.install()
+	before := w.writes
+	for range 3 {
+		w.pass(w.mustReconcile())
+	}
+	if w.writes != before {
+		t.Errorf("%d writes with nothing to do", w.writes-before)
+	}
+	if w.probes != 0 {
+		t.Errorf("asked the endpoints %d times with one CA", w.probes)
+	}
+}
+
+func TestRenewsBeforeTheEnd(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	w.install()
+	first, ca := w.leaf(ServingSecret), w.ca()
+
+	w.clock.SetTime(renewAt(first.cert).Add(-2 * time.Hour))
+	w.mustReconcile()
+	if !w.leaf(ServingSecret).cert.Equal(first.cert) {
+		t.Error("renewed with more than a third of its life left")
+	}
+	w.until("renewed", func() bool { return !w.leaf(ServingSecret).cert.Equal(first.cert) })
+	renewed := w.leaf(ServingSecret)
+	if left := first.cert.NotAfter.Sub(w.clock.Now()); left < 29*24*time.Hour {
+		t.Errorf("renewed with only %s left", left)
+	}
+	if renewed.key.Public().(*ecdsa.PublicKey).Equal(first.key.Public()) {
+		t.Error("renewed with the old key")
+	}
+	if !w.ca().cert.Equal(ca.cert) || !signed(ca.cert, renewed.cert) {
+		t.Error("renewing a certificate replaced the CA")
+	}
+}
+
+// TestRotationOrder is the order of doc.go, with the promise of world.check after each write.
+func TestRotationOrder(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	w.install()
+	old := w.ca()
+	w.age()
+	if !w.ca().cert.Equal(old.cert) {
+		t.Fatal("replaced with more than a third of its life left")
+	}
+	w.until("a new CA", func() bool { return !w.ca().cert.Equal(old.cert) })
+	w.event("")
+
+	// Made and published in one step, beside the old one; not used.
+	next, leaf := w.ca(), w.leaf(ServingSecret)
+	if got := parseBundle(w.bundle()); len(got) != 2 || !got[0].Equal(next.cert) || !got[1].Equal(old.cert) {
+		t.Fatalf("published are %d CAs", len(got))
+	}
+	if !signed(old.cert, leaf.cert) {
+		t.Fatal("the new CA signed before anybody could know it")
+	}
+	if data := w.secret(ServingCASecret).Data; len(data) != 3 || bytes.Count(slices.Concat(data[corev1.TLSCertKey], data[corev1.TLSPrivateKeyKey], data[bundleKey]), []byte("PRIVATE KEY-----\n")) != 2 {
+		t.Error("the Secret keeps another key than that of the new CA")
+	}
+	w.clock.SetTime(w.publishedAt().Add(DefaultLifetimes().Propagation - time.Second))
+	w.mustReconcile()
+	if !w.leaf(ServingSecret).cert.Equal(leaf.cert) {
+		t.Fatal("issued by the new CA before it had time to spread")
+	}
+
+	// Used once it spread; the old one stays, for the endpoint did not reload yet.
+	w.pass(time.Second)
+	if after := w.mustReconcile(); after > probeInterval {
+		t.Errorf("asks the endpoint again in %s", after)
+	}
+	if !signed(next.cert, w.leaf(ServingSecret).cert) {
+		t.Fatal("not issued by the new CA in time")
+	}
+	for range 5 {
+		w.pass(w.mustReconcile())
+	}
+	if w.probes == 0 || len(parseBundle(w.bundle())) != 2 {
+		t.Fatalf("after %d probes of an endpoint that serves by the old CA, %d are published", w.probes, len(parseBundle(w.bundle())))
+	}
+
+	// Dropped once nobody serves by it.
+	w.reload()
+	w.mustReconcile()
+	if got := parseBundle(w.bundle()); len(got) != 1 || !got[0].Equal(next.cert) {
+		t.Errorf("published are %d CAs", len(got))
+	}
+	if !bytes.Equal(w.secret(ServingSecret).Data[bundleKey], w.bundle()) {
+		t.Error("the bundle beside the certificate is another than the published one")
+	}
+	if !w.event("OldCADropped") {
+		t.Error("no event says so")
+	}
+}
+
+// TestRotationWithNoEndpoint has every server down: one that starts now would load the certificate by the old CA.
+func TestRotationWithNoEndpoint(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	w.install()
+	w.age()
+	old := w.ca()
+	w.pass(24 * time.Hour)
+	w.served = nil
+	w.mustReconcile()
+	w.pass(time.Second)
+	w.mustReconcile()
+	if got := parseBundle(w.bundle()); len(got) != 2 || !signed(old.cert, w.leaf(ServingSecret).cert) {
+		t.Fatalf("published are %d CAs", len(got))
+	}
+	w.until("one CA", func() bool { return len(parseBundle(w.bundle())) == 1 })
+}
+
+func (w *world) publishedAt() time.Time {
+	w.t.Helper()
+	at, err := time.Parse(time.RFC3339, w.secret(w.authority.CASecret).Annotations[publishedAnnotation])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return at
+}
+
+// TestManyYears lets the endpoint lag a week behind through many rotations: world.check holds throughout.
+func TestManyYears(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	w.install()
+	seen := map[string]bool{}
+	reloadAt := w.clock.Now()
+	for end := w.clock.Now().AddDate(4, 0, 0); w.clock.Now().Before(end); {
+		after := w.mustReconcile()
+		seen[w.ca().cert.SerialNumber.String()] = true
+		if !w.clock.Now().Before(reloadAt) {
+			w.reload()
+			reloadAt = w.clock.Now().Add(7 * 24 * time.Hour)
+		}
+		if !within(w.served, w.clock.Now()) {
+			t.Fatalf("the endpoint's certificate ended before there was another, at %s", w.clock.Now())
+		}
+		w.pass(max(after, 24*time.Hour)) // a leader that is late
+	}
+	if len(seen) < 6 || len(seen) > 7 {
+		t.Errorf("%d CAs in four years", len(seen))
+	}
+}
+
+// TestInterruptedAtEveryWrite fails each write in turn, once before and once after it took place, as a leader that dies
+// does. Whoever comes next finishes, and world.check holds after every write.
+func TestInterruptedAtEveryWrite(t *testing.T) {
+	for _, phase := range []struct {
+		name   string
+		before func(w *world)
+		writes int
+	}{
+		{"install", func(*world) {}, 4},
+		{"rotation", func(w *world) { w.install(); w.age(); w.pass(24 * time.Hour) }, 8},
+	} {
+		for _, after := range []bool{false, true} {
+			for n := 1; n <= phase.writes; n++ {
+				t.Run(fmt.Sprintf("%s, write %d, after it took place %t", phase.name, n, after), func(t *testing.T) {
+					w := newWorld(t, ServingAuthority(namespace))
+					phase.before(w)
+					w.interrupt(n, after)
+				})
+			}
+		}
+	}
+}
+
+// interrupt reconciles until all is done, with write n failing.
+func (w *world) interrupt(n int, after bool) {
+	w.t.Helper()
+	old := w.ca().cert
+	w.writes, w.failAt, w.failAfter = 0, n, after
+	failed := 0
+	for range 10 {
+		d, err := w.reconcile()
+		if errors.Is(err, errInjected) || (err != nil && strings.Contains(err.Error(), "no answer")) {
+			failed++
+			d = time.Second
+		} else if err != nil {
+			w.t.Fatal(err)
+		}
+		w.check()
+		w.reload()
+		w.pass(d)
+	}
+	if failed != 1 {
+		w.t.Errorf("%d failures after %d writes", failed, w.writes)
+	}
+	got := parseBundle(w.bundle())
+	if len(got) != 1 || (old != nil && got[0].Equal(old)) || !signed(got[0], w.leaf(ServingSecret).cert) {
+		w.t.Errorf("did not come to its end: %d CAs", len(got))
+	}
+}
+
+func TestHeals(t *testing.T) {
+	foreign, err := newCA("foreign", time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC), time.Hour*24*365)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setBundle := func(bundle []byte) func(*world) {
+		return func(w *world) {
+			object := w.apiService()
+			w.edit(object, func() { object.Spec.CABundle = bundle })
+		}
+	}
+	setData := func(name, key string, value []byte) func(*world) {
+		return func(w *world) {
+			secret := w.secret(name)
+			w.edit(secret, func() { secret.Data[key] = value })
+		}
+	}
+	foreignLeaf := func(w *world) {
+		leaf, err := foreign.issue(w.authority.Certificates[0], w.clock.Now(), time.Hour*24*30)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.planted = leaf.cert
+		secret := w.secret(ServingSecret)
+		w.edit(secret, func() {
+			if _, err := storePair(secret, leaf, encode(foreign.cert)); err != nil {
+				w.t.Fatal(err)
+			}
+		})
+	}
+	for name, breakIt := range map[string]func(*world){
+		"caBundle removed":      setBundle(nil),
+		"caBundle garbled":      setBundle([]byte("not PEM")),
+		"caBundle of another":   setBundle(encode(foreign.cert)),
+		"certificate deleted":   func(w *world) { w.remove(ServingSecret) },
+		"certificate garbled":   setData(ServingSecret, corev1.TLSCertKey, []byte("-----BEGIN CERTIFICATE-----")),
+		"certificate emptied":   setData(ServingSecret, corev1.TLSCertKey, nil),
+		"key of another":        setData(ServingSecret, corev1.TLSPrivateKeyKey, mustKey(t, foreign)),
+		"key garbled":           setData(ServingSecret, corev1.TLSPrivateKeyKey, bytes.Repeat([]byte{0xff}, 1<<20)),
+		"bundle beside removed": setData(ServingSecret, bundleKey, nil),
+		"something added":       setData(ServingSecret, "more", []byte("x")),
+		"verification disabled": func(w *world) {
+			object := w.apiService()
+			w.edit(object, func() { object.Spec.CABundle, object.Spec.InsecureSkipTLSVerify = nil, true })
+		},
+		"certificate of another CA": foreignLeaf,
+		"another CA everywhere but at home": func(w *world) {
+			foreignLeaf(w)
+			setBundle(encode(foreign.cert))(w)
+		},
+		"annotation garbled": func(w *world) {
+			secret := w.secret(ServingCASecret)
+			w.edit(secret, func() { secret.Annotations[publishedAnnotation] = "yesterday" })
+		},
+		"CA bundle removed": setData(ServingCASecret, bundleKey, nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, ServingAuthority(namespace))
+			w.install()
+			ca := w.ca()
+			breakIt(w)
+			w.mustReconcile()
+			if has(parseBundle(w.bundle()), foreign.cert) {
+				t.Error("another CA is published")
+			}
+			w.reload()
+			w.until("one CA", func() bool { return len(parseBundle(w.bundle())) == 1 })
+			if !w.ca().cert.Equal(ca.cert) || !bytes.Equal(w.bundle(), encode(ca.cert)) || w.apiService().Spec.InsecureSkipTLSVerify {
+				t.Error("the CA was replaced, or is not the published one")
+			}
+			want := w.authority.Certificates[0]
+			if secret := w.secret(ServingSecret); !covers(w.leaf(ServingSecret).cert, want) || !bytes.Equal(secret.Data[bundleKey], w.bundle()) || len(secret.Data) != 3 {
+				t.Error("the certificate was not made again")
+			}
+		})
+	}
+}
+
+// TestLostCA takes the CA away while the endpoint serves by it: it goes the way of a rotation, with nothing refused.
+func TestLostCA(t *testing.T) {
+	other, err := newCA("other", time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC), time.Hour*24*365)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, lose := range map[string]func(*world){
+		"deleted": func(w *world) { w.remove(ServingCASecret) },
+		"key of another": func(w *world) {
+			secret := w.secret(ServingCASecret)
+			w.edit(secret, func() { secret.Data[corev1.TLSPrivateKeyKey] = mustKey(t, other) })
+		},
+		"no CA": func(w *world) {
+			leaf, secret := w.leaf(ServingSecret), w.secret(ServingCASecret)
+			w.edit(secret, func() {
+				secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey] = encode(leaf.cert), mustKey(t, leaf)
+			})
+		},
+		"deleted with the certificate": func(w *world) { w.remove(ServingCASecret); w.remove(ServingSecret) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, ServingAuthority(namespace))
+			w.install()
+			old := w.ca()
+			lose(w)
+			w.mustReconcile()
+			if got := parseBundle(w.bundle()); len(got) != 2 || !has(got, old.cert) {
+				t.Fatalf("published are %d CAs; the old one must stay", len(got))
+			}
+			w.until("a certificate by the new CA", func() bool { return signed(w.ca().cert, w.leaf(ServingSecret).cert) })
+			w.reload()
+			w.until("one CA", func() bool { return len(parseBundle(w.bundle())) == 1 })
+			if has(parseBundle(w.bundle()), old.cert) {
+				t.Error("the lost CA is still trusted")
+			}
+		})
+	}
+}
+
+func TestCAOfAnotherIsNotTrusted(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	w.install()
+	foreign, err := newCA("foreign", w.clock.Now(), time.Hour*24*365)
+	if err != nil {
+		t.Fatal(err)
+	}
+	object := w.apiService()
+	w.edit(object, func() { object.Spec.CABundle = append(object.Spec.CABundle, encode(foreign.cert)...) })
+	w.mustReconcile()
+	if has(parseBundle(w.bundle()), foreign.cert) {
+		t.Error("a CA that was added to the caBundle stayed in it")
+	}
+}
+
+// TestCAThatDoesNotRotate is for etcd, which would not learn of a new CA.
+func TestCAThatDoesNotRotate(t *testing.T) {
+	t.Run("lives on", func(t *testing.T) {
+		w := newWorld(t, EtcdAuthority(namespace))
+		w.install()
+		ca := w.ca()
+		w.pass(8 * 365 * 24 * time.Hour)
+		w.mustReconcile()
+		if !w.ca().cert.Equal(ca.cert) {
+			t.Error("was replaced")
+		}
+		if !w.event("CAEnds") {
+			t.Error("no event warns of its end")
+		}
+	})
+	t.Run("lost while in use", func(t *testing.T) {
+		w := newWorld(t, EtcdAuthority(namespace))
+		w.install()
+		before := w.leaf(EtcdServerSecret)
+		w.remove(EtcdCASecret)
+		if _, err := w.reconcile(); err == nil || !strings.Contains(err.Error(), "restore the Secret") {
+			t.Fatalf("got %v", err)
+		}
+		if w.ca().cert != nil || !w.leaf(EtcdServerSecret).cert.Equal(before.cert) {
+			t.Error("made another CA that nobody trusts")
+		}
+		if !w.event("CALost") {
+			t.Error("no event says so")
+		}
+	})
+	t.Run("all given up by people", func(t *testing.T) {
+		w := newWorld(t, EtcdAuthority(namespace))
+		w.install()
+		w.remove(EtcdCASecret)
+		w.served = nil // etcd is stopped
+		for _, c := range w.authority.Certificates {
+			w.remove(c.Secret)
+		}
+		w.mustReconcile()
+		if w.ca().cert == nil || !signed(w.ca().cert, w.leaf(EtcdPeerSecret).cert) {
+			t.Error("did not start over")
+		}
+	})
+}
+
+func TestNewNameIsIssued(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	w.install()
+	w.authority.Certificates[0].DNSNames = append(w.authority.Certificates[0].DNSNames, "added.example")
+	w.mustReconcile()
+	if err := w.leaf(ServingSecret).cert.VerifyHostname("added.example"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTwoLeaders lets another one write between reading and writing: nothing of it is overwritten.
+func TestTwoLeaders(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	w.install()
+	r := &Reconciler{Authority: w.authority, Lifetimes: DefaultLifetimes(), Client: w.client, Reader: w.client, Prober: w, Events: w.events, Clock: w.clock}
+	stale, err := r.load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.clock.SetTime(renewAt(w.ca().cert))
+	w.mustReconcile()
+	other := w.ca()
+	s := read(stale.ca, stale.leaves, stale.apiService.Spec.CABundle, w.clock.Now())
+	if s, err = r.ensureSigner(stale, s, w.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.saveCA(t.Context(), stale, s); err == nil || !strings.Contains(err.Error(), "Conflict") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := r.publish(t.Context(), stale, s, w.clock.Now()); err == nil {
+		t.Error("published over what another leader had published")
+	}
+	if !w.ca().cert.Equal(other.cert) || !has(parseBundle(w.bundle()), other.cert) {
+		t.Error("overwrote what another leader had written")
+	}
+}
+
+func TestSecretOfAnotherTypeIsLeftAlone(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	secret := &corev1.Secret{Type: corev1.SecretTypeOpaque, Data: map[string][]byte{"password": []byte("x")}}
+	secret.Namespace, secret.Name = namespace, ServingSecret
+	if err := w.client.Create(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.reconcile(); !errors.Is(err, errForeignType) {
+		t.Errorf("got %v", err)
+	}
+	if string(w.secret(ServingSecret).Data["password"]) != "x" {
+		t.Error("overwritten")
+	}
+}
+
+func mustKey(t *testing.T, p pair) []byte {
+	t.Helper()
+	key, err := p.keyPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rewrap
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	restclient "k8s.io/client-go/rest"
+	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+)
+
+// Run runs the controller in the process of a standalone server until ctx ends: without leader election, for the lock of
+// the data folder sees to that, and without events, for there is nothing to keep them. Its metrics are the server's.
+func Run(ctx context.Context, config *restclient.Config, opts Options) error {
+	ctrl.SetLogger(klog.Background())
+	scheme := runtime.NewScheme()
+	utilruntime.Must(v1beta1.AddToScheme(scheme))
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                 scheme,
+		Cache:                  cache.Options{ByObject: ByObject()},
+		Metrics:                metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress: "0",
+	})
+	if err != nil {
+		return fmt.Errorf("preparing the rewrap controller: %w", err)
+	}
+	if err := setup(mgr, opts, legacyregistry.Registerer(), events{}); err != nil {
+		return fmt.Errorf("setting up the rewrap controller: %w", err)
+	}
+	return mgr.Start(ctx)
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rewrap
+
+import (
+	"context"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	typed "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
+)
+
+// callTimeout bounds one request. A KMS plugin may take seconds.
+const callTimeout = 30 * time.Second
+
+// server is the subresource securevalues/rewrap.
+type server struct {
+	client typed.SecureValuesGetter
+}
+
+// rewrap asks the server to seal a value under the key that it seals with now.
+func (s *server) rewrap(ctx context.Context, name types.NamespacedName) (v1beta1.SecureValueRewrapStatus, error) {
+	return s.post(ctx, name, metav1.CreateOptions{})
+}
+
+// probe asks which key the server seals with. It changes and opens nothing.
+func (s *server) probe(ctx context.Context, name types.NamespacedName) (v1beta1.SecureValueRewrapStatus, error) {
+	return s.post(ctx, name, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+}
+
+func (s *server) post(ctx context.Context, name types.NamespacedName, options metav1.CreateOptions) (v1beta1.SecureValueRewrapStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	answer, err := s.client.SecureValues(name.Namespace).CreateRewrap(ctx, name.Name, &v1beta1.SecureValueRewrap{}, options)
+	if err != nil {
+		return v1beta1.SecureValueRewrapStatus{}, err
+	}
+	return answer.Status, nil
+}
