@@ -242,10 +242,12 @@ func TestUnusablePaths(t *testing.T) {
 	if err := os.Symlink(file, link); err != nil {
 		t.Fatal(err)
 	}
+	folder := filepath.Join(dir, "folder")
+	must(t, os.Mkdir(folder, 0o700))
 	key := filepath.Join(t.TempDir(), "key")
 	must(t, generateKey(key))
 	for path, want := range map[string]string{
-		filepath.Join(file, "x"): "not a directory", dir: "no regular file", link: "symbolic links",
+		filepath.Join(file, "x"): "not a directory", folder: "no regular file", link: "symbolic links",
 	} {
 		c := base
 		c.Path, c.KeyFile = path, key
