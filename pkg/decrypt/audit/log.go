@@ -47,6 +47,8 @@ type Log struct {
 	chain string
 	since uint64
 	buf   []byte
+	// written is nil but in tests that stand between a write and the check behind it.
+	written func()
 }
 
 var _ Recorder = (*Log)(nil)

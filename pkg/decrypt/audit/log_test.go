@@ -242,12 +242,20 @@ func TestUnusablePaths(t *testing.T) {
 	if err := os.Symlink(file, link); err != nil {
 		t.Fatal(err)
 	}
-	for name, path := range map[string]string{"below a file": filepath.Join(file, "x"), "a folder": dir, "a symbolic link": link} {
+	folder := filepath.Join(dir, "folder")
+	must(t, os.Mkdir(folder, 0o700))
+	key := filepath.Join(t.TempDir(), "key")
+	must(t, generateKey(key))
+	for path, want := range map[string]string{
+		filepath.Join(file, "x"): "not a directory", folder: "no regular file", link: "symbolic links",
+	} {
 		c := base
-		c.Path, c.KeyFile = path, filepath.Join(t.TempDir(), "k")
-		if l, err := Open(context.Background(), c); err == nil {
-			mustClose(t, l)
-			t.Errorf("%s: Open went well", name)
+		c.Path, c.KeyFile = path, key
+		if l, err := Open(context.Background(), c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: Open = %v, want %q", path, err, want)
+			if err == nil {
+				mustClose(t, l)
+			}
 		}
 	}
 }

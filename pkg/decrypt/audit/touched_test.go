@@ -93,26 +93,31 @@ func must(t testing.TB, err error) {
 
 // TestAttackFileTakenAwayDuringTheWrite stands in the gap between the check before a write and the one behind it.
 func TestAttackFileTakenAwayDuringTheWrite(t *testing.T) {
-	c := testConfig(t)
-	l := mustOpen(t, c)
-	recordNames(t, l, "n", 2)
-	mustClose(t, l)
-
-	l = mustOpen(t, c)
-	l.stop() // from here on this test is the writer
-	l.done.Wait()
-	e, _, err := l.entries([]Record{allowed("during")})
-	must(t, err)
-	must(t, l.ready(e))
-	must(t, l.append(e))
-	must(t, os.Remove(c.Path))
-	if l.intact() {
-		t.Fatal("the file is gone and nobody noticed")
-	}
-	must(t, l.commit(e)) // what tryCommit does next
-	lines := readLines(t, c.Path)
-	if nameOf(t, lines[len(lines)-1]) != "during" {
-		t.Errorf("the record was not written again:\n%s", dump(t, c))
+	for name, times := range map[string]int{"once": 1, "twice": 2, "again and again": 100} {
+		t.Run(name, func(t *testing.T) {
+			c := testConfig(t)
+			l := mustOpen(t, c)
+			l.written = func() { // the writer reads it after the first record below is queued
+				if times--; times < 0 {
+					return
+				}
+				if err := os.Remove(c.Path); err != nil {
+					t.Error(err)
+				}
+			}
+			err := l.Record(t.Context(), allowed("during"))
+			if name == "again and again" {
+				if err == nil || !strings.Contains(err.Error(), "again and again") {
+					t.Errorf("Record = %v although the file never stayed", err)
+				}
+				return
+			}
+			must(t, err)
+			lines := readLines(t, c.Path)
+			if nameOf(t, lines[len(lines)-1]) != "during" {
+				t.Errorf("the record was not written again:\n%s", dump(t, c))
+			}
+		})
 	}
 }
 

@@ -112,6 +112,9 @@ func (l *Log) tryCommit(entries []entry) error {
 		if err := l.append(entries); err != nil {
 			return err
 		}
+		if l.written != nil {
+			l.written()
+		}
 		if l.intact() {
 			return nil
 		}

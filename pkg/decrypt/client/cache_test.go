@@ -212,11 +212,11 @@ func TestCallersShareARequest(t *testing.T) {
 	w.set(func() { w.during = func() { entered <- struct{}{}; <-release } })
 	impatient, leave := context.WithCancel(t.Context())
 	var all sync.WaitGroup
-	all.Go(func() {
-		if _, err := w.Get(impatient, "a"); !errors.Is(err, context.Canceled) {
-			t.Errorf("Get of the caller who left = %v", err)
-		}
-	})
+	left := make(chan error)
+	go func() {
+		_, err := w.Get(impatient, "a")
+		left <- err
+	}()
 	<-entered
 	for range 20 {
 		all.Go(func() {
@@ -226,6 +226,9 @@ func TestCallersShareARequest(t *testing.T) {
 		})
 	}
 	leave() // the request goes on for the others
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("Get of the caller who left = %v", err)
+	}
 	close(release)
 	all.Wait()
 	w.want(t, "one", 1)
@@ -357,7 +360,10 @@ func TestWatch(t *testing.T) {
 
 func TestWatchStopsWithTheLoop(t *testing.T) {
 	w := newWorld(t, nil)
-	for range w.Watch(t.Context(), "a") {
+	for _, err := range w.Watch(t.Context(), "a") {
+		if err != nil {
+			t.Error(err)
+		}
 		break
 	}
 	if len(w.watched.subscribers) != 0 {
@@ -373,7 +379,10 @@ func TestCloseEndsEverything(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for range w.Watch(t.Context(), "a") { //nolint:revive // until Close
+		for _, err := range w.Watch(t.Context(), "a") { // until Close
+			if err != nil {
+				t.Error(err)
+			}
 		}
 	}()
 	w.Close()

@@ -48,8 +48,7 @@ func ExampleClient_Get_errors() {
 	values, err := decrypt.Get(context.Background(), "default", "api-key", "typo")
 	fmt.Println(len(values), "value")
 	fmt.Println("not found:", errors.Is(err, client.ErrNotFound))
-	var failed *client.NameError
-	if errors.As(err, &failed) {
+	if failed, ok := errors.AsType[*client.NameError](err); ok {
 		fmt.Println("name:", failed.Name)
 	}
 	// Output:

@@ -96,7 +96,7 @@ func (t *hinting) WrappedRoundTripper() http.RoundTripper { return t.next }
 // retryAfter reads a number of seconds or a date; anything else is no wish.
 func retryAfter(text string) time.Duration {
 	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second //nolint:gosec // below 2^31
+		return time.Duration(seconds) * time.Second
 	}
 	if date, err := http.ParseTime(text); err == nil {
 		return time.Until(date)

@@ -31,12 +31,12 @@ func TestAttackValueShowsItselfNowhere(t *testing.T) {
 	h := holder{v, v, &v, map[string]Value{"a": v}}
 	var out bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%p"} {
-		fmt.Fprintf(&out, verb+verb+verb+verb+"\n", v, &v, h, []Value{v}) //nolint:govet // every verb
+		fmt.Fprintf(&out, verb+verb+verb+verb+"\n", v, &v, h, []Value{v})
 	}
 	fmt.Fprintln(&out, v, h, &h)
 	for _, marshal := range []func(any) ([]byte, error){json.Marshal, yaml.Marshal, xml.Marshal} {
 		for _, object := range []any{v, &v, map[string]Value{"a": v}, struct{ A, B any }{v, &v}} {
-			data, _ := marshal(object) //nolint:errcheck // XML knows no maps
+			data, _ := marshal(object) // XML knows no maps
 			out.Write(data)
 		}
 	}
