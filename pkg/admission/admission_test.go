@@ -84,7 +84,7 @@ func wantCode(t *testing.T, err error, code int32, text string) {
 		}
 		return
 	}
-	status, ok := err.(apierrors.APIStatus) //nolint:errorlint // as it reaches the client
+	status, ok := err.(apierrors.APIStatus)
 	if !ok || status.Status().Code != code || !strings.Contains(err.Error(), text) {
 		t.Errorf("got %v, want %d with %q", err, code, text)
 	}

@@ -43,7 +43,7 @@ func splitGetPath(path string) (namespace, name string, ok bool) {
 		return "", "", false
 	}
 	namespace, name, ok = strings.Cut(rest, getMiddle)
-	if !ok || strings.Contains(namespace, "/") || strings.Contains(name, "/") {
+	if !ok || namespace == "" || name == "" || strings.Contains(namespace, "/") || strings.Contains(name, "/") {
 		return "", "", false
 	}
 	return namespace, name, true

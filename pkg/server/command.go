@@ -20,6 +20,7 @@ import (
 	"k8s.io/component-base/term"
 	"k8s.io/component-base/version"
 
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit/verifycmd"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
 )
 
@@ -69,5 +70,6 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	}
 	columns, _, _ := term.TerminalSize(command.OutOrStdout())
 	cliflag.SetUsageAndHelpFunc(command, flags, columns)
+	addCommands(command, verifycmd.New())
 	return command
 }

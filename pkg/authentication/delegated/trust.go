@@ -63,20 +63,25 @@ func parse(data map[string]string) (*trust, error) {
 	if t.headers, err = parseHeaders(data); err != nil {
 		return nil, err
 	}
+	if t.proxyFault = t.checkProxy(names); t.proxyFault == nil {
+		t.proxy, err = newProxy(t.proxyCA, names, t.headers)
+		return &t, err
+	}
+	t.proxyCA = nil
+	return &t, err
+}
+
+// checkProxy says why no front proxy may be believed.
+func (t *trust) checkProxy(names []string) error {
 	switch {
 	case t.proxyCA == nil:
-		t.proxyFault = errors.New(keyProxyCA + " is empty: kube-apiserver runs without an aggregation layer")
+		return errors.New(keyProxyCA + " is empty: kube-apiserver runs without an aggregation layer")
 	case len(names) == 0:
-		t.proxyFault = errors.New(keyAllowedNames + " is empty: every certificate of the front-proxy CA could claim to be anybody, set --requestheader-allowed-names of kube-apiserver")
+		return errors.New(keyAllowedNames + " is empty: every certificate of the front-proxy CA could claim to be anybody, set --requestheader-allowed-names of kube-apiserver")
 	case len(t.headers.user) == 0:
-		t.proxyFault = errors.New(keyUserHeaders + " is empty: no header names the user")
+		return errors.New(keyUserHeaders + " is empty: no header names the user")
 	}
-	if t.proxyFault != nil {
-		t.proxyCA = nil
-		return &t, nil
-	}
-	t.proxy, err = newProxy(t.proxyCA, names, t.headers)
-	return &t, err
+	return nil
 }
 
 // newProxy believes the headers of whoever has a certificate of this CA with one of these names, which is not empty.

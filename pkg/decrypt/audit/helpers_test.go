@@ -100,7 +100,7 @@ func mustVerify(t testing.TB, c Config, heads ...Head) Report {
 }
 
 // wantFault verifies and wants a fault whose text has every part.
-func wantFault(t testing.TB, c Config, heads []Head, parts ...string) *Fault {
+func wantFault(t testing.TB, c Config, heads []Head, parts ...string) {
 	t.Helper()
 	_, err := verifyDir(t, c, heads...)
 	var fault *Fault
@@ -112,7 +112,6 @@ func wantFault(t testing.TB, c Config, heads []Head, parts ...string) *Fault {
 			t.Errorf("fault %q lacks %q", fault, part)
 		}
 	}
-	return fault
 }
 
 func mustKeys(t testing.TB, path string) *Keys {

@@ -137,10 +137,10 @@ func resolve(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	real, err := filepath.EvalSymlinks(path)
+	followed, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		real, err = filepath.EvalSymlinks(filepath.Dir(path))
-		real = filepath.Join(real, filepath.Base(path))
+		followed, err = filepath.EvalSymlinks(filepath.Dir(path))
+		followed = filepath.Join(followed, filepath.Base(path))
 	}
-	return real, err
+	return followed, err
 }

@@ -5,6 +5,7 @@ package audit
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -66,7 +67,7 @@ func storm(t *testing.T, c Config, n int) []string {
 	lines := bufio.NewReader(out)
 	for {
 		name, err := lines.ReadString('\n')
-		if err == io.EOF { //nolint:errorlint // a reader returns the sentinel itself
+		if errors.Is(err, io.EOF) {
 			break // an unfinished line was not acknowledged yet
 		}
 		must(t, err)

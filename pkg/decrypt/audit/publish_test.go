@@ -30,7 +30,7 @@ func TestHeadIsPublishedAsItMoves(t *testing.T) {
 		}
 	}
 	go func() { // what Close publishes
-		for range heads.moved { //nolint:revive // drain
+		for range heads.moved {
 		}
 	}()
 	mustClose(t, l)

@@ -27,7 +27,7 @@ func newLineReader(in io.Reader) *lineReader {
 // without a line feed at the end, errLayout for one that is too long.
 func (r *lineReader) next() ([]byte, error) {
 	raw, err := r.in.ReadSlice('\n')
-	if err == io.EOF && len(raw) == 0 { //nolint:errorlint // a reader returns the sentinel itself
+	if errors.Is(err, io.EOF) && len(raw) == 0 {
 		return nil, io.EOF
 	}
 	r.number++

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -114,11 +115,11 @@ func (l *Log) lookUp(last remains, sequence uint64) (MAC, bool, error) {
 	if err != nil {
 		return MAC{}, false, err
 	}
-	for i := len(older) - 1; i >= 0; i-- {
-		if older[i].first > sequence {
+	for _, s := range slices.Backward(older) {
+		if s.first > sequence {
 			continue
 		}
-		holder, err := inspect(older[i].path, l.keys)
+		holder, err := inspect(s.path, l.keys)
 		if err != nil {
 			return MAC{}, false, err
 		}

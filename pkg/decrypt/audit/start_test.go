@@ -105,7 +105,7 @@ func TestAttackLinesCutOffWhileTheServerIsDown(t *testing.T) {
 	if report, err := known.Verify([]string{c.dir()}); err != nil || report.Head != l.Head() {
 		t.Errorf("Verify once the fault is known = %+v, %v", report, err)
 	}
-	if head, _, _ := c.Heads.Load(context.Background()); head != l.Head() { //nolint:errcheck // in memory
+	if head, _, err := c.Heads.Load(context.Background()); err != nil || head != l.Head() {
 		t.Errorf("the published head is %v, want %v", head, l.Head())
 	}
 }

@@ -92,8 +92,7 @@ func restConfig(flag, file string) (*restclient.Config, error) {
 	}
 	loaded, err := clientcmd.LoadFromFile(file)
 	if err != nil {
-		var path *fs.PathError
-		if errors.As(err, &path) {
+		if _, ok := errors.AsType[*fs.PathError](err); ok {
 			return nil, fmt.Errorf("--%s: %w", flag, err)
 		}
 		// What the parser says may quote a token.

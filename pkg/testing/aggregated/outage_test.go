@@ -4,6 +4,7 @@ package aggregated
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
@@ -29,6 +30,10 @@ func TestEtcdIsDown(t *testing.T) {
 		if got := proxy.Do(t, harness.Request{Method: http.MethodGet, Path: path, Header: masters}).Code; got != http.StatusOK {
 			t.Errorf("%s: %d without etcd, want 200", path, got)
 		}
+	}
+	cached := proxy.Do(t, harness.Request{Method: http.MethodGet, Path: harness.Collection("default") + "?resourceVersion=0", Header: remote("ann")})
+	if cached.Code != http.StatusOK || !strings.Contains(string(cached.Body), `"name":"one"`) {
+		t.Errorf("a list of any age: %d %s", cached.Code, cached.Body)
 	}
 	for _, path := range []string{"/livez", probe} {
 		if got := code(t, s, path); got != http.StatusOK {

@@ -44,7 +44,7 @@ type Response struct {
 }
 
 // Status decodes a metav1.Status and fails the test when the body is something else.
-func (r Response) Status(t *testing.T) metav1.Status {
+func (r Response) Status(t testing.TB) metav1.Status {
 	t.Helper()
 	var status metav1.Status
 	if err := json.Unmarshal(r.Body, &status); err != nil || status.Kind != "Status" {
@@ -54,7 +54,7 @@ func (r Response) Status(t *testing.T) metav1.Status {
 }
 
 // Object decodes a JSON object.
-func (r Response) Object(t *testing.T) map[string]any {
+func (r Response) Object(t testing.TB) map[string]any {
 	t.Helper()
 	var object map[string]any
 	if err := json.Unmarshal(r.Body, &object); err != nil {
@@ -64,7 +64,7 @@ func (r Response) Object(t *testing.T) map[string]any {
 }
 
 // Do sends a request and reads the whole response.
-func (s *Server) Do(t *testing.T, r Request) Response {
+func (s *Server) Do(t testing.TB, r Request) Response {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), r.Method, s.URL+r.Path, strings.NewReader(r.Body))
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *Server) Do(t *testing.T, r Request) Response {
 // HTTPClient trusts the server's CA and follows no redirect.
 func (s *Server) HTTPClient() *http.Client { return s.client }
 
-func newHTTPClient(t *testing.T, caFile string) *http.Client {
+func newHTTPClient(t testing.TB, caFile string) *http.Client {
 	t.Helper()
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(ReadFile(t, caFile)) {
@@ -110,7 +110,7 @@ func newHTTPClient(t *testing.T, caFile string) *http.Client {
 }
 
 // RESTConfig is what a generated client needs; token "" means the admin's.
-func (s *Server) RESTConfig(t *testing.T, token string) *restclient.Config {
+func (s *Server) RESTConfig(t testing.TB, token string) *restclient.Config {
 	t.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig)
 	if err != nil {
@@ -124,7 +124,7 @@ func (s *Server) RESTConfig(t *testing.T, token string) *restclient.Config {
 }
 
 // Kubectl runs the pinned kubectl with the admin's kubeconfig.
-func (s *Server) Kubectl(t *testing.T, stdin string, args ...string) (stdout, stderr string, err error) {
+func (s *Server) Kubectl(t testing.TB, stdin string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), KubectlBinary(t), append([]string{"--kubeconfig=" + s.Kubeconfig}, args...)...) //nolint:gosec // the pinned kubectl
 	command.Env = append(command.Environ(), "HOME="+t.TempDir())

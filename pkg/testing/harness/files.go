@@ -12,7 +12,7 @@ import (
 )
 
 // Root is the folder of this repository.
-func Root(t *testing.T) string {
+func Root(t testing.TB) string {
 	t.Helper()
 	_, file, _, ok := runtime.Caller(0)
 	if !ok {
@@ -28,7 +28,7 @@ var builds struct {
 
 // Binary builds secret-apiserver from this tree once for each test binary, with the race detector when the test has it,
 // and returns its path.
-func Binary(t *testing.T) string {
+func Binary(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(Root(t), "bin", "test", "secret-apiserver"+raceSuffix)
 	args := []string{"build", "-o", file}
@@ -40,13 +40,13 @@ func Binary(t *testing.T) string {
 }
 
 // KubectlBinary builds the pinned kubectl once and returns its path.
-func KubectlBinary(t *testing.T) string {
+func KubectlBinary(t testing.TB) string {
 	t.Helper()
 	once(t, "kubectl", "bash", "hack/build-kubectl.sh")
 	return filepath.Join(Root(t), "bin", "kubectl")
 }
 
-func once(t *testing.T, key, name string, args ...string) {
+func once(t testing.TB, key, name string, args ...string) {
 	t.Helper()
 	builds.Lock()
 	defer builds.Unlock()
@@ -69,7 +69,7 @@ func once(t *testing.T, key, name string, args ...string) {
 }
 
 // ReadFile returns a file's content, and nothing for one that does not exist yet.
-func ReadFile(t *testing.T, file string) []byte {
+func ReadFile(t testing.TB, file string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(file) //nolint:gosec // a file of the test
 	if err != nil && !os.IsNotExist(err) {
@@ -79,7 +79,7 @@ func ReadFile(t *testing.T, file string) []byte {
 }
 
 // WriteFile replaces a file as an editor does: written beside it and renamed.
-func WriteFile(t *testing.T, file, content string) {
+func WriteFile(t testing.TB, file, content string) {
 	t.Helper()
 	if err := os.WriteFile(file+".new", []byte(content), 0o600); err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func WriteFile(t *testing.T, file, content string) {
 	}
 }
 
-func create(t *testing.T, file string) *os.File {
+func create(t testing.TB, file string) *os.File {
 	t.Helper()
 	f, err := os.Create(file) //nolint:gosec // a file of the test
 	if err != nil {

@@ -72,7 +72,7 @@ func Token(token, user string, groups ...string) string {
 
 // Start runs a server until the test ends. It is audited at RequestResponse and logs at -v=10, so that every suite is
 // a leak test too (see Leaks).
-func Start(t *testing.T, opts Options) *Server {
+func Start(t testing.TB, opts Options) *Server {
 	t.Helper()
 	s := newServer(t, opts)
 	args := append([]string{
@@ -85,7 +85,7 @@ func Start(t *testing.T, opts Options) *Server {
 }
 
 // Fail runs a server that is expected to refuse its start, and returns what it printed and its exit code.
-func Fail(t *testing.T, args ...string) (output string, code int) {
+func Fail(t testing.TB, args ...string) (output string, code int) {
 	t.Helper()
 	if slices.Contains(args, "--standalone") {
 		args = append([]string{"--decrypt-port=auto"}, args...)
@@ -100,7 +100,7 @@ func Fail(t *testing.T, args ...string) (output string, code int) {
 	return string(out), command.ProcessState.ExitCode()
 }
 
-func newServer(t *testing.T, opts Options) *Server {
+func newServer(t testing.TB, opts Options) *Server {
 	t.Helper()
 	dir := t.TempDir()
 	s := &Server{
@@ -118,14 +118,14 @@ func newServer(t *testing.T, opts Options) *Server {
 	return s
 }
 
-func (s *Server) auditPolicy(t *testing.T) string {
+func (s *Server) auditPolicy(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(filepath.Dir(s.AuditFile), "audit-policy.yaml")
 	WriteFile(t, file, "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: RequestResponse\n")
 	return file
 }
 
-func (s *Server) accessArgs(t *testing.T, opts Options) []string {
+func (s *Server) accessArgs(t testing.TB, opts Options) []string {
 	t.Helper()
 	var args []string
 	dir := filepath.Dir(s.AuditFile)
@@ -150,7 +150,7 @@ func (s *Server) accessArgs(t *testing.T, opts Options) []string {
 	return append(args, "--rbac-dir="+s.RBACDir)
 }
 
-func (s *Server) run(t *testing.T, args []string) {
+func (s *Server) run(t testing.TB, args []string) {
 	t.Helper()
 	stdout, stderr := create(t, s.OutFile), create(t, s.LogFile)
 	s.command = exec.Command(Binary(t), args...) //nolint:gosec,noctx // the binary under test; stopped by Stop and Kill
@@ -174,7 +174,7 @@ func (s *Server) run(t *testing.T, args []string) {
 }
 
 // waitReady reads the banner, which comes once the server is ready.
-func (s *Server) waitReady(t *testing.T) {
+func (s *Server) waitReady(t testing.TB) {
 	t.Helper()
 	s.waitFor(t, func() bool {
 		found := bannerURL.FindSubmatch(ReadFile(t, s.OutFile))
@@ -193,7 +193,7 @@ func (s *Server) waitReady(t *testing.T) {
 }
 
 // waitFor waits until a start is done.
-func (s *Server) waitFor(t *testing.T, done func() bool) {
+func (s *Server) waitFor(t testing.TB, done func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(startTimeout)
 	for time.Now().Before(deadline) {
@@ -213,7 +213,7 @@ func (s *Server) waitFor(t *testing.T, done func() bool) {
 func (s *Server) PID() int { return s.command.Process.Pid }
 
 // Stop ends the server as an operator does (SIGTERM) and fails the test if it does not end with exit code 0.
-func (s *Server) Stop(t *testing.T) {
+func (s *Server) Stop(t testing.TB) {
 	t.Helper()
 	s.Signal(t, syscall.SIGTERM)
 	select {
@@ -227,7 +227,7 @@ func (s *Server) Stop(t *testing.T) {
 }
 
 // Signal sends a signal to the server.
-func (s *Server) Signal(t *testing.T, signal os.Signal) {
+func (s *Server) Signal(t testing.TB, signal os.Signal) {
 	t.Helper()
 	if err := s.command.Process.Signal(signal); err != nil {
 		t.Fatal(err)
@@ -241,7 +241,7 @@ func (s *Server) Kill() {
 }
 
 // Log returns what the server logged so far.
-func (s *Server) Log(t *testing.T) string {
+func (s *Server) Log(t testing.TB) string {
 	t.Helper()
 	return string(ReadFile(t, s.LogFile))
 }

@@ -66,7 +66,7 @@ func needles(canary string) map[string]string {
 
 // Leaks searches everything that the server wrote: log, output, audit log, and every file of the data folder with the
 // database, its write-ahead log and snapshots. It fails the test for each canary found.
-func (s *Server) Leaks(t *testing.T, canaries ...string) {
+func (s *Server) Leaks(t testing.TB, canaries ...string) {
 	t.Helper()
 	files := []string{s.LogFile, s.OutFile, s.AuditFile}
 	err := filepath.WalkDir(s.DataDir, func(path string, entry fs.DirEntry, err error) error {

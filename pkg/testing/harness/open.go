@@ -25,7 +25,7 @@ const (
 
 // OpenAll returns the value of every object in the data folder of a stopped server, by NAMESPACE/NAME. A record that does
 // not open, one without a ciphertext included, fails the test.
-func OpenAll(t *testing.T, dataDir string) map[string]string {
+func OpenAll(t testing.TB, dataDir string) map[string]string {
 	t.Helper()
 	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(dataDir, "etcd")})
 	if err != nil {
@@ -59,7 +59,7 @@ func OpenAll(t *testing.T, dataDir string) map[string]string {
 }
 
 // newSealer uses the keys of the data folder, as the server does.
-func newSealer(t *testing.T, dataDir string) *sealed.Sealer {
+func newSealer(t testing.TB, dataDir string) *sealed.Sealer {
 	t.Helper()
 	file := filepath.Join(dataDir, "encryption.yaml")
 	config, err := encryptionconfig.LoadEncryptionConfig(t.Context(), file, false, "test")

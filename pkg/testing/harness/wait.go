@@ -8,7 +8,7 @@ import (
 )
 
 // Wait returns how the server ended, nil for exit code 0, once it has. It fails the test when that takes too long.
-func (s *Server) Wait(t *testing.T) error {
+func (s *Server) Wait(t testing.TB) error {
 	t.Helper()
 	select {
 	case err := <-s.exited:

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -115,8 +116,7 @@ func (s *Server) find(p path) *unstructured.Unstructured {
 func (s *Server) findAll(p path) []*unstructured.Unstructured {
 	var all []*unstructured.Unstructured
 	seen := map[string]bool{}
-	for i := len(s.events) - 1; i >= 0; i-- {
-		e := s.events[i]
+	for _, e := range slices.Backward(s.events) {
 		key := e.object.GetNamespace() + "/" + e.object.GetName()
 		if !e.is(p) || seen[key] {
 			continue

@@ -36,15 +36,7 @@ func New() *cobra.Command {
 		RunE:  func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
 	command.AddCommand(newVerify())
-	ownHelp(command)
 	return command
-}
-
-// ownHelp gives a command and those below it cobra's help: the parent's names the flags of the server.
-func ownHelp(command *cobra.Command) {
-	standard := &cobra.Command{}
-	command.SetUsageFunc(standard.UsageFunc())
-	command.SetHelpFunc(standard.HelpFunc())
 }
 
 // flags are those of verify.
@@ -52,7 +44,7 @@ type flags struct {
 	keyFile string
 	heads   []string
 	part    bool
-	known   []int64
+	known   []int
 }
 
 func newVerify() *cobra.Command {
@@ -70,10 +62,10 @@ func newVerify() *cobra.Command {
 		},
 	}
 	set := command.Flags()
-	set.StringVar(&f.keyFile, "key-file", "", "Key of the log: the file of the server's --decrypt-audit-key-file. Required.")
-	set.StringArrayVar(&f.heads, "head", nil, "Published head, SEQUENCE:MAC, that the log must hold; the first 12 digits of the MAC do. May be given more than once.")
+	set.StringVar(&f.keyFile, "key-file", "", "Key `file` of the log, that of the server's --decrypt-audit-key-file. Required.")
+	set.StringArrayVar(&f.heads, "head", nil, "Published head, `SEQUENCE:MAC`, that the log must hold; the first 12 digits of the MAC do. May be given more than once.")
 	set.BoolVar(&f.part, "part", false, "The files are a part of the log: do not miss the older ones.")
-	set.Int64SliceVar(&f.known, "known-fault", nil, "Numbers of opening lines whose reported fault (cut-off, rewritten, damaged) has been looked into.")
+	set.IntSliceVar(&f.known, "known-fault", nil, "Sequence `numbers` of opening lines whose fault (cut-off, rewritten, damaged) has been looked into.")
 	if err := command.MarkFlagRequired("key-file"); err != nil {
 		panic(err) // the flag is defined above
 	}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// manifest is a SecureValue as a person writes it.
+func manifest(name, value string, lines ...string) string {
+	return strings.Join(append([]string{
+		"apiVersion: secret.grafana.app/v1beta1", "kind: SecureValue", "metadata: {name: " + name + "}",
+		"spec:", "  description: made with kubectl", "  value: " + value,
+	}, lines...), "\n")
+}
+
+// TestKubectl goes through what people do all day, in a real cluster.
+func TestKubectl(t *testing.T) {
+	namespace := newNamespace(t)
+	value := harness.Canary()
+	k := func(stdin string, args ...string) string {
+		t.Helper()
+		out := mustKubectl(t, stdin, append(args, "-n", namespace)...)
+		if found := harness.Find([]byte(out), value); len(found) > 0 {
+			t.Errorf("kubectl %v printed %v", args, found)
+		}
+		return out
+	}
+	expect := func(out string, parts ...string) {
+		t.Helper()
+		for _, part := range parts {
+			if !strings.Contains(out, part) {
+				t.Errorf("no %q in:\n%s", part, out)
+			}
+		}
+	}
+
+	expect(k(manifest("x", value), "create", "-f", "-"), "securevalue.secret.grafana.app/x created")
+	expect(k("", "get", "sv", "x"), "NAME", "DESCRIPTION", "made with kubectl")
+	expect(k("", "get", "securevalues.secret.grafana.app", "-o", "wide"), "KEEPER", "aesgcm/")
+	expect(k("", "get", "sv", "x", "-o", "yaml"), "version: 1")
+	expect(k("", "describe", "sv", "x"), "made with kubectl")
+	expect(k("", "label", "sv", "x", "team=red"), "labeled")
+	expect(k("", "get", "sv", "-l", "team=red", "-o", "name"), "securevalue.secret.grafana.app/x")
+	expect(k("", "annotate", "sv", "x", "note=1"), "annotated")
+	expect(k("", "patch", "sv", "x", "--type=merge", "-p", `{"spec":{"value":"`+value+`"}}`), "patched")
+	expect(k("", "get", "sv", "x", "-o", "jsonpath={.status.version}"), "2")
+	expect(k(manifest("applied", value), "apply", "-f", "-"), "created")
+	expect(k(manifest("applied", value, "  decrypters: [k6-cloud]"), "apply", "-f", "-"), "configured")
+	expect(k(manifest("served", value), "apply", "--server-side", "-f", "-"), "serverside-applied")
+	expect(k(manifest("x", value), "replace", "-f", "-"), "replaced")
+	expect(k("", "auth", "can-i", "create", "securevalues"), "yes")
+	expect(k("", "explain", "securevalue.spec.value"), "Write-only")
+	expect(k("", "api-resources", "--api-group=secret.grafana.app"), "securevalues", "sv", "true")
+	expect(k("", "get", "sv", "--chunk-size=1"), "applied", "served", "x")
+	expect(mustKubectl(t, "", "get", "sv", "-A"), namespace)
+	expect(k("", "delete", "sv", "x"), "deleted")
+	expect(k("", "delete", "sv", "--all"), "applied", "served")
+	expect(k("", "get", "sv", "-o", "name"), "")
+}
+
+// TestKubectlAuthCanI asks for somebody without rights: kube-apiserver and we must agree.
+func TestKubectlAuthCanI(t *testing.T) {
+	namespace := newNamespace(t)
+	newServiceAccount(t, namespace, "nobody")
+	stdout, _, err := kubectl(t, "", "auth", "can-i", "get", "securevalues", "-n", namespace, "--as=system:serviceaccount:"+namespace+":nobody")
+	if err == nil || strings.TrimSpace(stdout) != "no" {
+		t.Errorf("got %q (%v), want no", stdout, err)
+	}
+}
+
+// TestKubectlEdit changes an object in an editor, as people do.
+func TestKubectlEdit(t *testing.T) {
+	namespace := newNamespace(t)
+	create(t, namespace, "x")
+	editor := filepath.Join(t.TempDir(), "editor.sh")
+	script := "#!/bin/sh\nsed -i 's/description: .*/description: edited/' \"$1\"\n"
+	if err := os.WriteFile(editor, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KUBE_EDITOR", editor)
+	mustKubectl(t, "", "edit", "sv", "x", "-n", namespace)
+	if got := mustKubectl(t, "", "get", "sv", "x", "-n", namespace, "-o", "jsonpath={.spec.description} {.status.version}"); got != "edited 1" {
+		t.Errorf("after kubectl edit: %q", got)
+	}
+}
+
+// TestKubectlWatch sees changes as they happen.
+func TestKubectlWatch(t *testing.T) {
+	namespace := newNamespace(t)
+	out, err := os.Create(filepath.Join(t.TempDir(), "watch"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = out.Close() }()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	watch := exec.CommandContext(ctx, filepath.Join(root, "bin", "kubectl"), "--kubeconfig="+cluster.Kubeconfig,
+		"get", "sv", "-n", namespace, "--watch", "--output-watch-events", "--no-headers")
+	watch.Stdout, watch.Stderr = out, out
+	if err := watch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		cancel()
+		_ = watch.Wait()
+	}()
+	create(t, namespace, "x")
+	mustKubectl(t, "", "label", "sv", "x", "-n", namespace, "a=b")
+	mustKubectl(t, "", "delete", "sv", "x", "-n", namespace)
+	eventually(t, "the watch saw it all", func(context.Context) error {
+		seen := string(harness.ReadFile(t, out.Name()))
+		for _, event := range []string{"ADDED", "DELETED"} {
+			if !strings.Contains(seen, event) {
+				return fmt.Errorf("no %s in %q", event, seen)
+			}
+		}
+		return nil
+	})
+}

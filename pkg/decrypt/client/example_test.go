@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/client"
+)
+
+// A service reads its secrets at start. In a cluster the URL is https://secret-decrypt.secret-system.svc:8444, and the
+// token file that of a projected ServiceAccount token with audience secret.grafana.app.
+func Example() {
+	service := startService(map[string]string{"api-key": "secret-api-key-12345", "database": "hunter2"})
+	defer service.stop()
+
+	decrypt, err := client.New(client.Config{URL: service.url, CAFile: service.caFile, TokenFile: service.tokenFile})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer decrypt.Close()
+
+	values, err := decrypt.Get(context.Background(), "default", "api-key", "database")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("printed:", values["api-key"])
+	fmt.Println("exposed:", values["api-key"].Expose())
+	// Output:
+	// printed: [REDACTED]
+	// exposed: secret-api-key-12345
+}
+
+// What did not open is in the error, what did is in the values.
+func ExampleClient_Get_errors() {
+	service := startService(map[string]string{"api-key": "secret-api-key-12345"})
+	defer service.stop()
+	decrypt, err := client.New(client.Config{URL: service.url, CAFile: service.caFile, TokenFile: service.tokenFile})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer decrypt.Close()
+
+	values, err := decrypt.Get(context.Background(), "default", "api-key", "typo")
+	fmt.Println(len(values), "value")
+	fmt.Println("not found:", errors.Is(err, client.ErrNotFound))
+	var failed *client.NameError
+	if errors.As(err, &failed) {
+		fmt.Println("name:", failed.Name)
+	}
+	// Output:
+	// 1 value
+	// not found: true
+	// name: typo
+}
+
+// A cache asks once, and again when the secure value was changed.
+func ExampleCache() {
+	service := startService(map[string]string{"api-key": "old"})
+	defer service.stop()
+	decrypt, err := client.New(client.Config{URL: service.url, CAFile: service.caFile, TokenFile: service.tokenFile})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer decrypt.Close()
+
+	// service.api is a generated clientset: versioned.NewForConfig(config) with the config of the cluster.
+	config := client.NewCacheConfig("default")
+	config.Decrypter = "synthetic-monitoring"
+	config.MaxStale = time.Minute
+	cache, err := client.NewCache(decrypt, service.api, config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	value, err := cache.Get(context.Background(), "api-key")
+	fmt.Println(value.Expose(), err)
+	// Output:
+	// old <nil>
+}
+
+// A service that has to act on a new value, a connection pool say, loops over it.
+func ExampleCache_Watch() {
+	service := startService(map[string]string{"api-key": "old"})
+	defer service.stop()
+	decrypt, err := client.New(client.Config{URL: service.url, CAFile: service.caFile, TokenFile: service.tokenFile})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer decrypt.Close()
+	cache, err := client.NewCache(decrypt, service.api, client.NewCacheConfig("default"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	for value, err := range cache.Watch(context.Background(), "api-key") {
+		if err != nil {
+			log.Print(err) // gone, or out of reach; the loop goes on
+			continue
+		}
+		fmt.Println("connecting with", value.Expose())
+		if value.Expose() == "new" {
+			break
+		}
+		service.write("api-key", "new") // somebody writes a new value
+	}
+	// Output:
+	// connecting with old
+	// connecting with new
+}

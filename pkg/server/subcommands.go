@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// addCommands adds the commands that work beside the server. The help of the server names them; they have cobra's own
+// help, since that of the server is about its flags.
+func addCommands(root *cobra.Command, commands ...*cobra.Command) {
+	root.CompletionOptions.HiddenDefaultCmd = true
+	var list strings.Builder
+	for _, command := range commands {
+		ownHelp(command)
+		root.AddCommand(command)
+		for _, leaf := range command.Commands() {
+			fmt.Fprintf(&list, "\n  %-32s %s", leaf.CommandPath(), leaf.Short)
+		}
+	}
+	root.Long += "\n\nBeside the server:\n" + list.String()
+}
+
+// ownHelp gives a command cobra's help, without the flags of the log: they are no use where nothing is logged.
+func ownHelp(command *cobra.Command) {
+	standard := &cobra.Command{}
+	command.SetUsageFunc(standard.UsageFunc())
+	command.SetHelpFunc(func(asked *cobra.Command, args []string) {
+		asked.InheritedFlags().VisitAll(func(flag *pflag.Flag) { flag.Hidden = true })
+		standard.HelpFunc()(asked, args)
+	})
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package decrypt
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// grants are what the callers of TestWhoMayOpenWhat have: every combination of the two rights, by both kinds of binding.
+const grants = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: decrypt}
+rules: [{apiGroups: [secret.grafana.app], resources: [securevalues], verbs: [decrypt]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: decrypt-mine}
+rules: [{apiGroups: [secret.grafana.app], resources: [securevalues], resourceNames: [mine, absent], verbs: [decrypt]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: use-k6}
+rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], resourceNames: [k6-cloud], verbs: [use]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: use-any}
+rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], verbs: [use]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: use-look-alikes}
+rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], resourceNames: [K6-cloud, k6-cloud2, k6, 'k6-cloud ', '*'], verbs: [use]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: other-group}
+rules: [{apiGroups: ['', apps], resources: ['*'], verbs: ['*']}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: read-all}
+rules: [{apiGroups: [secret.grafana.app], resources: [securevalues], verbs: [get, list, watch, create, update, patch, delete, extend]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: wildcard}
+rules: [{apiGroups: ['*'], resources: ['*'], verbs: ['*']}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: masters}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: wildcard}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:masters'}]
+`
+
+// binding binds a role, in the whole cluster when namespace is empty.
+func binding(name, namespace, role, user string) string {
+	kind, where := "ClusterRoleBinding", ""
+	if namespace != "" {
+		kind, where = "RoleBinding", ", namespace: "+namespace
+	}
+	return "\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: " + kind + "\nmetadata: {name: " + name + where +
+		"}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: " + role +
+		"}\nsubjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: " + user + "}]\n"
+}
+
+// accessCase is a caller, its rights, and what it is answered: for value "mine" (k6-cloud), "other" (k6-cloud), "sm"
+// (synthetic-monitoring), "both" (the two), "nobody" (no decrypters), an absent name, and "mine" of namespace elsewhere.
+type accessCase struct {
+	bindings                                         [][2]string // role and namespace
+	mine, other, sm, both, nobody, absent, elsewhere int
+	groups                                           []string
+}
+
+const ok, no, nf = http.StatusOK, http.StatusForbidden, http.StatusNotFound
+
+var accessCases = map[string]accessCase{
+	"nothing":            {nil, no, no, no, no, no, no, no, nil},
+	"decrypt-only":       {[][2]string{{"decrypt", namespace}}, nf, nf, nf, nf, nf, nf, no, nil},
+	"use-only":           {[][2]string{{"use-k6", namespace}}, no, no, no, no, no, no, no, nil},
+	"both-by-role":       {[][2]string{{"decrypt", namespace}, {"use-k6", namespace}}, ok, ok, nf, ok, nf, nf, no, nil},
+	"both-by-cluster":    {[][2]string{{"decrypt", ""}, {"use-k6", ""}}, ok, ok, nf, ok, nf, nf, ok, nil},
+	"decrypt-by-cluster": {[][2]string{{"decrypt", ""}, {"use-k6", namespace}}, ok, ok, nf, ok, nf, nf, nf, nil},
+	"use-by-cluster":     {[][2]string{{"decrypt", namespace}, {"use-k6", ""}}, ok, ok, nf, ok, nf, nf, no, nil},
+	"use-elsewhere":      {[][2]string{{"decrypt", namespace}, {"use-k6", "elsewhere"}}, nf, nf, nf, nf, nf, nf, no, nil},
+	"one-name":           {[][2]string{{"decrypt-mine", namespace}, {"use-k6", namespace}}, ok, no, no, no, no, nf, no, nil},
+	"use-any":            {[][2]string{{"decrypt", namespace}, {"use-any", namespace}}, ok, ok, ok, ok, nf, nf, no, nil},
+	"look-alikes":        {[][2]string{{"decrypt", namespace}, {"use-look-alikes", namespace}}, nf, nf, nf, nf, nf, nf, no, nil},
+	"other-group":        {[][2]string{{"other-group", ""}}, no, no, no, no, no, no, no, nil},
+	"writer":             {[][2]string{{"read-all", ""}, {"use-any", ""}}, no, no, no, no, no, no, no, nil},
+	"master":             {nil, no, no, no, no, no, no, no, []string{"system:masters"}},
+	"master-and-service": {[][2]string{{"decrypt", namespace}, {"use-k6", namespace}}, ok, ok, nf, ok, nf, nf, no, []string{"system:masters"}},
+	// The documented residual: a role with * bound to somebody by another way than system:masters.
+	"wildcard": {[][2]string{{"wildcard", ""}}, ok, ok, ok, ok, nf, nf, ok, nil},
+}
+
+func TestWhoMayOpenWhat(t *testing.T) {
+	rbac := grants
+	tokens := make([]string, 0, len(accessCases))
+	for name, test := range accessCases {
+		tokens = append(tokens, harness.Token("token-of-"+name, name, test.groups...))
+		for _, b := range test.bindings {
+			rbac += binding(name+"-"+b[0], b[1], b[0], name)
+		}
+	}
+	s := harness.Start(t, harness.Options{Tokens: tokens, RBAC: []string{rbac}})
+	canary := harness.Canary()
+	put(t, s, namespace, "mine", canary, "k6-cloud")
+	put(t, s, namespace, "other", canary, "k6-cloud")
+	put(t, s, namespace, "sm", canary, "synthetic-monitoring")
+	put(t, s, namespace, "both", canary, "synthetic-monitoring", "k6-cloud")
+	put(t, s, namespace, "nobody", canary)
+	put(t, s, "elsewhere", "mine", canary, "k6-cloud")
+
+	for name, test := range accessCases {
+		t.Run(name, func(t *testing.T) {
+			token := "token-of-" + name
+			want := map[string]int{
+				"mine": test.mine, "other": test.other, "sm": test.sm, "both": test.both, "nobody": test.nobody, "absent": test.absent,
+			}
+			names := make([]string, 0, len(want))
+			for name, code := range want {
+				names = append(names, name)
+				wantGet(t, get(t, s, token, namespace, name), code, canary)
+			}
+			wantGet(t, get(t, s, token, "elsewhere", "mine"), test.elsewhere, canary)
+			for name, got := range results(t, connectJSON(t, s, token, namespace, names...)) {
+				if want := map[int]string{ok: canary, no: "!not authorized", nf: "!not found"}[want[name]]; got != want {
+					t.Errorf("%s by RPC: %q, want %q", name, got, want)
+				}
+			}
+		})
+	}
+	t.Run("the admin", func(t *testing.T) { wantGet(t, get(t, s, s.AdminToken, namespace, "mine"), no, canary) })
+	s.Leaks(t, canary)
+}
+
+// wantGet asks for a code, and for the value with 200 only.
+func wantGet(t *testing.T, got harness.Response, code int, canary string) {
+	t.Helper()
+	if got.Code != code {
+		t.Errorf("got %d, want %d: %.200s", got.Code, code, got.Body)
+	}
+	if found := len(harness.Find(got.Body, canary)) > 0; found != (code == ok) {
+		t.Errorf("the value is in the answer: %v, with %d", found, got.Code)
+	}
+}
+
+// TestRevoked takes rights and credentials away while the server runs.
+func TestRevoked(t *testing.T) {
+	s := start(t)
+	put(t, s, namespace, "a", "value", "k6-cloud")
+	if got := get(t, s, k6Token, namespace, "a"); got.Code != ok {
+		t.Fatalf("got %d %s", got.Code, got.Body)
+	}
+	file := filepath.Join(s.RBACDir, "test-0.yaml")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the binding that was taken away counts no more", func() bool { return get(t, s, k6Token, namespace, "a").Code == no })
+	harness.WriteFile(t, file, bindK6)
+	eventually(t, "it counts again", func() bool { return get(t, s, k6Token, namespace, "a").Code == ok })
+	harness.WriteFile(t, s.TokenFile, harness.Token("another", "k6")+"\n")
+	eventually(t, "the token that was taken away is refused", func() bool { return get(t, s, k6Token, namespace, "a").Code == http.StatusUnauthorized })
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package decrypt
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/decryptv1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+const (
+	rpcPath   = "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues"
+	k6Token   = "token-of-k6"
+	k6Role    = "config/rbac/decrypter-k6-cloud.yaml"
+	patience  = 60 * time.Second
+	namespace = "default"
+)
+
+// bindK6 gives user k6 the shipped role in namespace default.
+const bindK6 = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: k6, namespace: default}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:decrypter-k6-cloud'}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
+`
+
+// start runs a server on which user k6 may open what lists k6-cloud.
+func start(t testing.TB, args ...string) *harness.Server {
+	t.Helper()
+	return harness.Start(t, harness.Options{
+		Tokens: []string{harness.Token(k6Token, "k6")}, RBAC: []string{bindK6}, RBACFiles: []string{k6Role}, Args: args,
+	})
+}
+
+// put stores a value as the admin.
+func put(t testing.TB, s *harness.Server, namespace, name, value string, decrypters ...string) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"name": name, "labels": map[string]string{"team": "a"}},
+		"spec":     map[string]any{"description": "a test", "value": value, "decrypters": decrypters},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := s.Do(t, harness.Request{Method: http.MethodPost, Path: harness.Collection(namespace), Token: s.AdminToken, Body: string(body)})
+	if got.Code != http.StatusCreated {
+		t.Fatalf("storing %s/%s: %d %s", namespace, name, got.Code, got.Body)
+	}
+}
+
+func getPath(namespace, name string) string {
+	return "/decrypt/v1/namespaces/" + namespace + "/secrets/" + name + "/decrypt"
+}
+
+// ask sends a request to the decrypt port.
+func ask(t testing.TB, s *harness.Server, r harness.Request) harness.Response {
+	t.Helper()
+	port := *s
+	port.URL = s.DecryptURL
+	return port.Do(t, r)
+}
+
+func get(t testing.TB, s *harness.Server, token, namespace, name string) harness.Response {
+	t.Helper()
+	return ask(t, s, harness.Request{Method: http.MethodGet, Path: getPath(namespace, name), Token: token})
+}
+
+// connectJSON is a call by Connect with JSON, as curl sends it.
+func connectJSON(t testing.TB, s *harness.Server, token, namespace string, names ...string) harness.Response {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"namespace": namespace, "names": names})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ask(t, s, harness.Request{Method: http.MethodPost, Path: rpcPath, Token: token, ContentType: "application/json", Body: string(body)})
+}
+
+// results are what connectJSON answered: a value, or "!" and the message.
+func results(t testing.TB, r harness.Response) map[string]string {
+	t.Helper()
+	var body struct {
+		DecryptedValues map[string]struct{ Value, ErrorMessage string }
+	}
+	if err := json.Unmarshal(r.Body, &body); err != nil || r.Code != http.StatusOK {
+		t.Fatalf("%d %s %v", r.Code, r.Body, err)
+	}
+	all := map[string]string{}
+	for name, result := range body.DecryptedValues {
+		all[name] = result.Value
+		if result.ErrorMessage != "" {
+			all[name] = "!" + result.ErrorMessage
+		}
+	}
+	return all
+}
+
+// dial is a gRPC connection of google.golang.org/grpc, which knows nothing of this project's server.
+func dial(t testing.TB, s *harness.Server) *grpc.ClientConn {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(harness.ReadFile(t, s.CAFile))
+	conn, err := grpc.NewClient(strings.TrimPrefix(s.DecryptURL, "https://"),
+		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// callGRPC is a call by gRPC; header gets the response's header.
+func callGRPC(
+	ctx context.Context, conn *grpc.ClientConn, token string, header *metadata.MD, namespace string, names ...string,
+) (map[string]*decryptv1beta1.Result, error) {
+	if token != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+	}
+	if header == nil {
+		header = &metadata.MD{}
+	}
+	var response decryptv1beta1.DecryptSecureValuesResponse
+	request := &decryptv1beta1.DecryptSecureValuesRequest{Namespace: namespace, Names: names}
+	err := conn.Invoke(ctx, rpcPath, request, &response, grpc.Header(header))
+	return response.GetDecryptedValues(), err
+}
+
+// eventually waits until something is true.
+func eventually(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if done() {
+			return
+		}
+	}
+	t.Fatalf("waited in vain until %s", what)
+}
+
+// metric is one line of the server's metrics, "" when there is none.
+func metric(t testing.TB, s *harness.Server, start string) string {
+	t.Helper()
+	for line := range strings.Lines(string(metrics(t, s))) {
+		if strings.HasPrefix(line, start) {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
+}
+
+func metrics(t testing.TB, s *harness.Server) []byte {
+	t.Helper()
+	got := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/metrics", Token: s.AdminToken})
+	if got.Code != http.StatusOK {
+		t.Fatalf("metrics: %d", got.Code)
+	}
+	return got.Body
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package decrypt
+
+import (
+	"encoding/json"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// TestNoValueInAnyOutput releases values by every way and looks for them in everything that the server wrote, at -v=10 and
+// with the ordinary audit log at RequestResponse.
+func TestNoValueInAnyOutput(t *testing.T) {
+	s := start(t)
+	canaries := []string{harness.Canary(), harness.Canary()}
+	put(t, s, namespace, "a", canaries[0], "k6-cloud")
+	put(t, s, namespace, "b", canaries[1], "synthetic-monitoring")
+	if _, err := callGRPC(t.Context(), dial(t, s), k6Token, nil, namespace, "a", "b", "absent"); err != nil {
+		t.Fatal(err)
+	}
+	connectJSON(t, s, k6Token, namespace, "a", "b")
+	get(t, s, k6Token, namespace, "a")
+	get(t, s, k6Token, namespace, "b")
+	get(t, s, s.AdminToken, namespace, "a")
+	ask(t, s, harness.Request{Method: http.MethodGet, Path: getPath(namespace, "a"), Token: k6Token, Header: http.Header{"Accept": {"text/plain"}}})
+	if found := harness.Find(metrics(t, s), canaries...); len(found) > 0 {
+		t.Errorf("the metrics hold %v", found)
+	}
+	s.Stop(t)
+	s.Leaks(t, canaries...)
+	for _, file := range []string{s.LogFile, s.AuditFile, filepath.Join(s.DataDir, "decrypt-audit", "decrypt.log")} {
+		if len(harness.ReadFile(t, file)) == 0 {
+			t.Errorf("%s is empty: nothing was searched", file)
+		}
+	}
+}
+
+// TestRecorded asks that each name of each request is in the decrypt audit log, and that the request is in the ordinary
+// one under the same id, which no caller can choose.
+func TestRecorded(t *testing.T) {
+	s := start(t)
+	put(t, s, namespace, "a", "value", "k6-cloud")
+	put(t, s, namespace, "b", "value", "synthetic-monitoring")
+	got := ask(t, s, harness.Request{
+		Method: http.MethodPost, Path: rpcPath, Token: k6Token, ContentType: "application/json",
+		Body: `{"namespace":"default","names":["a","b","c"]}`, Header: http.Header{"Audit-Id": {"chosen-by-the-caller"}},
+	})
+	id := got.Header.Get("Audit-Id")
+	if got.Code != ok || id == "" || id == "chosen-by-the-caller" {
+		t.Fatalf("%d, audit id %q", got.Code, id)
+	}
+	type record struct{ AuditID, User, Source, Namespace, Name, Decrypter, Decision, Reason string }
+	found := map[string]record{}
+	for line := range strings.Lines(string(harness.ReadFile(t, filepath.Join(s.DataDir, "decrypt-audit", "decrypt.log")))) {
+		var r record
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.AuditID == id {
+			found[r.Name] = r
+		}
+	}
+	for name, want := range map[string]record{
+		"a": {id, "k6", "127.0.0.1", namespace, "a", "k6-cloud", "allow", "granted"},
+		"b": {id, "k6", "127.0.0.1", namespace, "b", "", "deny", "not-listed"},
+		"c": {id, "k6", "127.0.0.1", namespace, "c", "", "deny", "absent"},
+	} {
+		if found[name] != want {
+			t.Errorf("%+v, want %+v", found[name], want)
+		}
+	}
+	eventually(t, "the request is in the ordinary audit log", func() bool {
+		return strings.Contains(string(harness.ReadFile(t, s.AuditFile)), id)
+	})
+	if line := metric(t, s, `secret_decrypt_values_total{decision="allow",decrypter="k6-cloud",reason="granted"}`); !strings.HasSuffix(line, " 1") {
+		t.Errorf("metric %q", line)
+	}
+}
