@@ -8,7 +8,7 @@ import (
 )
 
 // Names of what the manifests in deploy/ mount and bind rights to.
-const (
+const ( //nolint:gosec // names of Secrets, not what is in them
 	// ServingCASecret and ServingSecret are of the server's two ports.
 	ServingCASecret = "secret-apiserver-ca"
 	ServingSecret   = "secret-apiserver-tls"

@@ -61,7 +61,7 @@ func (w whenServed) Start(ctx context.Context) error {
 	if err != nil {
 		return nil //nolint:nilerr // ctx has ended, as it does
 	}
-	if err := rewrap.SetupWithManager(mgr, w.rewrap); err != nil {
+	if err := rewrap.SetupWithManager(mgr, w.rewrap); err != nil { //nolint:contextcheck // it gets its context at the start
 		return fmt.Errorf("setting up the rewrap controller: %w", err)
 	}
 	klog.InfoS("The API of secure values is served; starting its controllers")
