@@ -2,10 +2,12 @@
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run kubectl test test-race fuzz bench update update-protobuf verify lint fmt clean
+.PHONY: help build run image kubectl test test-race fuzz bench update update-protobuf verify lint fmt clean
 
 # ARGS are more flags of the server for `make run`: make run ARGS="--secure-port 9443 -v=2".
 ARGS ?=
+# IMAGE is the name that `make image` gives to the image.
+IMAGE ?= secret-apiserver:dev
 # PKGS are the packages that test-race and bench take; TESTFLAGS are more flags of go test.
 PKGS ?= ./pkg/...
 TESTFLAGS ?=
@@ -26,6 +28,9 @@ build: ## Build the static binaries of cmd/ into bin/.
 
 run: build ## Build and run a standalone server on ./data; more flags in ARGS.
 	exec bin/secret-apiserver --standalone --data-dir ./data $(ARGS)
+
+image: build ## Build the image IMAGE with docker, podman or buildah.
+	IMAGE=$(IMAGE) hack/build-image.sh
 
 kubectl: ## Build the kubectl that the tests use into bin/.
 	hack/build-kubectl.sh

@@ -131,9 +131,9 @@ func within(c *x509.Certificate, now time.Time) bool {
 	return !now.Before(c.NotBefore) && now.Before(c.NotAfter)
 }
 
-// renewAt is when two thirds of a certificate's life are over.
+// renewAt is when two thirds of a certificate's life are over, counted from its issue.
 func renewAt(c *x509.Certificate) time.Time {
-	return c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore) / 3)
+	return c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore.Add(backdate)) / 3)
 }
 
 // parseBundle returns the CAs of a bundle. Whatever is no CA is left out.

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 )
 
@@ -28,7 +27,7 @@ func serveBy(t *testing.T, ca pair) int32 {
 	}
 	server := httptest.NewUnstartedServer(nil)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.cert.Raw}, PrivateKey: leaf.key}}} //nolint:gosec // a test server
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.cert.Raw}, PrivateKey: leaf.key}}}
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	return int32(server.Listener.Addr().(*net.TCPAddr).Port)
@@ -47,11 +46,11 @@ func closedPort(t *testing.T) int32 {
 
 func endpoints(name, service string, ready bool, ports ...int32) *discoveryv1.EndpointSlice {
 	slice := &discoveryv1.EndpointSlice{Endpoints: []discoveryv1.Endpoint{{
-		Addresses: []string{"127.0.0.1"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(ready)},
+		Addresses: []string{"127.0.0.1"}, Conditions: discoveryv1.EndpointConditions{Ready: new(ready)},
 	}}}
 	slice.Name, slice.Namespace, slice.Labels = name, namespace, map[string]string{discoveryv1.LabelServiceName: service}
 	for _, port := range ports {
-		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Port: ptr.To(port)})
+		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Port: new(port)})
 	}
 	slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{}) // "all ports", which says nothing
 	return slice

@@ -24,10 +24,13 @@ func withoutBodies(ctx context.Context) context.Context {
 // quietSink is a sink that is not asked for what is more verbose than it may be.
 type quietSink struct{ logr.LogSink }
 
+// Enabled implements logr.LogSink.
 func (s quietSink) Enabled(level int) bool { return level < bodyLevel && s.LogSink.Enabled(level) }
 
+// WithValues implements logr.LogSink.
 func (s quietSink) WithValues(keysAndValues ...any) logr.LogSink {
 	return quietSink{s.LogSink.WithValues(keysAndValues...)}
 }
 
+// WithName implements logr.LogSink.
 func (s quietSink) WithName(name string) logr.LogSink { return quietSink{s.LogSink.WithName(name)} }

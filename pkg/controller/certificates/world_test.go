@@ -68,13 +68,13 @@ func newWorld(t *testing.T, authority Authority) *world {
 	}
 	w.client = builder.WithInterceptorFuncs(interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
-			return w.write(func() error { return c.Create(ctx, obj, opts...) })
+			return w.write(func() error { return c.Create(ctx, obj, opts...) }) //nolint:contextcheck // looks with the test's own
 		},
 		Update: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.UpdateOption) error {
-			return w.write(func() error { return c.Update(ctx, obj, opts...) })
+			return w.write(func() error { return c.Update(ctx, obj, opts...) }) //nolint:contextcheck // looks with the test's own
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
-			return w.write(func() error { return c.Patch(ctx, obj, patch, opts...) })
+			return w.write(func() error { return c.Patch(ctx, obj, patch, opts...) }) //nolint:contextcheck // looks with the test's own
 		},
 	}).Build()
 	return w

@@ -8,16 +8,12 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/securevalue/secret-apiserver/pkg/controller/certificates"
-	"github.com/securevalue/secret-apiserver/pkg/controller/rewrap"
 )
 
 // setup adds the controllers that the flags ask for.
 func (o CompletedOptions) setup(mgr ctrl.Manager) error {
-	if err := rewrap.SetupWithManager(mgr, o.Rewrap); err != nil {
-		return fmt.Errorf("setting up the rewrap controller: %w", err)
-	}
 	if err := certificates.SetupWithManager(mgr, o.Certificates); err != nil {
 		return fmt.Errorf("setting up the own CA: %w", err)
 	}
-	return nil
+	return mgr.Add(whenServed{config: mgr.GetConfig(), rewrap: o.Rewrap})
 }

@@ -13,12 +13,10 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
-	"github.com/securevalue/secret-apiserver/pkg/controller/rewrap"
 )
 
 // leaseName is the Lease of the leader election.
@@ -60,7 +58,6 @@ func restConfig(kubeconfig string) (*restclient.Config, error) {
 func newManager(config *restclient.Config, opts CompletedOptions) (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        newScheme(),
-		Cache:                         cache.Options{ByObject: rewrap.ByObject()},
 		LeaderElection:                opts.LeaderElect,
 		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       opts.LeaderElectNamespace,
