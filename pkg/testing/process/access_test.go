@@ -106,7 +106,7 @@ func wantDecisions(t *testing.T, s *harness.Server) {
 		{"t-named", "GET", collection + "/other/rewrap", 403},
 		{"t-wild", "GET", collection, 200},
 		{"t-wild", "PATCH", collection + "/other", 200},
-		{"t-wild", "GET", collection + "/other/rewrap", 404},
+		{"t-wild", "GET", collection + "/other/rewrap", 405}, // allowed, but a rewrap is only posted
 		{"t-wild", "GET", elsewhere, 403},
 		{"t-wild", "GET", "/apis/secret.grafana.app/v1beta1/securevalues", 403},
 		{"t-wild", "GET", "/metrics", 403},

@@ -89,8 +89,11 @@ func wantDiscovery(t *testing.T, s *harness.Server) {
 		"name": "securevalues", "singularName": "securevalue", "namespaced": true, "kind": "SecureValue", "shortNames": []any{"sv"},
 		"verbs": []any{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"},
 	}
+	rewrap := map[string]any{
+		"name": "securevalues/rewrap", "singularName": "", "namespaced": true, "kind": "SecureValueRewrap", "verbs": []any{"create"},
+	}
 	got := get(t, s, "/apis/secret.grafana.app/v1beta1").Object(t)["resources"].([]any)
-	if diff := cmp.Diff([]any{want}, got); diff != "" {
+	if diff := cmp.Diff([]any{want, rewrap}, got); diff != "" {
 		t.Errorf("resources (-want +got):\n%s", diff)
 	}
 }
