@@ -15,31 +15,55 @@ import (
 	"k8s.io/kms/pkg/service"
 )
 
-// Upstream asks the plugin once for each value that is opened before the first answer for its data key is in memory. After
-// a restart that is a storm: a thousand services that fetch their secrets would be a thousand calls for one data key.
+// Upstream calls this variable for each KMS v2 provider of a configuration. Only what load asks for is wrapped.
 func init() {
 	dial := encryptionconfig.EnvelopeKMSv2ServiceFactory
 	encryptionconfig.EnvelopeKMSv2ServiceFactory = func(ctx context.Context, endpoint, name string, timeout time.Duration) (service.Service, error) {
 		plugin, err := dial(ctx, endpoint, name, timeout)
-		if err != nil {
-			return nil, err
+		keys, ours := ctx.Value(dataKeysKey{}).(*dataKeys)
+		if err != nil || !ours {
+			return plugin, err
 		}
-		return &coalescing{Service: plugin, life: ctx}, nil
+		return &kmsPlugin{Service: plugin, name: name, life: ctx, keys: keys}, nil
 	}
 }
 
-// coalescing makes one call of a plugin out of equal ones that come while the first is under way.
-type coalescing struct {
+type dataKeysKey struct{}
+
+// withDataKeys makes the providers that are loaded with the context report their data keys.
+func withDataKeys(ctx context.Context, keys *dataKeys) context.Context {
+	return context.WithValue(ctx, dataKeysKey{}, keys)
+}
+
+// kmsPlugin makes one call out of equal ones that come while the first is under way, and reports data keys. Upstream asks
+// the plugin once for each value that is opened before the first answer is in memory: after a restart a thousand services
+// that fetch their secrets would be a thousand calls for one data key.
+type kmsPlugin struct {
 	service.Service
+	name    string
 	life    context.Context //nolint:containedctx // a shared call must outlive the request that happened to start it
+	keys    *dataKeys
 	flights singleflight.Group
 }
 
-// Decrypt asks the plugin for a data key. A caller that gives up does not end the call for the others; the plugin's
+// Encrypt has the plugin wrap a data key.
+func (p *kmsPlugin) Encrypt(ctx context.Context, uid string, plain []byte) (*service.EncryptResponse, error) {
+	response, err := p.Service.Encrypt(ctx, uid, plain)
+	if err == nil {
+		p.keys.add(p.name, response.KeyID, response.Ciphertext, response.Annotations, plain)
+	}
+	return response, err
+}
+
+// Decrypt has the plugin unwrap a data key. A caller that gives up does not end the call for the others; the plugin's
 // timeout does.
-func (c *coalescing) Decrypt(ctx context.Context, uid string, req *service.DecryptRequest) ([]byte, error) {
-	flight := c.flights.DoChan(flightKey(req), func() (any, error) {
-		return c.Service.Decrypt(c.life, uid, req)
+func (p *kmsPlugin) Decrypt(ctx context.Context, uid string, req *service.DecryptRequest) ([]byte, error) {
+	flight := p.flights.DoChan(flightKey(req), func() (any, error) {
+		plain, err := p.Service.Decrypt(p.life, uid, req)
+		if err == nil {
+			p.keys.add(p.name, req.KeyID, req.Ciphertext, req.Annotations, plain)
+		}
+		return plain, err
 	})
 	select {
 	case <-ctx.Done():

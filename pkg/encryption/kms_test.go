@@ -40,7 +40,7 @@ func TestEqualCallsBecomeOne(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		plugin := &slowPlugin{release: make(chan struct{})}
-		c := &coalescing{Service: plugin, life: t.Context()}
+		c := &kmsPlugin{Service: plugin, life: t.Context(), keys: newDataKeys()}
 		var group sync.WaitGroup
 		for _, request := range requests {
 			for range 20 {
@@ -65,7 +65,7 @@ func TestEqualCallsBecomeOne(t *testing.T) {
 func TestACallerThatGivesUpLeavesTheOthersTheirCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		plugin := &slowPlugin{release: make(chan struct{})}
-		c := &coalescing{Service: plugin, life: t.Context()}
+		c := &kmsPlugin{Service: plugin, life: t.Context(), keys: newDataKeys()}
 		request := &service.DecryptRequest{KeyID: "a", Ciphertext: []byte("one")}
 		ask := func(ctx context.Context) <-chan error {
 			done := make(chan error, 1)
@@ -95,7 +95,7 @@ func TestACallerThatGivesUpLeavesTheOthersTheirCall(t *testing.T) {
 func TestErrorsReachEveryCaller(t *testing.T) {
 	plugin := &slowPlugin{release: make(chan struct{}), err: errors.New("no such key")}
 	close(plugin.release)
-	c := &coalescing{Service: plugin, life: t.Context()}
+	c := &kmsPlugin{Service: plugin, life: t.Context(), keys: newDataKeys()}
 	if got, err := c.Decrypt(t.Context(), "uid", &service.DecryptRequest{KeyID: "a"}); got != nil || !errors.Is(err, plugin.err) {
 		t.Errorf("got %q, %v", got, err)
 	}

@@ -14,10 +14,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
-	"k8s.io/apiserver/pkg/storage/value"
 	"k8s.io/klog/v2"
 
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
@@ -44,6 +42,7 @@ type Provider struct {
 	config  Config
 	file    *reload.File
 	dynamic *encryptionconfig.DynamicTransformers // nil until the first configuration is loaded
+	keys    atomic.Pointer[dataKeys]
 	// refused is why the file as it is now is not in force, kms why a plugin in force cannot be used.
 	refused, kms atomic.Pointer[error]
 }
@@ -62,11 +61,6 @@ func New(ctx context.Context, config Config) (*Provider, error) {
 	}
 	warnOpenFile(config.File)
 	return p, nil
-}
-
-// Transformer seals and opens with the configuration that is in force when it is called.
-func (p *Provider) Transformer() value.Transformer {
-	return p.dynamic.TransformerForResource(secret.GroupResource)
 }
 
 // Run applies changes of the file and watches KMS plugins and write key until ctx ends. writeKey names the key that
@@ -89,7 +83,8 @@ func (p *Provider) apply(ctx context.Context, data []byte) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	loaded, err := load(ctx, p.config, data)
+	keys := newDataKeys()
+	loaded, err := load(withDataKeys(ctx, keys), p.config, data)
 	if err == nil && p.dynamic != nil {
 		err = waitHealthy(ctx, loaded)
 	}
@@ -97,6 +92,7 @@ func (p *Provider) apply(ctx context.Context, data []byte) error {
 		cancel()
 		return err
 	}
+	p.keys.Store(keys) // before the rest: data keys of the configuration before this one must not open any more
 	if p.dynamic == nil {
 		p.dynamic = encryptionconfig.NewDynamicTransformers(loaded.Transformers, loaded.HealthChecks[0], cancel, loaded.KMSCloseGracePeriod)
 		return nil

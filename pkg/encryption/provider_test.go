@@ -41,7 +41,7 @@ func kms(name, socket string) string {
 	return fmt.Sprintf("kms: {apiVersion: v2, name: %s, endpoint: 'unix://%s', timeout: 1s}", name, socket)
 }
 
-func writeFile(t *testing.T, path, content string) {
+func writeFile(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func writeFile(t *testing.T, path, content string) {
 }
 
 // newProvider loads a configuration from a file of its own.
-func newProvider(t *testing.T, content string) *Provider {
+func newProvider(t testing.TB, content string) *Provider {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "encryption.yaml")
 	writeFile(t, file, content)
@@ -68,7 +68,7 @@ func (p *Provider) rewrite(t *testing.T, content string) {
 	p.file.Check(t.Context())
 }
 
-func seal(t *testing.T, p *Provider, text string) []byte {
+func seal(t testing.TB, p *Provider, text string) []byte {
 	t.Helper()
 	sealed, err := p.Transformer().TransformToStorage(t.Context(), []byte(text), testAAD)
 	if err != nil {
@@ -77,7 +77,7 @@ func seal(t *testing.T, p *Provider, text string) []byte {
 	return sealed
 }
 
-func opens(t *testing.T, p *Provider, sealed []byte, want string) {
+func opens(t testing.TB, p *Provider, sealed []byte, want string) {
 	t.Helper()
 	got, _, err := p.Transformer().TransformFromStorage(t.Context(), sealed, testAAD)
 	if err != nil || string(got) != want {
@@ -86,7 +86,7 @@ func opens(t *testing.T, p *Provider, sealed []byte, want string) {
 }
 
 // socketPath is short enough for a unix socket, which t.TempDir is not.
-func socketPath(t *testing.T) string {
+func socketPath(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sv")
 	if err != nil {

@@ -44,8 +44,18 @@ var providerConfigs = map[string]string{
 // encrypting are the providers that a production configuration may name first.
 var encrypting = []string{"aesgcm", "secretbox", "aescbc", "kms"}
 
-// newTransformer loads an EncryptionConfiguration from a file, as the server does.
+// newTransformer loads an EncryptionConfiguration from a file, as upstream does.
 func newTransformer(t testing.TB, provider string) value.Transformer {
+	t.Helper()
+	loaded, err := encryptionconfig.LoadEncryptionConfig(t.Context(), writeConfiguration(t, provider), false, "test")
+	if err != nil {
+		t.Fatalf("loading the encryption configuration of %s: %v", provider, err)
+	}
+	return loaded.Transformers[secret.GroupResource]
+}
+
+// writeConfiguration writes the EncryptionConfiguration of a provider and returns its path.
+func writeConfiguration(t testing.TB, provider string) string {
 	t.Helper()
 	line, ok := providerConfigs[provider]
 	if provider == "kms" {
@@ -62,11 +72,7 @@ func newTransformer(t testing.TB, provider string) value.Transformer {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	loaded, err := encryptionconfig.LoadEncryptionConfig(t.Context(), file, false, "test")
-	if err != nil {
-		t.Fatalf("loading the encryption configuration of %s: %v", provider, err)
-	}
-	return loaded.Transformers[secret.GroupResource]
+	return file
 }
 
 // socketDir is short enough for a unix socket, which t.TempDir is not.
