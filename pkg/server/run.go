@@ -111,6 +111,7 @@ func serve(ctx context.Context, opts options.CompletedOptions, inputs *options.I
 		return err
 	}
 	prepared := server.PrepareRun()
+	defer startRewrap(ctx, server.LoopbackClientConfig, opts.Rewrap)()
 	go announce(ctx, server.LoopbackClientConfig, data, listener, out)
 	return prepared.RunWithContext(ctx)
 }

@@ -21,6 +21,7 @@ type Options struct {
 	Authorization  *AuthorizationOptions
 	API            *APIOptions
 	Audit          *AuditOptions
+	Rewrap         *RewrapOptions
 	Server         *ServerOptions
 	Logs           *logs.Options
 }
@@ -36,6 +37,7 @@ func NewOptions() *Options {
 		Authorization:  &AuthorizationOptions{},
 		API:            NewAPIOptions(),
 		Audit:          NewAuditOptions(),
+		Rewrap:         NewRewrapOptions(),
 		Server:         NewServerOptions(),
 		Logs:           logs.NewOptions(),
 	}
@@ -52,6 +54,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.Authorization.AddFlags(fss.FlagSet("authorization"))
 	o.API.AddFlags(fss.FlagSet("secure values"))
 	o.Audit.AddFlags(fss.FlagSet("audit"))
+	o.Rewrap.AddFlags(fss.FlagSet("rewrap"))
 	o.Server.AddFlags(fss.FlagSet("requests and shutdown"))
 	pick(fss.FlagSet("logs"), func(fs *pflag.FlagSet) { logsapi.AddFlags(o.Logs, fs) },
 		"v", "vmodule", "logging-format", "log-flush-frequency") // the others need a feature gate
@@ -82,5 +85,6 @@ func (o CompletedOptions) Validate() []error {
 	errs = append(errs, o.Encryption.validate()...)
 	errs = append(errs, o.API.validate()...)
 	errs = append(errs, o.Audit.validate()...)
+	errs = append(errs, o.Rewrap.Validate()...)
 	return append(errs, o.Server.validate()...)
 }
