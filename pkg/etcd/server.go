@@ -65,6 +65,11 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("starting etcd on %s: %w", dir, err), socks.remove(), lock.Close())
 	}
 	s.socks, s.lock = socks, lock
+	if err := os.WriteFile(endpointFile(dir), []byte(socks.client+"\n"), 0o600); err != nil {
+		go s.monitor()
+		s.Stop()
+		return nil, fmt.Errorf("writing where etcd is: %w", err)
+	}
 	go s.monitor()
 	return s, nil
 }

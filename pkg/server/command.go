@@ -21,11 +21,14 @@ import (
 	"k8s.io/component-base/version"
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit/verifycmd"
+	"github.com/securevalue/secret-apiserver/pkg/keys"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
 )
 
 const long = `secret-apiserver serves SecureValue of secret.grafana.app/v1beta1: secrets that anybody with the right may write and
-nobody can read back. Values are sealed before they reach etcd.`
+nobody can read back. Values are sealed before they reach etcd.
+
+  secret-apiserver keys   tells which keys the stored values are sealed under; see secret-apiserver keys --help`
 
 const example = `  # Everything in one folder: embedded etcd, generated keys, certificate and admin token.
   secret-apiserver --standalone --data-dir ./data
@@ -71,6 +74,6 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	}
 	columns, _, _ := term.TerminalSize(command.OutOrStdout())
 	cliflag.SetUsageAndHelpFunc(command, flags, columns)
-	addCommands(command, verifycmd.New())
+	addCommands(command, verifycmd.New(), keys.NewCommand(ctx))
 	return command
 }

@@ -48,6 +48,9 @@ func serve(ctx context.Context, opts options.CompletedOptions, inputs *options.I
 		return err
 	}
 	prepared := server.PrepareRun()
+	if opts.Standalone.Enabled {
+		defer startRewrap(ctx, server.LoopbackClientConfig, opts.Rewrap)()
+	}
 	go whenReady(ctx, server.LoopbackClientConfig, ready)
 	return prepared.RunWithContext(ctx)
 }

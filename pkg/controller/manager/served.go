@@ -12,7 +12,6 @@ import (
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -50,7 +49,7 @@ func (w whenServed) Start(ctx context.Context) error {
 		}
 		var err error
 		if mgr, err = ctrl.NewManager(w.config, ctrl.Options{
-			Scheme: newScheme(), Cache: cache.Options{ByObject: rewrap.ByObject()},
+			Scheme: newScheme(), Cache: rewrap.CacheOptions(),
 			Metrics: metricsserver.Options{BindAddress: off}, HealthProbeBindAddress: off, // the first manager has them
 		}); err != nil {
 			klog.ErrorS(err, "Could not prepare the controllers of secure values; trying again")

@@ -21,7 +21,7 @@ var (
 		"Stored values by the name of the key that seals them.", []string{"key"}, nil)
 	staleDesc = prometheus.NewDesc("secret_values_stale",
 		"Stored values that another key seals than the one the server seals with now.", nil, nil)
-	failingDesc = prometheus.NewDesc("secret_rewrap_failing_values",
+	failingDesc = prometheus.NewDesc("secret_rewrap_controller_failing_values",
 		"Values whose last rewrap failed; the log names them.", nil, nil)
 )
 
@@ -42,15 +42,15 @@ func newMetrics(tally *tally, keys *keyTracker, failures *failures) *metrics {
 	m := &metrics{
 		tally: tally, keys: keys, failures: failures,
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "secret_rewrap_total",
+			Name: "secret_rewrap_controller_results_total",
 			Help: "Rewraps by result: rewrapped, unchanged, gone (deleted meanwhile), other_key (a replica of the server seals with another key), failed (this value), unavailable (the server or its KMS).",
 		}, []string{"result"}),
 		lastComplete: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "secret_rewrap_last_complete_timestamp_seconds",
+			Name: "secret_rewrap_controller_last_complete_timestamp_seconds",
 			Help: "When every value was last seen under the key that the server seals with. 0 until then.",
 		}),
 		probeErrors: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "secret_rewrap_probe_errors_total",
+			Name: "secret_rewrap_controller_probe_errors_total",
 			Help: "Times the server did not say which key it seals with.",
 		}),
 	}

@@ -9,10 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	restclient "k8s.io/client-go/rest"
-	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
@@ -26,15 +24,22 @@ func Run(ctx context.Context, config *restclient.Config, opts Options) error {
 	utilruntime.Must(v1beta1.AddToScheme(scheme))
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                 scheme,
-		Cache:                  cache.Options{ByObject: ByObject()},
+		Cache:                  CacheOptions(),
 		Metrics:                metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress: "0",
 	})
 	if err != nil {
 		return fmt.Errorf("preparing the rewrap controller: %w", err)
 	}
-	if err := setup(mgr, opts, legacyregistry.Registerer(), events{}); err != nil {
+	r, err := newReconciler(mgr, opts, events{})
+	if err != nil {
+		return err
+	}
+	if err := r.setup(mgr, opts); err != nil {
 		return fmt.Errorf("setting up the rewrap controller: %w", err)
 	}
+	registerRelay()
+	inProcess.current.Store(r.metrics)
+	defer inProcess.current.Store(nil)
 	return mgr.Start(ctx)
 }

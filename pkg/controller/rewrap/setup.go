@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -25,21 +24,36 @@ import (
 // name names the controller in logs, metrics and the user agent.
 const name = "securevalue-rewrap"
 
-// SetupWithManager adds the controller to a manager of a cluster, whose cache should be made with ByObject.
+// SetupWithManager adds the controller to a manager of a cluster, whose cache should be made with CacheOptions.
 func SetupWithManager(mgr ctrl.Manager, opts Options) error {
-	return setup(mgr, opts, crmetrics.Registry, events{recorder: mgr.GetEventRecorder(name)})
-}
-
-func setup(mgr ctrl.Manager, opts Options, registry prometheus.Registerer, events events) error {
-	server, err := newServer(mgr)
+	r, err := newReconciler(mgr, opts, events{recorder: mgr.GetEventRecorder(name)})
 	if err != nil {
 		return err
 	}
-	r := newReconciler(mgr, server, opts, events)
-	p := &prober{reconciler: r, interval: opts.ProbeInterval, tally: r.metrics.tally}
-	if err := registry.Register(r.metrics); err != nil {
+	if err := crmetrics.Registry.Register(r.metrics); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
+	return r.setup(mgr, opts)
+}
+
+func newReconciler(mgr ctrl.Manager, opts Options, events events) (*reconciler, error) {
+	server, err := newServer(mgr)
+	if err != nil {
+		return nil, err
+	}
+	clock := clock.RealClock{}
+	r := &reconciler{
+		cache: mgr.GetClient(), server: server, events: events,
+		keys: newKeyTracker(opts.SettleTime, clock), failures: newFailures(), gate: &gate{clock: clock},
+		limiter: rate.NewLimiter(rate.Limit(opts.QPS), max(1, opts.Concurrency)), otherKey: opts.ProbeInterval,
+	}
+	r.metrics = newMetrics(newTally(), r.keys, r.failures)
+	return r, nil
+}
+
+// setup adds what runs to the manager: the count of values, the probe and the controller.
+func (r *reconciler) setup(mgr ctrl.Manager, opts Options) error {
+	p := &prober{reconciler: r, interval: opts.ProbeInterval, tally: r.metrics.tally}
 	informer, err := mgr.GetCache().GetInformer(context.Background(), &v1beta1.SecureValue{}) // does not wait before the start
 	if err != nil {
 		return fmt.Errorf("watching securevalues: %w", err)
@@ -56,17 +70,6 @@ func setup(mgr ctrl.Manager, opts Options, registry prometheus.Registerer, event
 		WatchesRawSource(source.Func(p.keepQueue)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: opts.Concurrency, SkipNameValidation: ptr.To(true)}).
 		Complete(r)
-}
-
-func newReconciler(mgr ctrl.Manager, server *server, opts Options, events events) *reconciler {
-	clock := clock.RealClock{}
-	r := &reconciler{
-		cache: mgr.GetClient(), server: server, events: events,
-		keys: newKeyTracker(opts.SettleTime, clock), failures: newFailures(), gate: &gate{clock: clock},
-		limiter: rate.NewLimiter(rate.Limit(opts.QPS), max(1, opts.Concurrency)), otherKey: opts.ProbeInterval,
-	}
-	r.metrics = newMetrics(newTally(), r.keys, r.failures)
-	return r
 }
 
 func newServer(mgr ctrl.Manager) (*server, error) {

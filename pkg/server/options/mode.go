@@ -14,6 +14,7 @@ const (
 	setStandalone     = "standalone"
 	setAuthentication = "standalone authentication"
 	setAuthorization  = "standalone authorization"
+	setRewrap         = "standalone rewrap"
 	setCluster        = "cluster"
 )
 
@@ -23,7 +24,7 @@ func (o *Options) validateMode() []error {
 	if o.Standalone.Enabled {
 		return o.misplaced("is for a server in a cluster: leave it out, or --standalone", setCluster)
 	}
-	errs := o.misplaced("needs --standalone", setStandalone, setAuthentication, setAuthorization)
+	errs := o.misplaced("needs --standalone", setStandalone, setAuthentication, setAuthorization, setRewrap)
 	if !o.Storage.HasServers() {
 		errs = append(errs, errors.New("--etcd-servers is required in a cluster; to run without one, use --standalone"))
 	}

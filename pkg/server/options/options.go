@@ -22,6 +22,7 @@ type Options struct {
 	API            *APIOptions
 	Audit          *AuditOptions
 	Decrypt        *DecryptOptions
+	Rewrap         *RewrapOptions
 	Server         *ServerOptions
 	Logs           *logs.Options
 
@@ -44,6 +45,7 @@ func NewOptions() *Options {
 		API:            NewAPIOptions(),
 		Audit:          NewAuditOptions(),
 		Decrypt:        NewDecryptOptions(),
+		Rewrap:         NewRewrapOptions(),
 		Server:         NewServerOptions(),
 		Logs:           logs.NewOptions(),
 
@@ -68,6 +70,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.API.AddFlags(fss.FlagSet("secure values"))
 	o.Audit.AddFlags(fss.FlagSet("audit"))
 	o.Decrypt.AddFlags(fss.FlagSet("decrypt"))
+	o.Rewrap.AddFlags(fss.FlagSet(setRewrap))
 	o.Server.AddFlags(fss.FlagSet("requests and shutdown"))
 	pick(fss.FlagSet("logs"), func(fs *pflag.FlagSet) { logsapi.AddFlags(o.Logs, fs) },
 		"v", "vmodule", "logging-format", "log-flush-frequency") // the others need a feature gate
@@ -104,5 +107,6 @@ func (o CompletedOptions) Validate() []error {
 	errs = append(errs, o.Decrypt.validate()...)
 	errs = append(errs, o.DelegatedAuthentication.validate()...)
 	errs = append(errs, o.DelegatedAuthorization.validate()...)
+	errs = append(errs, o.Rewrap.Validate()...)
 	return append(errs, o.Server.validate()...)
 }

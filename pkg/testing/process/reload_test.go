@@ -79,7 +79,7 @@ func TestReloadAccess(t *testing.T) {
 // A new key in front seals what is written from then on; what was written keeps its key and stays readable.
 func TestReloadKeys(t *testing.T) {
 	t.Parallel()
-	s := harness.Start(t, harness.Options{})
+	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}}) // nobody else rewraps
 	canaries := []string{harness.Canary(), harness.Canary(), harness.Canary()}
 	old := keyOf(create(t, s, "keys", "old", canaries[0]))
 	if !strings.HasPrefix(old, "aesgcm/key-") {

@@ -32,7 +32,7 @@ func rotateKeys(t *testing.T, s *harness.Server, name string) {
 // The subresource seals a stale value anew and changes nothing else; a fresh one is not written.
 func TestRewrapThroughTheTypedClient(t *testing.T) {
 	t.Parallel()
-	s := harness.Start(t, harness.Options{})
+	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}}) // nobody else rewraps
 	canary := harness.Canary()
 	create(t, s, "keys", "one", canary)
 	client := versioned.NewForConfigOrDie(s.RESTConfig(t, "")).SecretV1beta1().SecureValues("keys")

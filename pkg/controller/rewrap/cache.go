@@ -3,16 +3,29 @@
 package rewrap
 
 import (
+	"context"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 )
 
-// ByObject says what a manager's cache keeps for this controller.
-func ByObject() map[client.Object]cache.ByObject {
-	return map[client.Object]cache.ByObject{&v1beta1.SecureValue{}: {Transform: slim}}
+// CacheOptions says what the cache of a manager keeps for this controller.
+func CacheOptions() cache.Options {
+	return cache.Options{
+		ByObject:                 map[client.Object]cache.ByObject{&v1beta1.SecureValue{}: {Transform: slim}},
+		DefaultWatchErrorHandler: watchError,
+	}
+}
+
+// watchError leaves out the end of a watch that this process asked for: it is no error.
+func watchError(ctx context.Context, r *toolscache.Reflector, err error) {
+	if ctx.Err() == nil {
+		toolscache.DefaultWatchErrorHandler(ctx, r, err)
+	}
 }
 
 // slim keeps of an object what identifies it and the name of its key: a hundred thousand of them are some tens of

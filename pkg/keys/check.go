@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+	cliflag "k8s.io/component-base/cli/flag"
+
+	"github.com/securevalue/secret-apiserver/pkg/encryption"
+)
+
+const checkLong = `Check that a file for --encryption-provider-config is sound, and has every key that a stored value is sealed under. Run it
+before you take a key away.
+
+The exit code is 0 only when every record was read, and the file has a key for each. A key is known by its name: the
+command cannot tell whether the secret behind a name is the right one.`
+
+const checkExample = `  secret-apiserver keys check --data-dir ./data --encryption-provider-config new-encryption.yaml`
+
+// checkOptions are the flags of keys check.
+type checkOptions struct {
+	source source
+	file   string
+}
+
+func newCheckCommand(ctx context.Context) *cobra.Command {
+	var opts checkOptions
+	command := &cobra.Command{
+		Use:     "check",
+		Short:   "Check that a file has every key that is in use",
+		Long:    checkLong + "\n\nExamples:\n\n" + checkExample,
+		Example: checkExample,
+		Args:    cobra.NoArgs,
+		RunE:    func(command *cobra.Command, _ []string) error { return opts.run(ctx, command) },
+	}
+	var flags cliflag.NamedFlagSets
+	opts.source.addFlags(flags.FlagSet("database"))
+	flags.FlagSet("check").StringVar(&opts.file, encryption.Flag, "", "The file to check.")
+	addFlags(command, flags)
+	return command
+}
+
+func (o *checkOptions) run(ctx context.Context, command *cobra.Command) error {
+	errs := o.source.validate()
+	if o.file == "" {
+		errs = append(errs, errors.New("--encryption-provider-config is required"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%w; see --help", err)
+	}
+	names, err := readKeyNames(o.file)
+	if err != nil {
+		return err
+	}
+	found, err := o.source.survey(ctx, newProgress(command.ErrOrStderr()))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(found.incomplete(), found.missing(names)); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(command.OutOrStdout(), "%s has a key for each of %d values at revision %d\n", o.file, found.total, found.revision)
+	return err
+}
+
+func readKeyNames(file string) ([]string, error) {
+	data, err := os.ReadFile(file) //nolint:gosec // named by a flag
+	if err != nil {
+		return nil, fmt.Errorf("reading --encryption-provider-config: %w", err)
+	}
+	defer clear(data)
+	names, err := encryption.KeyNames(data)
+	if err != nil {
+		return nil, fmt.Errorf("--encryption-provider-config %s: %w", file, err)
+	}
+	return names, nil
+}
+
+// missing says which keys of stored values are not among those that a file has.
+func (s *survey) missing(have []string) error {
+	var errs []error
+	for _, stored := range s.names() {
+		if !slices.ContainsFunc(have, func(name string) bool { return covers(name, stored) }) {
+			errs = append(errs, fmt.Errorf("the file lacks %s, under which %d values are sealed: %s",
+				stored, s.keys[stored].count, listNames(*s.keys[stored])))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	cliflag "k8s.io/component-base/cli/flag"
+)
+
+const reportLong = `Count the stored values by the key that seals them, all at one revision of the database. OLDEST is when the oldest of these
+values was created.
+
+The exit code is 0 only when every record was read, and no value is under a key of --fail-on.`
+
+const reportExample = `  # What is sealed under what?
+  secret-apiserver keys report --data-dir ./data
+
+  # The proof at the end of a rotation: nothing is left under the old key.
+  secret-apiserver keys report --data-dir ./data --fail-on aesgcm/key-2025`
+
+// reportOptions are the flags of keys report.
+type reportOptions struct {
+	source source
+	output string
+	failOn []string
+}
+
+func newReportCommand(ctx context.Context) *cobra.Command {
+	var opts reportOptions
+	command := &cobra.Command{
+		Use:     "report",
+		Short:   "Count the stored values by key",
+		Long:    reportLong + "\n\nExamples:\n\n" + reportExample,
+		Example: reportExample,
+		Args:    cobra.NoArgs,
+		RunE:    func(command *cobra.Command, _ []string) error { return opts.run(ctx, command) },
+	}
+	var flags cliflag.NamedFlagSets
+	opts.source.addFlags(flags.FlagSet("database"))
+	opts.addFlags(flags.FlagSet("report"))
+	addFlags(command, flags)
+	return command
+}
+
+func (o *reportOptions) addFlags(fs *pflag.FlagSet) {
+	fs.StringVarP(&o.output, "output", "o", "table", "Form of the report: table or json.")
+	fs.StringArrayVar(&o.failOn, "fail-on", nil,
+		"Exit with 1 while a value is sealed under this key, as PROVIDER/NAME. kms/NAME stands for all keys of that plugin. May be repeated.")
+}
+
+// providers are the first parts of names that a key can have.
+var providers = []string{"aesgcm", "aescbc", "secretbox", "kms"}
+
+func (o *reportOptions) validate() error {
+	errs := o.source.validate()
+	if o.output != "table" && o.output != "json" {
+		errs = append(errs, fmt.Errorf("--output must be table or json, not %q", o.output))
+	}
+	for _, key := range o.failOn {
+		if provider, name, _ := strings.Cut(key, "/"); !slices.Contains(providers, provider) || name == "" {
+			errs = append(errs, fmt.Errorf("--fail-on: %q is no PROVIDER/NAME with one of the providers %s", key, strings.Join(providers, ", ")))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%w; see --help", err)
+	}
+	return nil
+}
+
+func (o *reportOptions) run(ctx context.Context, command *cobra.Command) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	found, err := o.source.survey(ctx, newProgress(command.ErrOrStderr()))
+	if err != nil {
+		return err
+	}
+	report := found.report()
+	write := printTable
+	if o.output == "json" {
+		write = printJSON
+	}
+	if err := write(command.OutOrStdout(), report); err != nil {
+		return fmt.Errorf("printing the report: %w", err)
+	}
+	return errors.Join(found.incomplete(), found.failOn(o.failOn))
+}
+
+// incomplete says that some records could not be read, so that the counts prove nothing.
+func (s *survey) incomplete() error {
+	if s.faultCount == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d records cannot be decoded, %s among them: delete them, or restore them from a backup", s.faultCount, s.faults[0].name)
+}
+
+func (s *survey) failOn(keys []string) error {
+	var errs []error
+	for _, key := range keys {
+		if used := s.under(key); used.count > 0 {
+			errs = append(errs, fmt.Errorf("%d values are still under %s: %s", used.count, key, listNames(used)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func listNames(used usage) string {
+	text := strings.Join(used.names, ", ")
+	if more := used.count - int64(len(used.names)); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+)
+
+// maxNames is how many values are named where all would be too many.
+const maxNames = 10
+
+// survey is what a scan found. Its size does not grow with the number of values.
+type survey struct {
+	revision, total int64
+	keys            map[string]*usage
+	faults          []fault
+	faultCount      int64
+}
+
+// usage is what one key seals.
+type usage struct {
+	count  int64
+	oldest time.Time
+	names  []string // the first few
+}
+
+// fault is a record that is not what the server writes.
+type fault struct {
+	name, reason string
+}
+
+func newSurvey() *survey { return &survey{keys: map[string]*usage{}} }
+
+func (s *survey) add(record sealed.Scanned) {
+	name := record.Namespace + "/" + record.Name
+	if record.Err != nil {
+		if s.faultCount++; len(s.faults) < maxFaults {
+			s.faults = append(s.faults, fault{name, record.Err.Error()})
+		}
+	}
+	if record.Key == "" {
+		return
+	}
+	key := s.keys[record.Key]
+	if key == nil {
+		key = &usage{}
+		s.keys[record.Key] = key
+	}
+	key.count++
+	if !record.Created.IsZero() && (key.oldest.IsZero() || record.Created.Before(key.oldest)) {
+		key.oldest = record.Created
+	}
+	if len(key.names) < maxNames {
+		key.names = append(key.names, name)
+	}
+}
+
+// maxFaults bounds the memory for records that cannot be read; all are counted.
+const maxFaults = 1000
+
+// names returns the keys in order.
+func (s *survey) names() []string { return slices.Sorted(maps.Keys(s.keys)) }
+
+// under adds up what is sealed under a key as a person names it: PROVIDER/NAME, which for a KMS stands for all keys of
+// its plugin.
+func (s *survey) under(asked string) usage {
+	var sum usage
+	for _, name := range s.names() {
+		if covers(asked, name) {
+			key := s.keys[name]
+			sum.count += key.count
+			sum.names = append(sum.names, key.names...)
+		}
+	}
+	sum.names = sum.names[:min(len(sum.names), maxNames)]
+	return sum
+}
+
+// covers reports whether a key as a person or a configuration names it is, or stands for, the one of a stored value.
+func covers(asked, stored string) bool {
+	return asked == stored || strings.HasPrefix(stored, asked+"/")
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sealed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+)
+
+// scanPage is how many records are in memory at once.
+const scanPage = 500
+
+// ErrCompacted says that the revision of a scan went away before its end. Scan again.
+var ErrCompacted = errors.New("the database was compacted during the scan: run it again")
+
+// ErrNoEnvelope says that a record holds no ciphertext that names its key.
+var ErrNoEnvelope = errors.New("the record names no key")
+
+// Scanned is what a scan tells of one record: neither its value nor its ciphertext.
+type Scanned struct {
+	// Namespace and Name are those of the record's place in etcd.
+	Namespace, Name string
+	// Key names the key that seals the value, as status.key does; "" when the record does not say.
+	Key string
+	// Created is metadata.creationTimestamp; zero when the object cannot be decoded.
+	Created time.Time
+	// Err says why the record is not what this program writes. It quotes nothing of it.
+	Err error
+}
+
+// Scanner reads what is stored without opening it: it needs no encryption key.
+type Scanner struct {
+	client clientv3.KV
+	codec  *Codec
+	prefix string
+}
+
+// NewScanner returns a scanner of all SecureValues under etcdPrefix, the value of --etcd-prefix. codec decodes the object
+// part of a record.
+func NewScanner(client clientv3.KV, codec runtime.Codec, etcdPrefix string) *Scanner {
+	prefix := strings.TrimSuffix(etcdPrefix, "/") + "/" + secret.GroupName + "/" + secret.Resource + "/"
+	return &Scanner{client: client, codec: NewCodec(codec), prefix: prefix}
+}
+
+// Scan calls visit for every record as of one revision, which it returns with the number of records. total is known from
+// the first call on. It returns ErrCompacted when the revision went away.
+func (s *Scanner) Scan(ctx context.Context, visit func(record Scanned, total int64)) (revision, total int64, err error) {
+	end := clientv3.GetPrefixRangeEnd(s.prefix)
+	next := s.prefix
+	for {
+		page, err := s.client.Get(ctx, next, clientv3.WithRange(end), clientv3.WithLimit(scanPage), clientv3.WithRev(revision))
+		if errors.Is(err, rpctypes.ErrCompacted) {
+			return 0, 0, ErrCompacted
+		}
+		if err != nil {
+			return 0, 0, fmt.Errorf("reading the stored records: %w", err)
+		}
+		if revision == 0 {
+			revision, total = page.Header.Revision, page.Count
+		}
+		for _, record := range page.Kvs {
+			visit(s.read(record), total)
+		}
+		if !page.More || len(page.Kvs) == 0 {
+			return revision, total, nil
+		}
+		next = string(page.Kvs[len(page.Kvs)-1].Key) + "\x00"
+	}
+}
+
+// read takes a record apart. One whose object cannot be decoded still counts for its key.
+func (s *Scanner) read(record *mvccpb.KeyValue) Scanned {
+	var found Scanned
+	found.Namespace, found.Name, _ = strings.Cut(strings.TrimPrefix(string(record.Key), s.prefix), "/")
+	_, sealed, err := splitFrame(record.Value)
+	if err != nil {
+		found.Err = err
+		return found
+	}
+	if found.Key = KeyName(sealed); found.Key == "" {
+		found.Err = ErrNoEnvelope
+	}
+	obj, _, err := s.codec.Decode(record.Value, nil, nil)
+	if err != nil {
+		found.Err = errors.New("the object in the record cannot be decoded") // the decoder's text may quote it
+		return found
+	}
+	found.Created = obj.(*secret.SecureValue).CreationTimestamp.Time
+	return found
+}

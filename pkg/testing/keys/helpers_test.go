@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
+	typed "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// patience bounds a wait on a busy machine. A plugin that works is asked for its key once a minute.
+const patience = 4 * time.Minute
+
+const namespace = "keys"
+
+// eventually waits until something is true.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if done() {
+			return
+		}
+	}
+	t.Fatalf("waited in vain until %s", what)
+}
+
+func client(t *testing.T, s *harness.Server) typed.SecureValueInterface {
+	t.Helper()
+	return versioned.NewForConfigOrDie(s.RESTConfig(t, "")).SecretV1beta1().SecureValues(namespace)
+}
+
+func newValue(name, value string, decrypters ...string) *v1beta1.SecureValue {
+	return &v1beta1.SecureValue{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       v1beta1.SecureValueSpec{Description: "test", Value: sensitive.New(value), Decrypters: decrypters},
+	}
+}
+
+// create stores values NAME-0 to NAME-(n-1) as fast as the server takes them.
+func create(t *testing.T, values typed.SecureValueInterface, name string, n int) map[string]string {
+	t.Helper()
+	stored := make(map[string]string, n)
+	work := make(chan string)
+	failed := make(chan error, n)
+	workers := 16
+	done := make(chan struct{})
+	for range workers {
+		go func() {
+			for name := range work {
+				if _, err := values.Create(t.Context(), newValue(name, stored[name]), metav1.CreateOptions{}); err != nil {
+					failed <- err
+				}
+			}
+			done <- struct{}{}
+		}()
+	}
+	for i := range n {
+		stored[fmt.Sprintf("%s-%d", name, i)] = harness.Canary()
+	}
+	for name := range stored {
+		work <- name
+	}
+	close(work)
+	for range workers {
+		<-done
+	}
+	close(failed)
+	for err := range failed {
+		t.Fatal(err)
+	}
+	return stored
+}
+
+// byKey counts the stored values by status.key.
+func byKey(t *testing.T, values typed.SecureValueInterface) map[string]int {
+	t.Helper()
+	list, err := values.List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]int{}
+	for i := range list.Items {
+		counts[list.Items[i].Status.Key]++
+	}
+	return counts
+}
+
+// versions returns the resourceVersion of every value.
+func versions(t *testing.T, values typed.SecureValueInterface) map[string]string {
+	t.Helper()
+	list, err := values.List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for i := range list.Items {
+		found[list.Items[i].Name] = list.Items[i].ResourceVersion
+	}
+	return found
+}
+
+// metric returns a sample of /metrics, or -1 when there is none.
+func metric(t *testing.T, s *harness.Server, sample string) float64 {
+	t.Helper()
+	response := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/metrics", Token: s.AdminToken})
+	lines := bufio.NewScanner(bytes.NewReader(response.Body))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		if text, ok := strings.CutPrefix(lines.Text(), sample+" "); ok {
+			value, err := strconv.ParseFloat(text, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return value
+		}
+	}
+	return -1
+}
+
+// secretKey is a new key of 32 bytes as the configuration has it.
+func secretKey() string {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	return base64.StdEncoding.EncodeToString(key)
+}
+
+const configHead = `apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [securevalues.secret.grafana.app]
+  providers:
+`
+
+// aesgcm is a provider with keys given as NAME, SECRET, NAME, SECRET.
+func aesgcm(keys ...string) string {
+	text := "  - aesgcm:\n      keys:\n"
+	for i := 0; i < len(keys); i += 2 {
+		text += fmt.Sprintf("      - {name: %s, secret: %s}\n", keys[i], keys[i+1])
+	}
+	return text
+}
+
+// rotate puts a new key in front of the data folder's own and waits until it seals.
+func rotate(t *testing.T, s *harness.Server, name string) {
+	t.Helper()
+	file := filepath.Join(s.DataDir, "encryption.yaml")
+	harness.WriteFile(t, file, strings.Replace(string(harness.ReadFile(t, file)),
+		"keys:\n", "keys:\n      - name: "+name+"\n        secret: "+secretKey()+"\n", 1))
+	eventually(t, "the key "+name+" seals", func() bool { return metric(t, s, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1 })
+}
+
+// run executes the server's binary as a tool.
+func run(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	command := exec.CommandContext(ctx, harness.Binary(t), args...)
+	var out, errs bytes.Buffer
+	command.Stdout, command.Stderr = &out, &errs
+	if err := command.Run(); err != nil && command.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), command.ProcessState.ExitCode()
+}
+
+// controller is a secret-controller-manager as a process of its own.
+type controller struct {
+	command *exec.Cmd
+	logFile string
+}
+
+// startController runs it against a standalone server, which has no Leases.
+func startController(t *testing.T, s *harness.Server, args ...string) *controller {
+	t.Helper()
+	binary := filepath.Join(harness.Root(t), "bin", "test", "secret-controller-manager")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/secret-controller-manager")
+	build.Dir = harness.Root(t)
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building secret-controller-manager: %v\n%s", err, output)
+	}
+	c := &controller{logFile: filepath.Join(t.TempDir(), "controller.log")}
+	log, err := os.Create(c.logFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.command = exec.Command(binary, append([]string{ //nolint:noctx // ends with kill
+		"--kubeconfig=" + s.Kubeconfig, "--leader-elect=false", "--metrics-bind-address=0", "--health-probe-bind-address=0",
+		"--rewrap-settle-time=0s", "--rewrap-probe-interval=500ms", "-v=10",
+	}, args...)...)
+	c.command.Stdout, c.command.Stderr = log, log
+	c.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.kill()
+		_ = log.Close()
+	})
+	return c
+}
+
+// kill ends the controller at once. It may be called more than once.
+func (c *controller) kill() {
+	_ = c.command.Process.Kill()
+	_ = c.command.Wait()
+}
+
+// freePort returns a port that nobody listens on: a server that is started again keeps its address.
+func freePort(t *testing.T) string {
+	t.Helper()
+	var config net.ListenConfig
+	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return port
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// Two rotations under writers and readers, with the controller and the server killed in the middle, end with the proof
+// that nothing is left under an old key, and with every value as its last writer wrote it.
+func TestRotateTwiceUnderLoadWithKills(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	options := harness.Options{Args: []string{"--secure-port=" + port, "--rewrap=false", "-v=2"}}
+	s := harness.Start(t, options)
+	options.DataDir = s.DataDir
+	values := client(t, s)
+	stored := create(t, values, "value", 300)
+	first := slices.Collect(maps.Keys(byKey(t, values)))[0]
+	var restarts window
+	l := startLoad(t, values, &restarts, stored, 2)
+	moved := func(key string) int { return byKey(t, values)["aesgcm/"+key] }
+
+	rotate(t, s, "second")
+	c := startController(t, s, "--rewrap-qps=40")
+	eventually(t, "the rotation is under way", func() bool { return moved("second") > 40 })
+	c.kill()
+	if left := len(stored) - moved("second"); left == 0 {
+		t.Fatal("the controller was not killed in the middle")
+	}
+	controllers := []*controller{startController(t, s, "--rewrap-qps=40"), startController(t, s, "--rewrap-qps=40")}
+	eventually(t, "two controllers have ended the rotation", func() bool { return moved("second") == len(stored) })
+
+	rotate(t, s, "third")
+	eventually(t, "the second rotation is under way", func() bool { return moved("third") > 40 })
+	restarts.open()
+	s.Kill()
+	s = harness.Start(t, options)
+	restarts.close()
+	if moved("third") == len(stored) {
+		t.Fatal("the server was not killed in the middle")
+	}
+	eventually(t, "the second rotation has ended", func() bool { return moved("third") == len(stored) })
+	l.end()
+	if l.writes.Load() == 0 {
+		t.Error("nobody wrote meanwhile")
+	}
+
+	wantNoWrites(t, s, func() map[string]string { return versions(t, values) })
+	for _, c := range controllers {
+		c.kill()
+	}
+	s.Stop(t)
+	_, stderr, code := run(t, "keys", "report", "--data-dir="+s.DataDir, "--fail-on="+first, "--fail-on=aesgcm/second")
+	if code != 0 {
+		t.Errorf("keys report ended with %d: %s", code, stderr)
+	}
+	l.check(t, harness.OpenAll(t, s.DataDir))
+	leaks(t, s, controllers, l.written)
+}
+
+// wantNoWrites watches fresh values while controllers look at them several times.
+func wantNoWrites(t *testing.T, s *harness.Server, versions func() map[string]string) {
+	t.Helper()
+	const probes = `secret_rewraps_total{result="unchanged"}`
+	before, from := versions(), metric(t, s, probes)
+	eventually(t, "the controllers have looked again", func() bool { return metric(t, s, probes) >= from+6 })
+	if after := versions(); !maps.Equal(before, after) {
+		t.Error("a fresh value was written")
+	}
+}
+
+// leaks searches what the controllers and the server wrote.
+func leaks(t *testing.T, s *harness.Server, controllers []*controller, written map[string]map[string]bool) {
+	t.Helper()
+	var all []string
+	for _, may := range written {
+		all = slices.AppendSeq(all, maps.Keys(may))
+	}
+	s.Leaks(t, all...)
+	for _, c := range controllers {
+		for _, found := range harness.Find(harness.ReadFile(t, c.logFile), all...) {
+			t.Errorf("the controller logged %s", found)
+		}
+	}
+}
+
+// A standalone server rotates by itself, a new start in the middle included, and shows how far it is.
+func TestStandaloneRotatesByItself(t *testing.T) {
+	t.Parallel()
+	options := harness.Options{Args: []string{"--rewrap-probe-interval=500ms", "--rewrap-qps=20", "-v=2"}}
+	s := harness.Start(t, options)
+	stored := create(t, client(t, s), "value", 100)
+	rotate(t, s, "fresh")
+	count := func() float64 { return metric(t, s, `secret_values{key="aesgcm/fresh"}`) }
+	eventually(t, "the rotation is under way", func() bool { return count() > 5 })
+	if stale := metric(t, s, "secret_values_stale"); stale <= 0 {
+		t.Errorf("secret_values_stale is %v in the middle of a rotation", stale)
+	}
+	s.Kill()
+	options.DataDir = s.DataDir
+	s = harness.Start(t, options)
+	eventually(t, "the rotation has ended", func() bool { return count() == float64(len(stored)) })
+	eventually(t, "the metrics say so", func() bool {
+		return metric(t, s, "secret_values_stale") == 0 && metric(t, s, "secret_rewrap_controller_last_complete_timestamp_seconds") > 0
+	})
+	s.Stop(t)
+	if opened := harness.OpenAll(t, s.DataDir); len(opened) != len(stored) {
+		t.Errorf("%d values open, want %d", len(opened), len(stored))
+	}
+}
+
+// A value whose ciphertext does not open is named, breaks neither lists nor watches, and the others are moved.
+func TestOneThatDoesNotOpenStopsNoOther(t *testing.T) {
+	t.Parallel()
+	lost, good, fresh := secretKey(), secretKey(), secretKey()
+	config := t.TempDir() + "/encryption.yaml"
+	harness.WriteFile(t, config, configHead+aesgcm("lost", lost))
+	options := harness.Options{Args: []string{"--encryption-provider-config=" + config, "--rewrap-probe-interval=500ms", "-v=2"}}
+	s := harness.Start(t, options)
+	options.DataDir = s.DataDir
+	create(t, client(t, s), "broken", 3)
+	s.Stop(t)
+
+	harness.WriteFile(t, config, configHead+aesgcm("good", good, "lost", secretKey())) // the name is there, the key is another
+	options.Args[1] = "--rewrap=false"
+	s = harness.Start(t, options)
+	create(t, client(t, s), "value", 50)
+	s.Stop(t)
+
+	harness.WriteFile(t, config, configHead+aesgcm("fresh", fresh, "good", good, "lost", secretKey()))
+	options.Args[1] = "--rewrap-probe-interval=500ms"
+	s = harness.Start(t, options)
+	values := client(t, s)
+	eventually(t, "all others are moved", func() bool {
+		counts := byKey(t, values)
+		return counts["aesgcm/fresh"] == 50 && counts["aesgcm/lost"] == 3
+	})
+	eventually(t, "the failures are counted", func() bool { return metric(t, s, "secret_rewrap_controller_failing_values") == 3 })
+	log := s.Log(t)
+	for i := range 3 {
+		if name := fmt.Sprintf(`securevalue="%s/broken-%d"`, namespace, i); !containsBoth(log, "Could not rewrap a value", name) {
+			t.Errorf("the log does not name %s", name)
+		}
+	}
+	w, err := values.Watch(t.Context(), metav1.ListOptions{ResourceVersion: "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	for range 53 {
+		<-w.ResultChan()
+	}
+
+	_, stderr, code := run(t, "keys", "report", "--data-dir="+s.DataDir, "--fail-on=aesgcm/lost")
+	if code != 1 || !containsBoth(stderr, "3 values are still under aesgcm/lost", namespace+"/broken-1") {
+		t.Errorf("keys report ended with %d: %s", code, stderr)
+	}
+	// Written anew, they are as good as any.
+	for i := range 3 {
+		name := fmt.Sprintf("broken-%d", i)
+		if _, err := values.Update(t.Context(), newValue(name, harness.Canary()), metav1.UpdateOptions{}); err != nil {
+			t.Errorf("writing a new value over one that does not open: %v", err)
+		}
+	}
+	eventually(t, "nothing fails any more", func() bool { return metric(t, s, "secret_rewrap_controller_failing_values") == 0 })
+}
