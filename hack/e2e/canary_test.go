@@ -21,6 +21,7 @@ func TestNoCanaryAnywhere(t *testing.T) {
 		canaries = append(canaries, harness.Canary())
 		return canaries[len(canaries)-1]
 	}
+	inURL := harness.Canary() // kube-apiserver records every URL: docs/cluster.md says so
 	type attempt struct {
 		stdin string
 		args  []string
@@ -45,8 +46,8 @@ func TestNoCanaryAnywhere(t *testing.T) {
 		{"", []string{"patch", "sv", "a", "--type=merge", "-p", `{"spec":{"valeu":"` + value() + `"}}`}},
 		{"", []string{"patch", "sv", "a", "--type=json", "-p", `[{"op":"replace","path":"/spec/value","value":"` + value() + `"}]`}},
 		{"", []string{"patch", "sv", "a", "--type=json", "-p", `[{"op":"test","path":"/spec/description","value":"` + value() + `"}]`}},
-		{"", []string{"get", "sv", "--field-selector=spec.value=" + value()}},
-		{"", []string{"get", "--raw", harness.Collection(namespace) + "?fieldSelector=spec.value%3D" + value()}},
+		{"", []string{"get", "sv", "--field-selector=spec.value=" + inURL}},
+		{"", []string{"get", "--raw", harness.Collection(namespace) + "?fieldSelector=spec.value%3D" + inURL}},
 	} {
 		stdout, stderr, _ := kubectl(t, a.stdin, append(a.args, "-n", namespace)...)
 		if echoes(a.args) {
@@ -67,7 +68,11 @@ func TestNoCanaryAnywhere(t *testing.T) {
 		if len(harness.Find(data, control)) > 0 {
 			seen[name] = true
 		}
-		for _, found := range harness.Find(data, canaries...) {
+		search := canaries
+		if !strings.HasPrefix(name, "cluster/kube-audit") {
+			search = append(search, inURL)
+		}
+		for _, found := range harness.Find(data, search...) {
 			t.Errorf("%s holds %s", name, found)
 		}
 	})

@@ -63,10 +63,8 @@ func start(ctx context.Context, dir string) (err error) {
 	if cluster, err = controlplane.Start(ctx, filepath.Join(dir, "cluster"), binaries); err != nil {
 		return err
 	}
-	for _, manifest := range []string{"hack/e2e/testdata/server.yaml", "config/rbac"} {
-		if output, err := command(ctx, "bin/kubectl", "--kubeconfig="+cluster.Kubeconfig, "apply", "-f", manifest); err != nil {
-			return fmt.Errorf("applying %s: %w\n%s", manifest, err, output)
-		}
+	if output, err := command(ctx, "bin/kubectl", "--kubeconfig="+cluster.Kubeconfig, "apply", "--server-side", "-k", "deploy/base"); err != nil {
+		return fmt.Errorf("applying deploy/base: %w\n%s", err, output)
 	}
 	server, err = deployment.Start(ctx, deployment.Config{
 		ControlPlane: cluster, Dir: filepath.Join(dir, "server"), Replicas: replicas,

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -97,64 +96,4 @@ func TestBothReplicasCrash(t *testing.T) {
 		return err
 	})
 	eventually(t, "the APIService is available again", server.AwaitAvailable)
-}
-
-// TestEtcdOutage stops our etcd: the cluster must not suffer from it, and afterwards everything must be there.
-func TestEtcdOutage(t *testing.T) {
-	namespace, other := newNamespace(t), newNamespace(t)
-	create(t, namespace, "held")
-	if err := server.StopEtcd(); err != nil {
-		t.Fatal(err)
-	}
-	started := false
-	startEtcd := func() {
-		if !started {
-			started = true
-			if err := server.StartEtcdAgain(context.Background()); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	t.Cleanup(startEtcd)
-
-	for range 20 {
-		resources, err := cluster.Admin.Discovery().ServerResourcesForGroupVersion("secret.grafana.app/v1beta1")
-		if err != nil || len(resources.APIResources) == 0 {
-			t.Fatalf("discovery: %v (%v)", resources, err)
-		}
-	}
-	if stdout, stderr, err := kubectl(t, "", "get", "configmaps", "-n", other); err != nil {
-		t.Errorf("kubectl for something else: %v\n%s%s", err, stdout, stderr)
-	}
-	object, _ := newSecureValue("during")
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	_, err := asAdmin(t, namespace).Create(ctx, object, metav1.CreateOptions{})
-	t.Logf("a write during the outage: %v", err)
-	if err == nil {
-		t.Error("a write during the outage was acknowledged")
-	}
-	_ = cluster.Admin.CoreV1().Namespaces().Delete(t.Context(), other, metav1.DeleteOptions{})
-	time.Sleep(45 * time.Second)
-	n, err := cluster.Admin.CoreV1().Namespaces().Get(t.Context(), other, metav1.GetOptions{})
-	t.Logf("%+v %v", n.Status, err)
-	out, err := command(t.Context(), "bin/kubectl", "--kubeconfig="+cluster.Kubeconfig, "get", "--raw", "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.secret.grafana.app")
-	t.Logf("%s %v", out, err)
-	for _, path := range []string{"/readyz?verbose", "/livez?verbose"} {
-		for _, r := range server.Replicas {
-			a, err := send(t, r.URL+path, server.CA, nil, "", nil)
-			t.Log(path, a, err)
-		}
-	}
-
-	startEtcd()
-	eventually(t, "the value is served again", func(ctx context.Context) error {
-		_, err := asAdmin(t, namespace).Get(ctx, "held", metav1.GetOptions{})
-		return err
-	})
-	for _, replica := range server.Replicas {
-		if err := server.AwaitReady(t.Context(), replica); err != nil {
-			t.Error(err)
-		}
-	}
 }

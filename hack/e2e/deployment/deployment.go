@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/securevalue/secret-apiserver/hack/e2e/controlplane"
 	"github.com/securevalue/secret-apiserver/hack/e2e/pki"
 	"github.com/securevalue/secret-apiserver/hack/e2e/process"
@@ -51,6 +53,7 @@ type Deployment struct {
 
 	config     Config
 	kubeconfig string
+	probe      string // path of the readiness probe
 	port       int
 	balancer   *balancer
 }
@@ -59,7 +62,7 @@ type Deployment struct {
 const auditPolicy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: RequestResponse\n"
 
 // Start deploys, and returns when the APIService is available. What was started is stopped by Stop, also after an error.
-// The namespace, the ServiceAccount and its rights must be there.
+// deploy/base must have been applied.
 func Start(ctx context.Context, config Config) (*Deployment, error) {
 	d := &Deployment{Dir: config.Dir, config: config}
 	d.EncryptionFile = d.file("encryption.yaml")
@@ -103,9 +106,22 @@ func (d *Deployment) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := d.readShipped(ctx); err != nil {
+		return err
+	}
 	d.kubeconfig, err = d.config.ControlPlane.ServiceAccountKubeconfig(ctx, Namespace, Name)
 	return errors.Join(err, d.WriteServing(ca), d.WriteKeys("first"),
 		pki.WriteFile(d.file("audit-policy.yaml"), []byte(auditPolicy)))
+}
+
+// readShipped takes from the Deployment of deploy/ what a node would.
+func (d *Deployment) readShipped(ctx context.Context) error {
+	shipped, err := d.config.ControlPlane.Admin.AppsV1().Deployments(Namespace).Get(ctx, Name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	d.probe = shipped.Spec.Template.Spec.Containers[0].ReadinessProbe.HTTPGet.Path
+	return nil
 }
 
 // WriteServing gives the replicas a serving certificate of this CA; they reload the files.

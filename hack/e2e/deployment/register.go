@@ -20,7 +20,7 @@ import (
 // APIService is the name of our registration.
 const APIService = "v1beta1.secret.grafana.app"
 
-// register points the Service at this machine, and the APIService at the Service.
+// register points the Service that deploy/ ships at this machine, and gives the APIService a caBundle.
 func (d *Deployment) register(ctx context.Context) error {
 	services := d.config.ControlPlane.Admin.CoreV1().Services(Namespace)
 	err := services.Delete(ctx, Name, metav1.DeleteOptions{}) // what deploy/ ships routes to Pods
@@ -42,30 +42,19 @@ func (d *Deployment) SetCABundle(ctx context.Context, cas ...*pki.CA) error {
 	for _, ca := range cas {
 		bundle = append(bundle, ca.PEM()...)
 	}
-	port := int32(d.port) //nolint:gosec // a port
-	spec := apiregistrationv1.APIServiceSpec{
-		Group: "secret.grafana.app", Version: "v1beta1", GroupPriorityMinimum: 1000, VersionPriority: 15,
-		Service:  &apiregistrationv1.ServiceReference{Namespace: Namespace, Name: Name, Port: &port},
-		CABundle: bundle,
-	}
 	client, err := aggregator.NewForConfig(d.config.ControlPlane.AdminConfig())
 	if err != nil {
 		return err
 	}
 	apiServices := client.ApiregistrationV1().APIServices()
 	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		existing, err := apiServices.Get(ctx, APIService, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			_, err = apiServices.Create(ctx, &apiregistrationv1.APIService{
-				ObjectMeta: metav1.ObjectMeta{Name: APIService}, Spec: spec,
-			}, metav1.CreateOptions{})
-			return err
-		}
+		shipped, err := apiServices.Get(ctx, APIService, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
-		existing.Spec = spec
-		_, err = apiServices.Update(ctx, existing, metav1.UpdateOptions{})
+		shipped.Spec.CABundle = bundle
+		shipped.Spec.Service.Port = new(int32(d.port)) //nolint:gosec // a port
+		_, err = apiServices.Update(ctx, shipped, metav1.UpdateOptions{})
 		return err
 	})
 }

@@ -23,13 +23,13 @@ type Replica struct {
 	// AuditFile is its audit log.
 	AuditFile string
 
-	address string
+	address, probe string
 }
 
 func (d *Deployment) newReplica(number, port int) *Replica {
 	name := fmt.Sprintf("secret-apiserver-%d", number)
 	address := fmt.Sprintf("127.0.0.1:%d", port)
-	r := &Replica{URL: "https://" + address, address: address, AuditFile: filepath.Join(d.Dir, name+".audit.log")}
+	r := &Replica{URL: "https://" + address, address: address, probe: d.probe, AuditFile: filepath.Join(d.Dir, name+".audit.log")}
 	r.Process = process.New(filepath.Join(d.Dir, name+".log"), d.config.Binary, append([]string{
 		fmt.Sprintf("--secure-port=%d", port), "--bind-address=127.0.0.1", "-v=10",
 		"--kubeconfig=" + d.kubeconfig,
@@ -41,11 +41,11 @@ func (d *Deployment) newReplica(number, port int) *Replica {
 	return r
 }
 
-// Ready is nil when the replica says that it is.
+// Ready is nil when the readiness probe that deploy/ ships finds the replica ready.
 func (r *Replica) Ready(ctx context.Context, client *http.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL+"/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.URL+r.probe, nil)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (r *Replica) Ready(ctx context.Context, client *http.Client) error {
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s/readyz: %s", r.URL, response.Status)
+		return fmt.Errorf("%s%s: %s", r.URL, r.probe, response.Status)
 	}
 	return nil
 }
