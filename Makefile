@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run image kubectl test test-race fuzz bench update update-protobuf verify lint fmt clean
+.PHONY: help build run image kubectl test test-e2e test-race fuzz bench update update-protobuf verify lint fmt clean
 
 # ARGS are more flags of the server for `make run`: make run ARGS="--secure-port 9443 -v=2".
 ARGS ?=
@@ -39,6 +39,10 @@ test: build kubectl ## Run every test, those of the nested modules too.
 	go test -count=1 -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./...
 	@for module in $(MODULES); do echo "testing $$module"; \
 		(cd $$module && go test -count=1 -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./...); done
+
+test-e2e: kubectl ## Test in a real control plane; builds kube-apiserver and its kin first, which takes a while.
+	hack/build-controlplane.sh
+	cd hack/e2e && go test -count=1 -timeout $(TEST_TIMEOUT) -p 1 $(TESTFLAGS) ./...
 
 test-race: build kubectl ## Run the tests of PKGS under the race detector (needs a C compiler).
 	CGO_ENABLED=1 go test -race -count=1 -timeout 60m $(TESTFLAGS) $(PKGS)

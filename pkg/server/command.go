@@ -26,9 +26,7 @@ import (
 )
 
 const long = `secret-apiserver serves SecureValue of secret.grafana.app/v1beta1: secrets that anybody with the right may write and
-nobody can read back. Values are sealed before they reach etcd.
-
-  secret-apiserver keys   tells which keys the stored values are sealed under; see secret-apiserver keys --help`
+nobody can read back. Values are sealed before they reach etcd.`
 
 const example = `  # Everything in one folder: embedded etcd, generated keys, certificate and admin token.
   secret-apiserver --standalone --data-dir ./data

@@ -4,7 +4,9 @@ package deployment
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -111,7 +113,14 @@ func (d *Deployment) prepare(ctx context.Context) error {
 	}
 	d.kubeconfig, err = d.config.ControlPlane.ServiceAccountKubeconfig(ctx, Namespace, Name)
 	return errors.Join(err, d.WriteServing(ca), d.WriteKeys("first"),
-		pki.WriteFile(d.file("audit-policy.yaml"), []byte(auditPolicy)))
+		pki.WriteFile(d.file("audit-policy.yaml"), []byte(auditPolicy)), d.writeAuditKey())
+}
+
+// writeAuditKey makes the key that chains the decrypt audit logs.
+func (d *Deployment) writeAuditKey() error {
+	key := make([]byte, 32)
+	rand.Read(key) // never fails: it ends the process instead
+	return pki.WriteFile(d.file("decrypt-audit.key"), []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
 }
 
 // readShipped takes from the Deployment of deploy/ what a node would.

@@ -36,6 +36,8 @@ func (d *Deployment) newReplica(number, port int) *Replica {
 		"--etcd-servers=" + d.EtcdURL,
 		"--encryption-provider-config=" + d.EncryptionFile, "--encryption-provider-config-automatic-reload",
 		"--tls-cert-file=" + d.file("tls.crt"), "--tls-private-key-file=" + d.file("tls.key"),
+		"--decrypt-port=auto", "--decrypt-audit-instance=" + name, "--decrypt-audit-fsync=interval",
+		"--decrypt-audit-log-path=" + filepath.Join(d.Dir, name, "decrypt.log"), "--decrypt-audit-key-file=" + d.file("decrypt-audit.key"),
 		"--audit-log-path=" + r.AuditFile, "--audit-policy-file=" + d.file("audit-policy.yaml"),
 	}, d.config.Args...)...)
 	return r

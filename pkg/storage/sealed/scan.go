@@ -48,8 +48,7 @@ type Scanner struct {
 // NewScanner returns a scanner of all SecureValues under etcdPrefix, the value of --etcd-prefix. codec decodes the object
 // part of a record.
 func NewScanner(client clientv3.KV, codec runtime.Codec, etcdPrefix string) *Scanner {
-	prefix := strings.TrimSuffix(etcdPrefix, "/") + "/" + secret.GroupName + "/" + secret.Resource + "/"
-	return &Scanner{client: client, codec: NewCodec(codec), prefix: prefix}
+	return &Scanner{client: client, codec: NewCodec(codec), prefix: recordRoot(etcdPrefix)}
 }
 
 // Scan calls visit for every record as of one revision, which it returns with the number of records. total is known from

@@ -20,7 +20,7 @@ import (
 // value, none for probes and rights, no body.
 func TestAuditPolicy(t *testing.T) {
 	policy := filepath.Join(harness.Root(t), "config", "audit", "policy.yaml")
-	s := harness.Start(t, harness.Options{Args: []string{"--audit-policy-file=" + policy}})
+	s := harness.Start(t, harness.Options{Args: []string{"--audit-policy-file=" + policy, "--rewrap=false"}}) // whose watch is recorded too
 	value := harness.Canary()
 	for _, r := range []harness.Request{
 		{Method: http.MethodPost, Path: harness.Collection("default"), Body: manifest{name: "x", value: value}.String()},

@@ -123,7 +123,7 @@ func TestUndecodableRecordsSpoilTheProof(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	records, err := db.Client().Get(t.Context(), "/registry/", clientv3.WithPrefix())
+	records, err := db.Client().Get(t.Context(), "/registry/secret.grafana.app/secret.grafana.app/", clientv3.WithPrefix())
 	if err != nil || len(records.Kvs) != 2 {
 		t.Fatalf("%d records, %v", len(records.Kvs), err)
 	}
