@@ -118,7 +118,7 @@ func TestCacheAsksOnce(t *testing.T) {
 	var questions atomic.Int64
 	c := newCache[bool](time.Hour)
 	started, release := make(chan struct{}), make(chan struct{})
-	ask := func(context.Context) (bool, error) {
+	ask := func(context.Context) (bool, error) { //nolint:unparam // what the cache calls
 		if questions.Add(1) == 1 {
 			close(started)
 		}

@@ -96,10 +96,11 @@ func socketPath(t testing.TB) string {
 	return filepath.Join(dir, "kms.sock")
 }
 
-func verbose(p *Provider) string {
+func verbose(t *testing.T, p *Provider) string {
+	t.Helper()
 	var names []string
 	for _, check := range p.HealthChecks() {
-		if err := check.Check(httptest.NewRequest(http.MethodGet, "/readyz", nil)); err != nil {
+		if err := check.Check(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil)); err != nil {
 			names = append(names, "UNREADY")
 		}
 		names = append(names, check.Name())
@@ -147,11 +148,11 @@ func TestBrokenEditsKeepTheLastGoodOne(t *testing.T) {
 			if again := seal(t, p, "two"); !bytes.HasPrefix(again, []byte("k8s:enc:aesgcm:v1:a:")) {
 				t.Errorf("sealed with %.24q", again)
 			}
-			if got := verbose(p); !strings.Contains(got, "encryption-config (the file on disk is refused") || strings.Contains(got, "UNREADY") {
+			if got := verbose(t, p); !strings.Contains(got, "encryption-config (the file on disk is refused") || strings.Contains(got, "UNREADY") {
 				t.Errorf("readiness: %s", got)
 			}
 			p.rewrite(t, good)
-			if got := verbose(p); got != "encryption-config; kms-providers" {
+			if got := verbose(t, p); got != "encryption-config; kms-providers" {
 				t.Errorf("readiness after the file was mended: %s", got)
 			}
 		})
@@ -180,7 +181,7 @@ func TestAKMSThatStartsLater(t *testing.T) {
 		t.Fatal("sealed without the plugin")
 	}
 	p.checkKMS(t.Context())
-	if got := verbose(p); !strings.Contains(got, "kms-providers (a KMS plugin is out of reach") || strings.Contains(got, "UNREADY") {
+	if got := verbose(t, p); !strings.Contains(got, "kms-providers (a KMS plugin is out of reach") || strings.Contains(got, "UNREADY") {
 		t.Errorf("readiness: %s", got)
 	}
 	kmsmock.NewBase64Plugin(t, socket)
@@ -191,7 +192,7 @@ func TestAKMSThatStartsLater(t *testing.T) {
 		p.checkKMS(t.Context())
 	}
 	opens(t, p, seal(t, p, "one"), "one")
-	if got := verbose(p); got != "encryption-config; kms-providers" {
+	if got := verbose(t, p); got != "encryption-config; kms-providers" {
 		t.Errorf("readiness: %s", got)
 	}
 }

@@ -32,7 +32,7 @@ func Open(ctx context.Context, dir string) (client *clientv3.Client, stop func()
 	if !errors.Is(err, ErrInUse) {
 		return nil, nil, err
 	}
-	endpoint, err := os.ReadFile(endpointFile(dir)) //nolint:gosec // the member's own directory
+	endpoint, err := os.ReadFile(endpointFile(dir))
 	if err != nil {
 		return nil, nil, fmt.Errorf("finding the server that uses %s: %w", dir, err)
 	}

@@ -17,7 +17,7 @@ import (
 // DefaultInterval is how often files are read to see whether they changed. A change counts after two reads.
 const DefaultInterval = time.Second
 
-// ErrRetry, wrapped by an error of Apply, says that the same content may be accepted later: it is tried again at each
+// ErrRetry says, when an error of Apply wraps it, that the same content may be accepted later: it is tried again at each
 // check. Content that is refused for another reason is tried once.
 var ErrRetry = errors.New("it is tried again")
 

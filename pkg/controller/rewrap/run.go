@@ -35,7 +35,7 @@ func Run(ctx context.Context, config *restclient.Config, opts Options) error {
 	if err != nil {
 		return err
 	}
-	if err := r.setup(mgr, opts); err != nil {
+	if err := r.setup(mgr, opts); err != nil { //nolint:contextcheck // it gets its context at the start
 		return fmt.Errorf("setting up the rewrap controller: %w", err)
 	}
 	registerRelay()

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/time/rate"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -68,7 +67,7 @@ func (r *reconciler) setup(mgr ctrl.Manager, opts Options) error {
 		Named(name).
 		For(&v1beta1.SecureValue{}, builder.WithPredicates(predicate.NewPredicateFuncs(r.stale))).
 		WatchesRawSource(source.Func(p.keepQueue)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: opts.Concurrency, SkipNameValidation: ptr.To(true)}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: opts.Concurrency, SkipNameValidation: new(true)}).
 		Complete(r)
 }
 

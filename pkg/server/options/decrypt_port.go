@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -127,8 +128,8 @@ func (p *decryptPort) close() {
 	} else {
 		_ = p.listener.Close() // nobody else does
 	}
-	for i := len(p.open) - 1; i >= 0; i-- {
-		if err := p.open[i].Close(); err != nil {
+	for _, part := range slices.Backward(p.open) {
+		if err := part.Close(); err != nil {
 			klog.ErrorS(err, "Could not close a part of the decrypt service")
 		}
 	}

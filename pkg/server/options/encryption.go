@@ -70,7 +70,7 @@ func (o *EncryptionOptions) applyTo(config *genericapiserver.Config) (*sealed.Se
 	if err != nil {
 		return nil, err
 	}
-	sealer := sealed.NewSealer(provider.Transformer())
+	sealer := sealed.NewSealer(provider.Transformer()) //nolint:forbidigo // the one place that gives store and decrypt port their keys
 	checks := provider.HealthChecks()
 	config.HealthzChecks = append(config.HealthzChecks, checks...)
 	config.ReadyzChecks = append(config.ReadyzChecks, checks...)

@@ -86,9 +86,12 @@ func BenchmarkParallel(b *testing.B) {
 		obj := newObject("a", strings.Repeat("v", 256))
 		stored := mustSeal(b, s, obj)
 		for operation, run := range map[string]func(*secret.SecureValue) error{
-			"seal":   func(*secret.SecureValue) error { _, err := s.Seal(b.Context(), obj, *obj.Spec.Value); return err },
-			"open":   func(own *secret.SecureValue) error { _, err := s.Open(b.Context(), own); return err },
-			"rewrap": func(own *secret.SecureValue) error { _, err := (&Store{sealer: s}).reseal(b.Context(), own, own); return err },
+			"seal": func(own *secret.SecureValue) error { _, err := s.Seal(b.Context(), own, *obj.Spec.Value); return err },
+			"open": func(own *secret.SecureValue) error { _, err := s.Open(b.Context(), own); return err },
+			"rewrap": func(own *secret.SecureValue) error {
+				_, err := (&Store{sealer: s}).reseal(b.Context(), own, own)
+				return err
+			},
 		} {
 			for _, callers := range []int{1, 8, 64} {
 				b.Run(fmt.Sprintf("%s/%s/callers=%d", provider, operation, callers), func(b *testing.B) {

@@ -56,7 +56,7 @@ func TestRewrapChangesTheCiphertextAlone(t *testing.T) {
 		s.mustHoldNoCanary(t)
 
 		// Reads follow, from the cache too.
-		err = wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		err = wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) { //nolint:contextcheck // the test's own
 			list := s.list(t, "0")
 			return len(list) == 1 && list[0].Status.Key == newKey, nil
 		})

@@ -49,7 +49,7 @@ func benchOpen(b *testing.B, fsync string, batch int) {
 	conns := make([]*grpc.ClientConn, 4)
 	for i := range conns {
 		conns[i] = dial(b, s)
-		if _, err := callGRPC(b.Context(), conns[i], k6Token, nil, namespace, names...); err != nil {
+		if _, err := callGRPC(b.Context(), conns[i], nil, namespace, names...); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -61,7 +61,7 @@ func benchOpen(b *testing.B, fsync string, batch int) {
 	for w := range 64 {
 		group.Go(func() {
 			for left.Add(-1) >= 0 {
-				got, err := callGRPC(b.Context(), conns[w%len(conns)], k6Token, nil, namespace, names...)
+				got, err := callGRPC(b.Context(), conns[w%len(conns)], nil, namespace, names...)
 				if err != nil || len(got) != batch || got["v0"].GetValue() == "" {
 					b.Errorf("%d results, %v", len(got), err)
 					return
@@ -100,7 +100,7 @@ func BenchmarkDeniedVersusAbsent(b *testing.B) {
 	for range b.N {
 		for _, class := range rand.Perm(2) {
 			began := time.Now()
-			got, err := callGRPC(b.Context(), conn, k6Token, nil, namespace, names[class])
+			got, err := callGRPC(b.Context(), conn, nil, namespace, names[class])
 			took := time.Since(began)
 			if err != nil || got[names[class]].GetErrorMessage() != "not found" {
 				b.Fatal(got, err)

@@ -45,7 +45,7 @@ func TestKeyOutOfReach(t *testing.T) {
 	if got.Header.Get("Retry-After") == "" || got.Status(t).Reason != "ServiceUnavailable" {
 		t.Errorf("%v %s", got.Header, got.Body)
 	}
-	if _, err := callGRPC(t.Context(), dial(t, s), k6Token, nil, namespace, "a"); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "encryption key") {
+	if _, err := callGRPC(t.Context(), dial(t, s), nil, namespace, "a"); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "encryption key") {
 		t.Errorf("by gRPC: %v", err)
 	}
 	if got := results(t, connectJSON(t, s, k6Token, namespace, "a", "b")); got["a"] != "!unavailable" || got["b"] != canary {
@@ -145,7 +145,7 @@ func TestOverload(t *testing.T) {
 				}
 			})
 			group.Go(func() {
-				_, err := callGRPC(t.Context(), conn, k6Token, nil, namespace, "a")
+				_, err := callGRPC(t.Context(), conn, nil, namespace, "a")
 				switch status.Code(err) {
 				case codes.OK:
 					opened.Add(1)

@@ -121,13 +121,11 @@ func dial(t testing.TB, s *harness.Server) *grpc.ClientConn {
 	return conn
 }
 
-// callGRPC is a call by gRPC; header gets the response's header.
+// callGRPC is a call by gRPC as k6; header gets the response's header.
 func callGRPC(
-	ctx context.Context, conn *grpc.ClientConn, token string, header *metadata.MD, namespace string, names ...string,
+	ctx context.Context, conn *grpc.ClientConn, header *metadata.MD, namespace string, names ...string,
 ) (map[string]*decryptv1beta1.Result, error) {
-	if token != "" {
-		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
-	}
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+k6Token)
 	if header == nil {
 		header = &metadata.MD{}
 	}

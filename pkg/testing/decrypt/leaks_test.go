@@ -19,7 +19,7 @@ func TestNoValueInAnyOutput(t *testing.T) {
 	canaries := []string{harness.Canary(), harness.Canary()}
 	put(t, s, namespace, "a", canaries[0], "k6-cloud")
 	put(t, s, namespace, "b", canaries[1], "synthetic-monitoring")
-	if _, err := callGRPC(t.Context(), dial(t, s), k6Token, nil, namespace, "a", "b", "absent"); err != nil {
+	if _, err := callGRPC(t.Context(), dial(t, s), nil, namespace, "a", "b", "absent"); err != nil {
 		t.Fatal(err)
 	}
 	connectJSON(t, s, k6Token, namespace, "a", "b")

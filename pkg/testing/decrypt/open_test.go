@@ -31,7 +31,7 @@ func TestEveryProtocol(t *testing.T) {
 
 	t.Run("gRPC", func(t *testing.T) {
 		var header metadata.MD
-		got, err := callGRPC(t.Context(), dial(t, s), k6Token, &header, namespace, "a", "b", "a", "absent")
+		got, err := callGRPC(t.Context(), dial(t, s), &header, namespace, "a", "b", "a", "absent")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestBatch(t *testing.T) {
 		put(t, s, namespace, name, values[name], "k6-cloud")
 	}
 	conn := dial(t, s)
-	got, err := callGRPC(t.Context(), conn, k6Token, nil, namespace, names[:100]...)
+	got, err := callGRPC(t.Context(), conn, nil, namespace, names[:100]...)
 	if err != nil || len(got) != 100 {
 		t.Fatalf("%d results, %v", len(got), err)
 	}
@@ -152,10 +152,10 @@ func TestBatch(t *testing.T) {
 			t.Errorf("%s is another value, of %d bytes: %s", name, len(result.GetValue()), result.GetErrorMessage())
 		}
 	}
-	if _, err := callGRPC(t.Context(), conn, k6Token, nil, namespace, append(names, names...)...); err != nil {
+	if _, err := callGRPC(t.Context(), conn, nil, namespace, append(names, names...)...); err != nil {
 		t.Errorf("128 names twice: %v", err)
 	}
-	_, err = callGRPC(t.Context(), conn, k6Token, nil, namespace, append(names, "one-more")...)
+	_, err = callGRPC(t.Context(), conn, nil, namespace, append(names, "one-more")...)
 	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "128") {
 		t.Errorf("129 names: %v", err)
 	}
@@ -193,7 +193,7 @@ func TestBadRequests(t *testing.T) {
 			if len(harness.Find(got.Body, canary)) > 0 {
 				t.Errorf("the answer quotes what was sent: %s", got.Body)
 			}
-			_, err := callGRPC(t.Context(), dial(t, s), k6Token, nil, test.namespace, test.names...)
+			_, err := callGRPC(t.Context(), dial(t, s), nil, test.namespace, test.names...)
 			if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("by gRPC: %v", err)
 			}
@@ -232,7 +232,7 @@ func TestDeadline(t *testing.T) {
 	s := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := callGRPC(ctx, dial(t, s), k6Token, nil, namespace, "a"); status.Code(err) != codes.Canceled {
+	if _, err := callGRPC(ctx, dial(t, s), nil, namespace, "a"); status.Code(err) != codes.Canceled {
 		t.Errorf("want a canceled call, got %v", err)
 	}
 }

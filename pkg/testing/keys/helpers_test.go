@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -58,7 +59,7 @@ func newValue(name, value string, decrypters ...string) *v1beta1.SecureValue {
 }
 
 // create stores values NAME-0 to NAME-(n-1) as fast as the server takes them.
-func create(t *testing.T, values typed.SecureValueInterface, name string, n int) map[string]string {
+func create(t *testing.T, values typed.SecureValueInterface, name string, n int, decrypters ...string) map[string]string {
 	t.Helper()
 	stored := make(map[string]string, n)
 	work := make(chan string)
@@ -68,7 +69,7 @@ func create(t *testing.T, values typed.SecureValueInterface, name string, n int)
 	for range workers {
 		go func() {
 			for name := range work {
-				if _, err := values.Create(t.Context(), newValue(name, stored[name]), metav1.CreateOptions{}); err != nil {
+				if _, err := values.Create(t.Context(), newValue(name, stored[name], decrypters...), metav1.CreateOptions{}); err != nil {
 					failed <- err
 				}
 			}
@@ -155,8 +156,8 @@ resources:
 // aesgcm is a provider with keys given as NAME, SECRET, NAME, SECRET.
 func aesgcm(keys ...string) string {
 	text := "  - aesgcm:\n      keys:\n"
-	for i := 0; i < len(keys); i += 2 {
-		text += fmt.Sprintf("      - {name: %s, secret: %s}\n", keys[i], keys[i+1])
+	for pair := range slices.Chunk(keys, 2) {
+		text += fmt.Sprintf("      - {name: %s, secret: %s}\n", pair[0], pair[1])
 	}
 	return text
 }

@@ -9,10 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
