@@ -56,8 +56,8 @@ func TestRewrapChangesTheCiphertextAlone(t *testing.T) {
 		s.mustHoldNoCanary(t)
 
 		// Reads follow, from the cache too.
-		err = wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) { //nolint:contextcheck // the test's own
-			list := s.list(t, "0")
+		err = wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+			list := s.list(t, "0") //nolint:contextcheck // the test's own
 			return len(list) == 1 && list[0].Status.Key == newKey, nil
 		})
 		if err != nil {

@@ -20,11 +20,11 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/kmsplugin"
 )
 
-// kmsOptions run a server whose keys are behind a plugin. More providers may follow it in the file.
-func kmsOptions(t *testing.T, p *kmsplugin.Plugin, more ...string) (options harness.Options, config string) {
+// kmsOptions run a server whose keys are behind a plugin.
+func kmsOptions(t *testing.T, p *kmsplugin.Plugin) (options harness.Options, config string) {
 	t.Helper()
 	config = t.TempDir() + "/encryption.yaml"
-	harness.WriteFile(t, config, configHead+p.Provider("vault")+strings.Join(more, ""))
+	harness.WriteFile(t, config, configHead+p.Provider("vault"))
 	return harness.Options{
 		Args: []string{
 			"--encryption-provider-config=" + config, "--encryption-provider-config-automatic-reload",
