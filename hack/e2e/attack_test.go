@@ -31,6 +31,7 @@ var forged = http.Header{"X-Remote-User": {"system:admin"}, "X-Remote-Group": {"
 type answer struct {
 	code    int
 	message string
+	body    string
 }
 
 // send asks a URL with a certificate, a token and headers, each of which may be missing. Header names are sent as given.
@@ -67,7 +68,7 @@ func send(t *testing.T, url string, ca *pki.CA, certificate *pki.Pair, token str
 	}
 	var status metav1.Status
 	_ = json.Unmarshal(body, &status)
-	return answer{response.StatusCode, status.Message}, nil
+	return answer{response.StatusCode, status.Message, string(body)}, nil
 }
 
 func mustClient(t *testing.T, ca *pki.CA, name string, groups ...string) *pki.Pair {

@@ -5,6 +5,7 @@ package decrypt
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -19,6 +20,12 @@ const (
 	etcdKeepAlive        = 30 * time.Second
 	etcdKeepAliveTimeout = 10 * time.Second
 )
+
+// Etcd is the part of an etcd client that the decrypt service uses.
+type Etcd interface {
+	clientv3.KV
+	io.Closer
+}
 
 // NewEtcdClient connects to the etcd of the API server by a connection of its own. It does not wait for an answer: while
 // etcd is out of reach, calls fail. What fails is returned and not logged a second time.

@@ -78,7 +78,7 @@ func startEtcd(ctx context.Context, cancel context.CancelCauseFunc, opts options
 	if err != nil {
 		return nil, err
 	}
-	opts.Storage.UseServers(db.Endpoints())
+	opts.Storage.UseEmbedded(db.Endpoints(), db.Client())
 	go func() {
 		if err, failed := <-db.Err(); failed {
 			cancel(err)

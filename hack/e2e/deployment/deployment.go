@@ -116,11 +116,14 @@ func (d *Deployment) prepare(ctx context.Context) error {
 		pki.WriteFile(d.file("audit-policy.yaml"), []byte(auditPolicy)), d.writeAuditKey())
 }
 
+// DecryptAuditKey is the key that chains the decrypt audit logs of all replicas.
+func (d *Deployment) DecryptAuditKey() string { return d.file("decrypt-audit.key") }
+
 // writeAuditKey makes the key that chains the decrypt audit logs.
 func (d *Deployment) writeAuditKey() error {
 	key := make([]byte, 32)
 	rand.Read(key) // never fails: it ends the process instead
-	return pki.WriteFile(d.file("decrypt-audit.key"), []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
+	return pki.WriteFile(d.DecryptAuditKey(), []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
 }
 
 // readShipped takes from the Deployment of deploy/ what a node would.
@@ -172,7 +175,11 @@ func (d *Deployment) startReplicas(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		replica := d.newReplica(number, port)
+		decryptPort, err := controlplane.FreePort()
+		if err != nil {
+			return err
+		}
+		replica := d.newReplica(number, port, decryptPort)
 		d.Replicas = append(d.Replicas, replica)
 		if err := replica.Start(); err != nil {
 			return err

@@ -20,24 +20,27 @@ type Replica struct {
 	*process.Process
 	// URL is where this replica is, past aggregator and Service.
 	URL string
+	// DecryptURL is where its decrypt port is, DecryptAuditDir the folder of that port's own log.
+	DecryptURL, DecryptAuditDir string
 	// AuditFile is its audit log.
 	AuditFile string
 
 	address, probe string
 }
 
-func (d *Deployment) newReplica(number, port int) *Replica {
+func (d *Deployment) newReplica(number, port, decryptPort int) *Replica {
 	name := fmt.Sprintf("secret-apiserver-%d", number)
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	r := &Replica{URL: "https://" + address, address: address, probe: d.probe, AuditFile: filepath.Join(d.Dir, name+".audit.log")}
+	r.DecryptURL, r.DecryptAuditDir = fmt.Sprintf("https://127.0.0.1:%d", decryptPort), filepath.Join(d.Dir, name)
 	r.Process = process.New(filepath.Join(d.Dir, name+".log"), d.config.Binary, append([]string{
 		fmt.Sprintf("--secure-port=%d", port), "--bind-address=127.0.0.1", "-v=10",
 		"--kubeconfig=" + d.kubeconfig,
 		"--etcd-servers=" + d.EtcdURL,
 		"--encryption-provider-config=" + d.EncryptionFile, "--encryption-provider-config-automatic-reload",
 		"--tls-cert-file=" + d.file("tls.crt"), "--tls-private-key-file=" + d.file("tls.key"),
-		"--decrypt-port=auto", "--decrypt-audit-instance=" + name, "--decrypt-audit-fsync=interval",
-		"--decrypt-audit-log-path=" + filepath.Join(d.Dir, name, "decrypt.log"), "--decrypt-audit-key-file=" + d.file("decrypt-audit.key"),
+		fmt.Sprintf("--decrypt-port=%d", decryptPort), "--decrypt-audit-instance=" + name,
+		"--decrypt-audit-log-path=" + filepath.Join(r.DecryptAuditDir, "decrypt.log"), "--decrypt-audit-key-file=" + d.DecryptAuditKey(),
 		"--audit-log-path=" + r.AuditFile, "--audit-policy-file=" + d.file("audit-policy.yaml"),
 	}, d.config.Args...)...)
 	return r

@@ -84,12 +84,11 @@ func (o CompletedOptions) applyDecrypt(config *genericapiserver.Config, sealer *
 
 // decryptService opens the connection to etcd and the decrypt audit log.
 func (o CompletedOptions) decryptService(sealer *sealed.Sealer, access decryptAccess) (*decrypt.Service, error) {
-	transport, prefix := o.Storage.upstream.StorageConfig.Transport, o.Storage.upstream.StorageConfig.Prefix
-	client, err := decrypt.NewEtcdClient(transport)
+	prefix := o.Storage.upstream.StorageConfig.Prefix
+	client, err := o.decryptEtcd()
 	if err != nil {
 		return nil, err
 	}
-	o.Decrypt.running.open = append(o.Decrypt.running.open, client)
 	instance, err := o.Decrypt.Audit.instance()
 	if err != nil {
 		return nil, err
@@ -108,6 +107,19 @@ func (o CompletedOptions) decryptService(sealer *sealed.Sealer, access decryptAc
 		Authorizer: access.authorizer, Recorder: log,
 		AllowedDecrypters: o.API.AllowedDecrypters, AuthzCacheTTL: o.Decrypt.AuthzCacheTTL,
 	}), nil
+}
+
+// decryptEtcd reads an embedded etcd in this process: a hop by its socket would cost more than opening a value.
+func (o CompletedOptions) decryptEtcd() (decrypt.Etcd, error) {
+	if o.Storage.embedded != nil {
+		return o.Storage.embedded, nil
+	}
+	client, err := decrypt.NewEtcdClient(o.Storage.upstream.StorageConfig.Transport)
+	if err != nil {
+		return nil, err
+	}
+	o.Decrypt.running.open = append(o.Decrypt.running.open, client)
+	return client, nil
 }
 
 func (p *decryptPort) check(*http.Request) error {

@@ -16,6 +16,7 @@ import (
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 
+	"github.com/securevalue/secret-apiserver/pkg/decrypt"
 	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
@@ -25,6 +26,8 @@ const EtcdPrefix = "/registry/secret.grafana.app"
 // StorageOptions say where values are kept and under which keys.
 type StorageOptions struct {
 	upstream *genericoptions.EtcdOptions
+	// embedded reads an etcd in this process without its socket; nil when etcd is elsewhere.
+	embedded decrypt.Etcd
 }
 
 // NewStorageOptions returns the defaults. codec encodes the object part of a stored record.
@@ -69,9 +72,10 @@ func (o *StorageOptions) ServerNames() string {
 	return strings.Join(o.upstream.StorageConfig.Transport.ServerList, ",")
 }
 
-// UseServers sets the etcd of a server that was given none.
-func (o *StorageOptions) UseServers(endpoints []string) {
-	o.upstream.StorageConfig.Transport.ServerList = endpoints
+// UseEmbedded sets the etcd of a server that was given none: its endpoints, and a client in this process, which the caller
+// closes.
+func (o *StorageOptions) UseEmbedded(endpoints []string, client decrypt.Etcd) {
+	o.upstream.StorageConfig.Transport.ServerList, o.embedded = endpoints, client
 }
 
 // applyTo puts the sealing store over etcd.

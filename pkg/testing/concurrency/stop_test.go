@@ -6,13 +6,13 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -174,12 +174,15 @@ func waitClosed(t *testing.T, s *harness.Server) {
 	defer cancel()
 	for {
 		connection, err := (&net.Dialer{}).DialContext(ctx, "tcp", address.Host)
-		if err != nil && strings.Contains(err.Error(), "refused") {
+		switch {
+		case err == nil:
+			_ = connection.Close()
+		case errors.Is(err, syscall.ECONNREFUSED):
 			return
-		} else if err != nil {
+		case errors.Is(err, syscall.ECONNRESET): // it was in the queue of a listener that closed
+		default:
 			t.Fatalf("waiting until the server listens no more: %v", err)
 		}
-		_ = connection.Close()
 		time.Sleep(5 * time.Millisecond)
 	}
 }
