@@ -49,7 +49,14 @@ func (c *CA) Pool() *x509.CertPool {
 // Client issues a client certificate.
 func (c *CA) Client(t *testing.T, name string, groups ...string) tls.Certificate {
 	t.Helper()
+	return c.ClientUntil(t, time.Now().Add(time.Hour), name, groups...)
+}
+
+// ClientUntil issues a client certificate that expires, or expired, then.
+func (c *CA) ClientUntil(t *testing.T, until time.Time, name string, groups ...string) tls.Certificate {
+	t.Helper()
 	template := newTemplate(t, pkix.Name{CommonName: name, Organization: groups})
+	template.NotBefore, template.NotAfter = until.Add(-2*time.Hour), until
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	return c.issue(t, template)
 }

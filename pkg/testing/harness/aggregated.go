@@ -3,8 +3,6 @@
 package harness
 
 import (
-	"crypto/tls"
-	"net/http"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -125,13 +123,4 @@ func StartAggregated(t *testing.T, c *Cluster, args ...string) *Server {
 	})
 	s.client = newHTTPClient(t, s.CAFile)
 	return s
-}
-
-// As returns a client of the same server that shows a certificate.
-func (s *Server) As(t *testing.T, certificate tls.Certificate) *Server {
-	t.Helper()
-	other := *s
-	other.client = newHTTPClient(t, s.CAFile)
-	other.client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{certificate}
-	return &other
 }

@@ -92,6 +92,15 @@ func (s *Server) Do(t testing.TB, r Request) Response {
 // HTTPClient trusts the server's CA and follows no redirect.
 func (s *Server) HTTPClient() *http.Client { return s.client }
 
+// As returns a client of the same server that shows a certificate.
+func (s *Server) As(t *testing.T, certificate tls.Certificate) *Server {
+	t.Helper()
+	other := *s
+	other.client = newHTTPClient(t, s.CAFile)
+	other.client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{certificate}
+	return &other
+}
+
 func newHTTPClient(t testing.TB, caFile string) *http.Client {
 	t.Helper()
 	pool := x509.NewCertPool()

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/securevalue/secret-apiserver/pkg/testing/certs"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+	"github.com/securevalue/secret-apiserver/pkg/testing/issuer"
 )
 
 // roles are what the callers of TestAccess have.
@@ -64,12 +66,12 @@ subjects:
 
 // Every way to say who one is, and every kind of rule, through the real flags.
 func TestAccess(t *testing.T) {
-	issuer := newIssuer(t)
-	authority := newAuthority(t)
+	provider := issuer.New(t)
+	clients := certs.NewCA(t, "clients")
 	dir := t.TempDir()
 	config, ca := filepath.Join(dir, "authentication.yaml"), filepath.Join(dir, "clients.crt")
-	harness.WriteFile(t, config, issuer.config())
-	harness.WriteFile(t, ca, string(authority.pem))
+	harness.WriteFile(t, config, provider.Config())
+	harness.WriteFile(t, ca, clients.PEM())
 	s := harness.Start(t, harness.Options{
 		RBAC: []string{roles},
 		Tokens: []string{
@@ -83,8 +85,8 @@ func TestAccess(t *testing.T) {
 	}
 	t.Run("roles", func(t *testing.T) { wantDecisions(t, s) })
 	t.Run("texts", func(t *testing.T) { wantTexts(t, s) })
-	t.Run("client certificates", func(t *testing.T) { wantCertificates(t, s, authority) })
-	t.Run("JWT", func(t *testing.T) { wantJWT(t, s, issuer) })
+	t.Run("client certificates", func(t *testing.T) { wantCertificates(t, s, clients) })
+	t.Run("JWT", func(t *testing.T) { wantJWT(t, s, provider) })
 }
 
 func wantDecisions(t *testing.T, s *harness.Server) {

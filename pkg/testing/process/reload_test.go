@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+	"github.com/securevalue/secret-apiserver/pkg/testing/issuer"
 )
 
 const listerBinding = `
@@ -29,9 +30,9 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: USER}]
 
 // Tokens, roles and issuers change while the server runs; a broken edit keeps the last good ones and says so.
 func TestReloadAccess(t *testing.T) {
-	issuer := newIssuer(t)
+	provider := issuer.New(t)
 	config := filepath.Join(t.TempDir(), "authentication.yaml")
-	harness.WriteFile(t, config, strings.Split(issuer.config(), "jwt:")[0]+"jwt: []\n")
+	harness.WriteFile(t, config, strings.Split(provider.Config(), "jwt:")[0]+"jwt: []\n")
 	s := harness.Start(t, harness.Options{
 		RBAC:   []string{strings.Replace(listerBinding, "USER", "first", 1)},
 		Tokens: []string{harness.Token("t-first", "first")},
@@ -68,8 +69,8 @@ func TestReloadAccess(t *testing.T) {
 
 	harness.WriteFile(t, s.TokenFile, harness.Token("t-first", "first")+"\n")
 	becomes("t-second", http.StatusUnauthorized)
-	harness.WriteFile(t, config, issuer.config())
-	becomes(issuer.token(t, issuer.key, nil), http.StatusForbidden)
+	harness.WriteFile(t, config, provider.Config())
+	becomes(provider.Token(t, nil), http.StatusForbidden)
 	if err := os.Remove(manifest); err != nil {
 		t.Fatal(err)
 	}
