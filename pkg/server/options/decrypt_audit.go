@@ -42,7 +42,7 @@ func (o *DecryptAuditOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Fsync, "decrypt-audit-fsync", o.Fsync,
 		"What a release waits for: always (the disk has the record), interval (the disk is asked once a second) or never. The end of the process loses no record with any of them.")
 	fs.StringVar(&o.Instance, "decrypt-audit-instance", o.Instance,
-		"Name of this server's chain of records among those of the servers that share an etcd. It must stay the same over restarts. (default the host name)")
+		"Name of this server's chain of records among those of the servers that share an etcd. It must stay the same over restarts. (default the host name, \"standalone\" in a standalone server)")
 	fs.IntVar(&o.MaxAgeDays, "decrypt-audit-log-maxage", o.MaxAgeDays, "Days to keep old decrypt audit files. 0 keeps them whatever their age.")
 	fs.IntVar(&o.MaxBackups, "decrypt-audit-log-maxbackup", o.MaxBackups, "Number of old decrypt audit files to keep. 0 keeps all.")
 	fs.IntVar(&o.MaxSizeMB, "decrypt-audit-log-maxsize", o.MaxSizeMB, "Megabytes after which the decrypt audit file is rotated.")
@@ -67,10 +67,14 @@ func (o *DecryptAuditOptions) validate() []error {
 	return errs
 }
 
-// UseFiles sets log and key of a standalone server that was given none. The key is generated when there is none yet.
+// UseFiles sets log and key of a standalone server that was given none. The key is generated when there is none yet. A
+// chain in a data folder is the only one of its etcd and moves with it to another host.
 func (o *DecryptAuditOptions) UseFiles(log, key string) {
 	if o.LogPath == "" {
 		o.LogPath, o.KeyFile, o.generateKey = log, key, true
+	}
+	if o.Instance == "" {
+		o.Instance = "standalone"
 	}
 }
 

@@ -3,6 +3,7 @@
 package decrypt
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"path/filepath"
@@ -53,9 +54,13 @@ func TestRecorded(t *testing.T) {
 	if got.Code != ok || id == "" || id == "chosen-by-the-caller" {
 		t.Fatalf("%d, audit id %q", got.Code, id)
 	}
+	log := harness.ReadFile(t, filepath.Join(s.DataDir, "decrypt-audit", "decrypt.log"))
+	if !bytes.Contains(log, []byte(`"instance":"standalone"`)) {
+		t.Error("the chain has a name that changes with the host")
+	}
 	type record struct{ AuditID, User, Source, Namespace, Name, Decrypter, Decision, Reason string }
 	found := map[string]record{}
-	for line := range strings.Lines(string(harness.ReadFile(t, filepath.Join(s.DataDir, "decrypt-audit", "decrypt.log")))) {
+	for line := range strings.Lines(string(log)) {
 		var r record
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatal(err)

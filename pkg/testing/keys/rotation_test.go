@@ -92,7 +92,7 @@ func leaks(t *testing.T, s *harness.Server, controllers []*controller, written m
 	}
 }
 
-// A standalone server rotates by itself, a new start in the middle included, and shows how far it is.
+// A standalone server rotates by itself and shows how far it is, a kill and a second rotation in the middle included.
 func TestStandaloneRotatesByItself(t *testing.T) {
 	t.Parallel()
 	options := harness.Options{Args: []string{"--rewrap-probe-interval=500ms", "--rewrap-qps=20", "-v=2"}}
@@ -107,13 +107,18 @@ func TestStandaloneRotatesByItself(t *testing.T) {
 	s.Kill()
 	options.DataDir = s.DataDir
 	s = harness.Start(t, options)
-	eventually(t, "the rotation has ended", func() bool { return count() == float64(len(stored)) })
+	rotate(t, s, "fresher") // in the middle of the first rotation
+	count = func() float64 { return metric(t, s, `secret_values{key="aesgcm/fresher"}`) }
+	eventually(t, "both rotations have ended", func() bool { return count() == float64(len(stored)) })
 	eventually(t, "the metrics say so", func() bool {
 		return metric(t, s, "secret_values_stale") == 0 && metric(t, s, "secret_rewrap_controller_last_complete_timestamp_seconds") > 0
 	})
 	s.Stop(t)
-	if opened := harness.OpenAll(t, s.DataDir); len(opened) != len(stored) {
-		t.Errorf("%d values open, want %d", len(opened), len(stored))
+	opened := harness.OpenAll(t, s.DataDir)
+	for name, value := range stored {
+		if opened[namespace+"/"+name] != value {
+			t.Errorf("%s does not open to what was stored", name)
+		}
 	}
 }
 
