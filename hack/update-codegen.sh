@@ -29,9 +29,19 @@ kube::codegen::gen_openapi \
     --boilerplate "${boilerplate}" \
     "${root}/pkg/apis"
 
+# Without a schema the apply configurations know no field, and the fake clientset refuses every object. The generator looks
+# types up by their Go path, the clients by the name they have in the OpenAPI document: it gets the one and leaves the other.
+schema=$(mktemp)
+trap 'rm -f "${schema}"' EXIT
+by_path=com.github.securevalue.secret-apiserver.pkg.apis.secret.v1beta1
+by_name=app.grafana.secret.v1beta1
+go run ./hack/openapi-schema | sed "s/${by_name}/${by_path}/g" >"${schema}"
+
 kube::codegen::gen_client \
-    --with-watch --with-applyconfig \
+    --with-watch --with-applyconfig --applyconfig-openapi-schema "${schema}" \
     --output-dir "${root}/pkg/generated" \
     --output-pkg "${module}/pkg/generated" \
     --boilerplate "${boilerplate}" \
     "${root}/pkg/apis"
+
+find pkg/generated/applyconfiguration -name '*.go' -exec sed -i "s/${by_path}/${by_name}/g" {} +

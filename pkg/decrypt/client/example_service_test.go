@@ -31,7 +31,7 @@ type service struct {
 }
 
 func startService(values map[string]string) *service {
-	s := &service{values: values, api: fake.NewSimpleClientset()}
+	s := &service{values: values, api: fake.NewClientset()}
 	_, handler := decryptv1beta1connect.NewSecureValueDecrypterHandler(s)
 	server := httptest.NewTLSServer(handler)
 	dir, err := os.MkdirTemp("", "example")

@@ -177,6 +177,15 @@ func testTypedApply(ctx context.Context, p *program) {
 	if sv.Spec.Description != "kept" || len(sv.Spec.Decrypters) != 0 {
 		p.t.Errorf("applied: %+v", sv.Spec)
 	}
+
+	mine, err := applyv1beta1.ExtractSecureValue(sv, "program")
+	if err != nil || mine.Spec == nil || mine.Spec.Description == nil || *mine.Spec.Description != "kept" || mine.Spec.Value != nil {
+		p.t.Fatalf("extracted: %+v, %v", mine, err)
+	}
+	again := p.got(p.Apply(ctx, mine, options))
+	if again.ResourceVersion != sv.ResourceVersion {
+		p.t.Error("applying what was extracted is a write")
+	}
 }
 
 // testRetry changes a description the way every controller does, with another writer in between.

@@ -5,8 +5,11 @@
 package v1beta1
 
 import (
+	secretv1beta1 "github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	internal "github.com/securevalue/secret-apiserver/pkg/generated/applyconfiguration/internal"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	types "k8s.io/apimachinery/pkg/types"
+	managedfields "k8s.io/apimachinery/pkg/util/managedfields"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -34,6 +37,53 @@ func SecureValue(name, namespace string) *SecureValueApplyConfiguration {
 	b.WithKind("SecureValue")
 	b.WithAPIVersion("secret.grafana.app/v1beta1")
 	return b
+}
+
+// ExtractSecureValueFrom extracts the applied configuration owned by fieldManager from
+// secureValue for the specified subresource. Pass an empty string for subresource to extract
+// the main resource. Common subresources include "status", "scale", etc.
+// secureValue must be a unmodified SecureValue API object that was retrieved from the Kubernetes API.
+// ExtractSecureValueFrom provides a way to perform a extract/modify-in-place/apply workflow.
+// Note that an extracted apply configuration will contain fewer fields than what the fieldManager previously
+// applied if another fieldManager has updated or force applied any of the previously applied fields.
+func ExtractSecureValueFrom(secureValue *secretv1beta1.SecureValue, fieldManager string, subresource string) (*SecureValueApplyConfiguration, error) {
+	b := &SecureValueApplyConfiguration{}
+	err := managedfields.ExtractInto(secureValue, internal.Parser().Type("app.grafana.secret.v1beta1.SecureValue"), fieldManager, b, subresource)
+	if err != nil {
+		return nil, err
+	}
+	b.WithName(secureValue.Name)
+	b.WithNamespace(secureValue.Namespace)
+
+	b.WithKind("SecureValue")
+	b.WithAPIVersion("secret.grafana.app/v1beta1")
+	return b, nil
+}
+
+// ExtractSecureValue extracts the applied configuration owned by fieldManager from
+// secureValue. If no managedFields are found in secureValue for fieldManager, a
+// SecureValueApplyConfiguration is returned with only the Name, Namespace (if applicable),
+// APIVersion and Kind populated. It is possible that no managed fields were found for because other
+// field managers have taken ownership of all the fields previously owned by fieldManager, or because
+// the fieldManager never owned fields any fields.
+// secureValue must be a unmodified SecureValue API object that was retrieved from the Kubernetes API.
+// ExtractSecureValue provides a way to perform a extract/modify-in-place/apply workflow.
+// Note that an extracted apply configuration will contain fewer fields than what the fieldManager previously
+// applied if another fieldManager has updated or force applied any of the previously applied fields.
+func ExtractSecureValue(secureValue *secretv1beta1.SecureValue, fieldManager string) (*SecureValueApplyConfiguration, error) {
+	return ExtractSecureValueFrom(secureValue, fieldManager, "")
+}
+
+// ExtractSecureValueRewrap extracts the applied configuration owned by fieldManager from
+// secureValue for the rewrap subresource.
+func ExtractSecureValueRewrap(secureValue *secretv1beta1.SecureValue, fieldManager string) (*SecureValueApplyConfiguration, error) {
+	return ExtractSecureValueFrom(secureValue, fieldManager, "rewrap")
+}
+
+// ExtractSecureValueStatus extracts the applied configuration owned by fieldManager from
+// secureValue for the status subresource.
+func ExtractSecureValueStatus(secureValue *secretv1beta1.SecureValue, fieldManager string) (*SecureValueApplyConfiguration, error) {
+	return ExtractSecureValueFrom(secureValue, fieldManager, "status")
 }
 
 func (b SecureValueApplyConfiguration) IsApplyConfiguration() {}
