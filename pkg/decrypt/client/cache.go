@@ -104,6 +104,9 @@ func (c *Cache) Get(ctx context.Context, name string) (Value, error) {
 	}
 	// Callers who know the same of one name share a request, which does not end with the caller who came first.
 	flight := c.flights.DoChan(fmt.Sprint(name, newest), func() (any, error) {
+		if value, ok := c.kept(name, newest); ok { // by a request that ended since this caller looked
+			return value, nil
+		}
 		return c.fetch(context.WithoutCancel(ctx), name, newest)
 	})
 	select {
