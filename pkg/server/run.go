@@ -16,6 +16,7 @@ import (
 // Run serves until ctx ends and returns when everything is closed. The banner of a standalone server goes to out once
 // it is ready.
 func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) error {
+	letHeapGrow()
 	listener, err := opts.Serving.Listen(ctx)
 	if err != nil {
 		return err

@@ -22,6 +22,8 @@ func Run(ctx context.Context, config *restclient.Config, opts Options) error {
 	ctrl.SetLogger(klog.Background())
 	scheme := runtime.NewScheme()
 	utilruntime.Must(v1beta1.AddToScheme(scheme))
+	config = restclient.CopyConfig(config)
+	config.DisableCompression = true // the watch does not leave this process
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                 scheme,
 		Cache:                  CacheOptions(),

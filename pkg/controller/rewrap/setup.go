@@ -7,10 +7,12 @@ import (
 	"fmt"
 
 	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/runtime"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	crmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -36,6 +38,10 @@ func SetupWithManager(mgr ctrl.Manager, opts Options) error {
 }
 
 func newReconciler(mgr ctrl.Manager, opts Options, events events) (*reconciler, error) {
+	// The watch brings every write of every value: in JSON it would cost the server as much as some writes.
+	if err := apiutil.AddToProtobufScheme(v1beta1.AddToScheme); err != nil {
+		return nil, fmt.Errorf("watching securevalues in protobuf: %w", err)
+	}
 	server, err := newServer(mgr)
 	if err != nil {
 		return nil, err
@@ -75,6 +81,7 @@ func newServer(mgr ctrl.Manager) (*server, error) {
 	config := restclient.CopyConfig(mgr.GetConfig())
 	config.QPS = -1 // the controller has a limit of its own
 	config.UserAgent = restclient.DefaultKubernetesUserAgent() + "/" + name
+	config.ContentType = runtime.ContentTypeProtobuf
 	client, err := versioned.NewForConfigAndClient(config, mgr.GetHTTPClient())
 	if err != nil {
 		return nil, err
