@@ -10,13 +10,15 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/registry/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 
-	"github.com/securevalue/secret-apiserver/pkg/decrypt"
+	"github.com/securevalue/secret-apiserver/pkg/storage/inprocess"
 	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
@@ -26,8 +28,8 @@ const EtcdPrefix = "/registry/secret.grafana.app"
 // StorageOptions say where values are kept and under which keys.
 type StorageOptions struct {
 	upstream *genericoptions.EtcdOptions
-	// embedded reads an etcd in this process without its socket; nil when etcd is elsewhere.
-	embedded decrypt.Etcd
+	// embedded calls an etcd in this process without its socket; nil when etcd is elsewhere.
+	embedded *clientv3.Client
 }
 
 // NewStorageOptions returns the defaults. codec encodes the object part of a stored record.
@@ -74,7 +76,7 @@ func (o *StorageOptions) ServerNames() string {
 
 // UseEmbedded sets the etcd of a server that was given none: its endpoints, and a client in this process, which the caller
 // closes.
-func (o *StorageOptions) UseEmbedded(endpoints []string, client decrypt.Etcd) {
+func (o *StorageOptions) UseEmbedded(endpoints []string, client *clientv3.Client) {
 	o.upstream.StorageConfig.Transport.ServerList, o.embedded = endpoints, client
 }
 
@@ -85,7 +87,11 @@ func (o *StorageOptions) applyTo(config *genericapiserver.Config, sealer *sealed
 	}
 	// A restart does not heal etcd: it is for readiness only.
 	config.LivezChecks = slices.DeleteFunc(config.LivezChecks, func(check healthz.HealthChecker) bool { return check.Name() == "etcd" })
-	getter := sealed.NewRESTOptionsGetter(config.RESTOptionsGetter, sealer, o.upstream.EnableWatchCache)
+	newRaw := generic.NewRawStorage
+	if o.embedded != nil {
+		newRaw = inprocess.NewRaw(o.embedded)
+	}
+	getter := sealed.NewRESTOptionsGetter(config.RESTOptionsGetter, sealer, o.upstream.EnableWatchCache, newRaw)
 	config.RESTOptionsGetter = getter
 	return getter, nil
 }

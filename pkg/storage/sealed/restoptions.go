@@ -23,14 +23,20 @@ type RESTOptionsGetter struct {
 	delegate   generic.RESTOptionsGetter
 	sealer     *Sealer
 	watchCache bool
+	newRaw     NewRawFunc
 	store      *Store
 }
+
+// NewRawFunc builds the etcd3 store below a Store; generic.NewRawStorage is one.
+type NewRawFunc func(
+	config *storagebackend.ConfigForResource, newFunc, newListFunc func() runtime.Object, resourcePrefix string,
+) (storage.Interface, factory.DestroyFunc, error)
 
 var _ generic.RESTOptionsGetter = (*RESTOptionsGetter)(nil)
 
 // NewRESTOptionsGetter wraps the getter of upstream's etcd options, which must not have an encryption of its own.
-func NewRESTOptionsGetter(delegate generic.RESTOptionsGetter, sealer *Sealer, watchCache bool) *RESTOptionsGetter {
-	return &RESTOptionsGetter{delegate: delegate, sealer: sealer, watchCache: watchCache}
+func NewRESTOptionsGetter(delegate generic.RESTOptionsGetter, sealer *Sealer, watchCache bool, newRaw NewRawFunc) *RESTOptionsGetter {
+	return &RESTOptionsGetter{delegate: delegate, sealer: sealer, watchCache: watchCache, newRaw: newRaw}
 }
 
 // GetRESTOptions returns options whose storage seals.
@@ -64,7 +70,7 @@ func (g *RESTOptionsGetter) decorate(
 	newFunc, newListFunc func() runtime.Object,
 	getAttrs storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
 ) (storage.Interface, factory.DestroyFunc, error) {
-	raw, destroyRaw, err := generic.NewRawStorage(config, newFunc, newListFunc, resourcePrefix)
+	raw, destroyRaw, err := g.newRaw(config, newFunc, newListFunc, resourcePrefix)
 	if err != nil {
 		return nil, nil, err
 	}
