@@ -7,6 +7,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/component-base/version"
 
+	"github.com/securevalue/secret-apiserver/pkg/plugin/access"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/write"
@@ -35,7 +36,10 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetFlagErrorFunc(hint.Flags)
 	factory := cluster.New(streams)
 	factory.AddFlags(root.PersistentFlags())
-	root.AddCommand(write.NewCreate(factory), write.NewSet(factory))
+	root.AddCommand(
+		write.NewCreate(factory), write.NewSet(factory),
+		access.NewWhoCanDecrypt(factory), access.NewCanDecrypt(factory),
+	)
 	return root
 }
 
