@@ -10,6 +10,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/plugin/access"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
+	"github.com/securevalue/secret-apiserver/pkg/plugin/importing"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/write"
 )
 
@@ -38,6 +39,7 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	factory.AddFlags(root.PersistentFlags())
 	root.AddCommand(
 		write.NewCreate(factory), write.NewSet(factory),
+		importing.New(factory),
 		access.NewWhoCanDecrypt(factory), access.NewCanDecrypt(factory),
 	)
 	return root

@@ -33,6 +33,8 @@ type Factory struct {
 	// IO are the streams of the command.
 	genericiooptions.IOStreams
 	flags *genericclioptions.ConfigFlags
+	// namespace stands before that of the flags when it is set.
+	namespace string
 }
 
 // New returns a Factory whose flags have their defaults.
@@ -55,6 +57,9 @@ func (f *Factory) StopImpersonating() {
 
 // Namespace is that of --namespace, else of the kubeconfig's context, else default.
 func (f *Factory) Namespace() (string, error) {
+	if f.namespace != "" {
+		return f.namespace, nil
+	}
 	namespace, _, err := f.flags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
 		return "", hint.API("reading the kubeconfig", err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/term"
@@ -39,13 +40,23 @@ func Check(value sensitive.Value) error {
 	return nil
 }
 
-func readFile(path string) (sensitive.Value, error) {
+// ReadFile reads a value from a file that a flag names. What is too long is not read to its end: ErrTooLong.
+func ReadFile(flag, path string) (sensitive.Value, error) {
 	f, err := os.Open(path) //nolint:gosec // the person names the file
 	if err != nil {
-		return "", fmt.Errorf("--from-file: %w", err)
+		return "", fmt.Errorf("%s: %w", flag, err)
 	}
 	defer f.Close() //nolint:errcheck // opened for reading
-	return readAll("--from-file", f)
+	return readAll(flag, f)
+}
+
+// TrimNewline cuts one newline, LF or CRLF, off the end of a value.
+func TrimNewline(value sensitive.Value) sensitive.Value {
+	text, cut := strings.CutSuffix(value.Expose(), "\n")
+	if !cut {
+		return value
+	}
+	return sensitive.Value(strings.TrimSuffix(text, "\r"))
 }
 
 func readStdin(in io.Reader) (sensitive.Value, error) {
@@ -69,11 +80,11 @@ func readAll(flag string, in io.Reader) (sensitive.Value, error) {
 	return value, nil
 }
 
-// variableName is what a shell can export. Anything else may be the value itself, written as --from-env "$NAME".
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+// VariableName is what a shell can export. Anything else may be the value itself, written as --from-env "$NAME".
+var VariableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 func readEnv(name string) (sensitive.Value, error) {
-	if !variableName.MatchString(name) {
+	if !VariableName.MatchString(name) {
 		return "", errors.New("--from-env takes the name of a variable, without $ and not its content")
 	}
 	value, ok := os.LookupEnv(name)

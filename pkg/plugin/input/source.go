@@ -93,7 +93,7 @@ func (s *Source) Read(ctx context.Context, streams genericiooptions.IOStreams) (
 func (s *Source) read(ctx context.Context, streams genericiooptions.IOStreams) (sensitive.Value, error) {
 	switch {
 	case s.flags.Changed("from-file"):
-		value, err := readFile(s.fromFile)
+		value, err := ReadFile("--from-file", s.fromFile)
 		return s.trim(value, streams), err
 	case s.fromStdin:
 		value, err := readStdin(streams.In)
@@ -109,12 +109,11 @@ func (s *Source) read(ctx context.Context, streams genericiooptions.IOStreams) (
 
 // trim cuts one newline off, or says that there is one: it is seldom meant.
 func (s *Source) trim(value sensitive.Value, streams genericiooptions.IOStreams) sensitive.Value {
-	text, cut := strings.CutSuffix(value.Expose(), "\n")
-	if !cut {
-		return value
-	}
 	if s.trimNewline {
-		return sensitive.Value(strings.TrimSuffix(text, "\r"))
+		return TrimNewline(value)
+	}
+	if !strings.HasSuffix(value.Expose(), "\n") {
+		return value
 	}
 	fmt.Fprintln(streams.ErrOut, "note: the value ends with a newline, which is kept; --trim-newline cuts it off") //nolint:errcheck // a note
 	return value

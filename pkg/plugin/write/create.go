@@ -85,7 +85,7 @@ func (o *createOptions) run(ctx context.Context, name string) error {
 	}
 	sv.Spec.Value = &value
 	created, err := client.Create(ctx, sv, metav1.CreateOptions{
-		DryRun: o.dryRunAll(), FieldManager: cluster.FieldManager, FieldValidation: metav1.FieldValidationStrict,
+		DryRun: DryRunOption(o.dryRun), FieldManager: cluster.FieldManager, FieldValidation: metav1.FieldValidationStrict,
 	})
 	if err != nil {
 		return hint.API(fmt.Sprintf("creating %s/%s", namespace, name), err)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/printers"
 
@@ -34,23 +33,23 @@ type options struct {
 }
 
 func newOptions(factory *cluster.Factory, done string) *options {
-	return &options{factory: factory, print: genericclioptions.NewPrintFlags(done).WithTypeSetter(scheme.Scheme), dryRun: dryRunNone}
+	return &options{factory: factory, print: genericclioptions.NewPrintFlags(done).WithTypeSetter(scheme.Scheme), dryRun: DryRunNone}
 }
 
 func (o *options) addFlags(command *cobra.Command) {
 	o.source.AddFlags(command.Flags())
 	o.print.AddFlags(command)
-	addDryRun(command.Flags(), &o.dryRun)
+	AddDryRun(command.Flags(), &o.dryRun)
 }
 
 // validate checks the flags and returns what prints the result.
 func (o *options) validate() (printers.ResourcePrinter, error) {
-	if err := errors.Join(o.source.Validate(), validateDryRun(o.dryRun)); err != nil {
+	if err := errors.Join(o.source.Validate(), ValidateDryRun(o.dryRun)); err != nil {
 		return nil, err
 	}
 	if o.source.ShowOnce() {
 		switch {
-		case o.dryRun != dryRunNone:
+		case o.dryRun != DryRunNone:
 			return nil, errors.New("--show-once would show a value that --dry-run does not store; leave one of them out")
 		case o.print.OutputFlagSpecified():
 			return nil, errors.New("--show-once prints the value to standard output, and the result to standard error; leave -o out")
@@ -78,12 +77,4 @@ func (o *options) report(printer printers.ResourcePrinter, sv *v1beta1.SecureVal
 	}
 	_, err := fmt.Fprintln(o.factory.Out, value.Expose())
 	return errors.Join(err, printer.PrintObj(sv, o.factory.ErrOut))
-}
-
-// dryRunAll is the --dry-run for options of a request.
-func (o *options) dryRunAll() []string {
-	if o.dryRun == DryRunServer {
-		return []string{metav1.DryRunAll}
-	}
-	return nil
 }

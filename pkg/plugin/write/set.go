@@ -88,7 +88,7 @@ func (o *options) update(ctx context.Context, client typedv1beta1.SecureValueInt
 		}
 		sv.Spec.Value = &value
 		updated, err = client.Update(ctx, sv, metav1.UpdateOptions{
-			DryRun: o.dryRunAll(), FieldManager: cluster.FieldManager, FieldValidation: metav1.FieldValidationStrict,
+			DryRun: DryRunOption(o.dryRun), FieldManager: cluster.FieldManager, FieldValidation: metav1.FieldValidationStrict,
 		})
 		return err
 	})
@@ -101,6 +101,6 @@ func (o *options) patch(ctx context.Context, client typedv1beta1.SecureValueInte
 		return nil, fmt.Errorf("encoding the patch: %w", err)
 	}
 	return client.Patch(ctx, name, types.MergePatchType, body, metav1.PatchOptions{
-		DryRun: o.dryRunAll(), FieldManager: cluster.FieldManager, FieldValidation: metav1.FieldValidationStrict,
+		DryRun: DryRunOption(o.dryRun), FieldManager: cluster.FieldManager, FieldValidation: metav1.FieldValidationStrict,
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -25,6 +26,7 @@ func (s *suite) commands() map[string]func(*testscript.TestScript, bool, []strin
 		"code":   code,
 		"type":   s.typed,
 		"write":  write,
+		"append": appendTo,
 		"repeat": repeat,
 		"opens":  s.opens,
 	}
@@ -82,11 +84,23 @@ func code(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// write FILE TEXT writes a text, with the escapes of Go, to a file.
+// write FILE TEXT writes a text, with the escapes of Go, to a file, and makes its folder.
 func write(ts *testscript.TestScript, _ bool, args []string) {
-	text, err := strconv.Unquote(`"` + args[1] + `"`)
+	file := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(file), 0o700))
+	ts.Check(os.WriteFile(file, unescape(ts, args[1]), 0o600))
+}
+
+// append FILE TEXT puts a text, with the escapes of Go, behind what is in a file.
+func appendTo(ts *testscript.TestScript, _ bool, args []string) {
+	text := append([]byte(ts.ReadFile(args[0])), unescape(ts, args[1])...)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), text, 0o600))
+}
+
+func unescape(ts *testscript.TestScript, text string) []byte {
+	text, err := strconv.Unquote(`"` + strings.ReplaceAll(text, `"`, `\"`) + `"`)
 	ts.Check(err)
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+	return []byte(text)
 }
 
 // repeat N TEXT FILE writes a text N times.
