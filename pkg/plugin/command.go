@@ -3,14 +3,19 @@
 package plugin
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/component-base/version"
 
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit/verifycmd"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/access"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/importing"
+	"github.com/securevalue/secret-apiserver/pkg/plugin/keyuse"
+	"github.com/securevalue/secret-apiserver/pkg/plugin/manual"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/write"
 )
 
@@ -41,6 +46,7 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		write.NewCreate(factory), write.NewSet(factory),
 		importing.New(factory),
 		access.NewWhoCanDecrypt(factory), access.NewCanDecrypt(factory),
+		keyuse.New(factory), newAudit(), manual.New(),
 	)
 	return root
 }
@@ -49,4 +55,16 @@ const rootExample = `  # Asks for the value twice and shows nothing.
   kubectl securevalue create api-key -d "External API key" --decrypter synthetic-monitoring
 
   # A new value for it.
-  kubectl securevalue set api-key`
+  kubectl securevalue set api-key
+
+  # Who reads it?
+  kubectl securevalue who-can-decrypt api-key`
+
+// newAudit is the server's command `audit`, under the name of the plugin.
+func newAudit() *cobra.Command {
+	command := verifycmd.New()
+	for _, leaf := range command.Commands() {
+		leaf.Example = strings.ReplaceAll(leaf.Example, "secret-apiserver audit", "kubectl securevalue audit")
+	}
+	return command
+}
