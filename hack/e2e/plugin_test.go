@@ -203,6 +203,22 @@ func TestPluginImportsSecrets(t *testing.T) {
 	imported(namespace, 1, "db/PASSWORD db-password exists: imported before", "-l", "app=shop", "--map", "db/tls.key=shop-tls")
 	imported(target, 0, "unrelated/key unrelated-key imported", "--all", "--source-namespace", namespace, "--map", "db/blob=", "--map", "db/empty=")
 
+	// Into a cluster, or with an account, that has no right to the Secrets: they come from another kubeconfig.
+	creator := newServiceAccount(t, target, "creator")
+	bind(t, target, "creator", "ClusterRole", "secret.grafana.app:securevalues-creator")
+	eventually(t, "from another kubeconfig", func(context.Context) error {
+		out, errs, code := plugin(t, target, creator, "import", "--from-secrets", "-l", "app=shop", "--decrypter", "k6-cloud",
+			"--source-kubeconfig", cluster.Kubeconfig, "--source-namespace", namespace, "--map", "db/PASSWORD=again", "--map", "db/blob=", "--map", "db/empty=")
+		if code != 0 || !strings.Contains(out, "1 imported, 1 existed") {
+			return fmt.Errorf("code %d, %s%s", code, out, errs)
+		}
+		return nil
+	})
+	if _, errs, code := plugin(t, target, creator, "import", "--from-secrets", "--all", "--decrypter", "k6-cloud"); code != 1 ||
+		!strings.Contains(errs, "who moves Secrets has to be allowed to read them") {
+		t.Errorf("without the right to read Secrets: code %d, %s", code, errs)
+	}
+
 	token := decryptToken(t, namespace, "reader")
 	bind(t, namespace, "reader", "ClusterRole", k6Role)
 	for name, want := range map[string]string{"db-password": password, "shop-tls": certificate + "\n"} {
@@ -215,7 +231,7 @@ func TestPluginImportsSecrets(t *testing.T) {
 		})
 	}
 	list, err := asAdmin(t, target).List(t.Context(), metav1.ListOptions{})
-	if err != nil || len(list.Items) != 3 {
+	if err != nil || len(list.Items) != 4 {
 		t.Errorf("%d values in the other namespace, %v", len(list.Items), err)
 	}
 }

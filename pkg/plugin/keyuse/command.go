@@ -102,13 +102,13 @@ func (o *options) count(ctx context.Context, s *survey) (*tally, error) {
 
 func printTable(out io.Writer, r report) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	_, _ = fmt.Fprintln(table, "KEY\tVALUES\tSHARE\t") // Flush returns the error
+	_, _ = fmt.Fprintln(table, "KEY\tVALUES\tSHARE") // Flush returns the error
 	for _, key := range r.Keys {
 		mark := ""
 		if key.Key == r.WriteKey {
-			mark = "seals now"
+			mark = "\tseals now"
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%d\t%.1f%%\t%s\n", key.Key, key.Values, 100*float64(key.Values)/float64(r.Values), mark)
+		_, _ = fmt.Fprintf(table, "%s\t%d\t%.1f%%%s\n", key.Key, key.Values, 100*float64(key.Values)/float64(r.Values), mark)
 	}
 	if err := table.Flush(); err != nil {
 		return err
