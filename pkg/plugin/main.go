@@ -33,7 +33,7 @@ func Main() int {
 	command.SetArgs(arguments(os.Args))
 	err := command.ExecuteContext(ctx)
 	if err != nil && !errors.Is(err, hint.ErrSilent) {
-		fmt.Fprintln(os.Stderr, "error:", err) //nolint:errcheck // there is nowhere else to say it
+		fmt.Fprintln(os.Stderr, "error:", err)
 	}
 	if err != nil && ctx.Err() != nil {
 		return interrupted

@@ -44,7 +44,7 @@ func (s *Snapshot) Holders(a authorizer.Attributes) []Holder {
 	asked := requestOf(a)
 	grants := s.cluster.grants
 	if local := s.namespaces[a.GetNamespace()]; local != nil {
-		grants = append(grants[:len(grants):len(grants)], local.grants...)
+		grants = append(slices.Clip(grants), local.grants...)
 	}
 	var all []Holder
 	for _, g := range grants {

@@ -50,7 +50,7 @@ func printTable(out io.Writer, a answer) error {
 		table := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
 		_, _ = fmt.Fprintln(table, "SUBJECT\tDECRYPTER\tMAY DECRYPT BY\tMAY USE BY") // a builder does not fail
 		for i := range a.Openers {
-			a.Openers[i].print(table)
+			a.Openers[i].rows(table)
 		}
 		_ = table.Flush()
 	}
@@ -75,8 +75,8 @@ func (a answer) whyNobody() string {
 	}
 }
 
-// print is as many lines as there are ways to one of the two rights.
-func (o *opener) print(table io.Writer) {
+// rows prints as many lines as there are ways to one of the two rights.
+func (o *opener) rows(table io.Writer) {
 	who, decrypter := o.Subject.String(), o.Decrypter
 	if o.Also != nil {
 		who += ", if in " + o.Also.String()

@@ -130,7 +130,7 @@ func (o *options) run(ctx context.Context) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	print, err := printer(o.output)
+	show, err := printer(o.output)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (o *options) run(ctx context.Context) error {
 		return err
 	}
 	done, err := o.importer.run(ctx, entries, progress.New(o.factory.ErrOut, "values"))
-	if printErr := print(o.factory.Out, done); err == nil {
+	if printErr := show(o.factory.Out, done); err == nil {
 		err = printErr
 	}
 	if skipped := done.count(resultSkipped); err == nil && skipped > 0 {

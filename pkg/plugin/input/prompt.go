@@ -34,7 +34,7 @@ func terminalLine() int {
 // prompt asks twice on the terminal and shows nothing of what is typed.
 func prompt(ctx context.Context, streams genericiooptions.IOStreams) (sensitive.Value, error) {
 	terminal, ok := streams.In.(*os.File)
-	if !ok || !term.IsTerminal(int(terminal.Fd())) { //nolint:gosec // a file descriptor is a small number
+	if !ok || !term.IsTerminal(int(terminal.Fd())) {
 		return "", errNoTerminal
 	}
 	first, err := ask(ctx, terminal, streams.ErrOut, "Value (it is not shown): ")
@@ -56,7 +56,7 @@ func prompt(ctx context.Context, streams genericiooptions.IOStreams) (sensitive.
 
 // ask reads one line. The end of ctx, which Ctrl-C brings, leaves the terminal as it was.
 func ask(ctx context.Context, terminal *os.File, out io.Writer, question string) (sensitive.Value, error) {
-	fd := int(terminal.Fd()) //nolint:gosec // a file descriptor is a small number
+	fd := int(terminal.Fd())
 	state, err := term.GetState(fd)
 	if err != nil {
 		return "", fmt.Errorf("asking on the terminal: %w", err)

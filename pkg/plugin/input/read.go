@@ -60,7 +60,7 @@ func TrimNewline(value sensitive.Value) sensitive.Value {
 }
 
 func readStdin(in io.Reader) (sensitive.Value, error) {
-	if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor is a small number
+	if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return "", errors.New("--from-stdin: standard input is a terminal, which would show what you type; leave the flag out to be asked, or use a pipe")
 	}
 	return readAll("--from-stdin", in)

@@ -28,7 +28,7 @@ type Bar struct {
 
 // New returns a bar that counts what it is about, or nil when out is no terminal.
 func New(out io.Writer, what string) *Bar {
-	if f, ok := out.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor is a small number
+	if f, ok := out.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil
 	}
 	return &Bar{out: out, what: what}

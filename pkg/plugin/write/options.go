@@ -28,17 +28,17 @@ A value has 1 to 24576 bytes of UTF-8. No output of this command holds it, but f
 type options struct {
 	factory *cluster.Factory
 	source  input.Source
-	print   *genericclioptions.PrintFlags
+	result  *genericclioptions.PrintFlags
 	dryRun  string
 }
 
 func newOptions(factory *cluster.Factory, done string) *options {
-	return &options{factory: factory, print: genericclioptions.NewPrintFlags(done).WithTypeSetter(scheme.Scheme), dryRun: DryRunNone}
+	return &options{factory: factory, result: genericclioptions.NewPrintFlags(done).WithTypeSetter(scheme.Scheme), dryRun: DryRunNone}
 }
 
 func (o *options) addFlags(command *cobra.Command) {
 	o.source.AddFlags(command.Flags())
-	o.print.AddFlags(command)
+	o.result.AddFlags(command)
 	AddDryRun(command.Flags(), &o.dryRun)
 }
 
@@ -51,16 +51,16 @@ func (o *options) validate() (printers.ResourcePrinter, error) {
 		switch {
 		case o.dryRun != DryRunNone:
 			return nil, errors.New("--show-once would show a value that --dry-run does not store; leave one of them out")
-		case o.print.OutputFlagSpecified():
+		case o.result.OutputFlagSpecified():
 			return nil, errors.New("--show-once prints the value to standard output, and the result to standard error; leave -o out")
 		}
 	}
 	if o.dryRun == DryRunServer {
-		if err := o.print.Complete("%s (server dry run)"); err != nil {
+		if err := o.result.Complete("%s (server dry run)"); err != nil {
 			return nil, err
 		}
 	}
-	printer, err := o.print.ToPrinter()
+	printer, err := o.result.ToPrinter()
 	if err != nil {
 		return nil, fmt.Errorf("-o: %w", err)
 	}

@@ -156,7 +156,7 @@ func environment(ts *testscript.TestScript) []string {
 
 // lookPath finds a program on the PATH of the script.
 func lookPath(ts *testscript.TestScript, name string) (string, error) {
-	for _, dir := range strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator)) {
+	for dir := range strings.SplitSeq(ts.Getenv("PATH"), string(os.PathListSeparator)) {
 		if info, err := os.Stat(dir + "/" + name); err == nil && info.Mode().IsRegular() {
 			return dir + "/" + name, nil
 		}
