@@ -25,13 +25,16 @@ type Snapshot struct {
 type scope struct {
 	users  map[string][]entry
 	groups map[string][]entry
+	// grants are those of all bindings, in their order.
+	grants []*grant
 }
 
 // grant is what one binding gives to its subjects.
 type grant struct {
 	// order is the binding's place in the set, so that rules are listed in a stable order.
-	order int
-	rules []rbacv1.PolicyRule
+	order   int
+	rules   []rbacv1.PolicyRule
+	binding *item
 }
 
 // entry is one subject of a grant. The reason is made ready here, so that a decision need not build a string.
@@ -153,7 +156,7 @@ func index(all map[key]*item, objects int) *Snapshot {
 				s.namespaces[i.key.namespace] = target
 			}
 		}
-		target.add(i, &grant{order: order, rules: all[i.target()].role.rules})
+		target.add(i, &grant{order: order, rules: all[i.target()].role.rules, binding: i})
 	}
 	return s
 }
@@ -164,6 +167,7 @@ func newScope() scope {
 
 // add files a grant under each of the binding's subjects.
 func (s *scope) add(binding *item, g *grant) {
+	s.grants = append(s.grants, g)
 	for _, subject := range binding.binding.subjects {
 		e := entry{grant: g, reason: reason(binding, &subject)}
 		switch subject.Kind {

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package importing
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+	"github.com/securevalue/secret-apiserver/pkg/plugin/input"
+)
+
+// maxEnvBytes bounds a .env file.
+const maxEnvBytes = 8 << 20
+
+// fromEnvFile makes an entry of each line NAME=VALUE of a file.
+func fromEnvFile(path string) ([]entry, error) {
+	f, err := os.Open(path) //nolint:gosec // the person names the file
+	if err != nil {
+		return nil, fmt.Errorf("--from-env-file: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	data, err := io.ReadAll(io.LimitReader(f, maxEnvBytes+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("--from-env-file: %w", err)
+	case len(data) > maxEnvBytes:
+		return nil, fmt.Errorf("--from-env-file: %s is larger than %d bytes", path, maxEnvBytes)
+	case !utf8.Valid(data):
+		return nil, fmt.Errorf("--from-env-file: %s is no UTF-8 text", path)
+	}
+	entries, err := parseEnv(string(data))
+	if err != nil {
+		return nil, fmt.Errorf("--from-env-file: %s: %w", path, err)
+	}
+	return entries, nil
+}
+
+// parseEnv reads lines NAME=VALUE, with `export` before them or not. Blank lines and those that begin with # are comments. A value in
+// single quotes is taken as it is, one in double quotes with the escapes \n \r \t \" \\ \$; both may go over several lines. Any other
+// value is what stands between = and the end of the line, without white space around it. Variables are not expanded. What programs
+// read in different ways is refused. Errors name the line and quote nothing.
+func parseEnv(text string) ([]entry, error) {
+	var entries []entry
+	seen := map[string]bool{}
+	text = strings.ReplaceAll(text, "\r\n", "\n")
+	for line := 1; text != ""; {
+		start := line
+		statement, rest, _ := strings.Cut(text, "\n")
+		trimmed := strings.TrimSpace(statement)
+		if trimmed == "" || trimmed[0] == '#' {
+			text, line = rest, line+1
+			continue
+		}
+		name, value, ok := strings.Cut(text, "=")
+		name = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(name), "export "))
+		if !ok || !input.VariableName.MatchString(name) {
+			return nil, fmt.Errorf("line %d is no NAME=VALUE", start)
+		}
+		if seen[name] {
+			return nil, fmt.Errorf("line %d gives a second value to a variable", start)
+		}
+		parsed, rest, err := envValue(value)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", start, err)
+		}
+		line += strings.Count(text[:len(text)-len(rest)], "\n")
+		text, seen[name] = rest, true
+		entries = append(entries, entry{origin: name, value: sensitive.Value(parsed)})
+	}
+	return entries, nil
+}
+
+// envValue reads the value at the start of text, and returns what follows its line.
+func envValue(text string) (value, rest string, err error) {
+	text = strings.TrimLeft(text, " \t")
+	if text == "" || (text[0] != '\'' && text[0] != '"') {
+		value, rest, _ = strings.Cut(text, "\n")
+		value = strings.TrimSpace(value)
+		if strings.HasPrefix(value, "#") || strings.Contains(value, " #") || strings.Contains(value, "\t#") {
+			return "", "", errors.New(`the value has a # that some programs take for a comment; put the value in single quotes, or the comment on a line of its own`)
+		}
+		return value, rest, nil
+	}
+	value, rest, err = quoted(text)
+	if err != nil {
+		return "", "", err
+	}
+	end, rest, _ := strings.Cut(rest, "\n")
+	if end = strings.TrimSpace(end); end != "" && end[0] != '#' {
+		return "", "", errors.New("something stands behind the closing quote")
+	}
+	return value, rest, nil
+}
+
+// quoted reads a value in quotes, and returns what follows them.
+func quoted(text string) (value, rest string, err error) {
+	var b strings.Builder
+	quote := text[0]
+	for i := 1; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == quote:
+			return b.String(), text[i+1:], nil
+		case c == '\\' && quote == '"':
+			i++
+			escaped := strings.IndexByte(`nrt"\$`, charAt(text, i))
+			if escaped < 0 {
+				return "", "", errors.New(`the value has a \ that is no escape of double quotes; use single quotes, or write \\`)
+			}
+			b.WriteByte("\n\r\t\"\\$"[escaped])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", "", errors.New("the closing quote is missing")
+}
+
+// charAt is 0 behind the end.
+func charAt(text string, i int) byte {
+	if i < len(text) {
+		return text[i]
+	}
+	return 0
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
+	typedv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// runPlugin runs the plugin as the administrator of a server.
+func runPlugin(t *testing.T, s *harness.Server, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "kubectl-securevalue", append([]string{"--kubeconfig=" + s.Kubeconfig}, args...)...)
+	var out, errs bytes.Buffer
+	command.Stdout, command.Stderr = &out, &errs
+	err = command.Run()
+	return out.String(), errs.String(), err
+}
+
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if done() {
+			return
+		}
+	}
+	t.Fatalf("waited in vain until %s", what)
+}
+
+// values makes n values in a namespace and returns what is in them.
+func values(t *testing.T, client typedv1beta1.SecureValueInterface, n int) []string {
+	t.Helper()
+	var canaries []string
+	for i := range n {
+		canaries = append(canaries, harness.Canary())
+		if _, err := client.Create(t.Context(), &v1beta1.SecureValue{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("value-", i)},
+			Spec:       v1beta1.SecureValueSpec{Description: "test", Value: sensitive.New(canaries[i]), Decrypters: []string{"k6-cloud"}},
+		}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return canaries
+}
+
+// TestKeys counts values by key, through a rotation that this test carries out value by value.
+func TestKeys(t *testing.T) {
+	s := harness.Start(t, harness.Options{
+		Args: []string{"--rewrap=false"}, Tokens: []string{harness.Token(readerToken, "reader")},
+		RBAC: []string{`
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: readers},
+ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-reader"},
+ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: reader}]}`},
+		RBACFiles: []string{"config/rbac/clusterrole-reader.yaml"},
+	})
+	client := versioned.NewForConfigOrDie(s.RESTConfig(t, "")).SecretV1beta1()
+	expect := func(want string, args ...string) {
+		t.Helper()
+		out, errs, err := runPlugin(t, s, append([]string{"keys"}, args...)...)
+		if text := strings.Join(strings.Fields(out+errs), " "); err != nil || !strings.Contains(text, want) {
+			t.Errorf("keys %v: %v, want %q, got\n%s%s", args, err, want, out, errs)
+		}
+	}
+	expect("KEY VALUES SHARE 0 values")
+	expect("0 values", "--watch")
+	values(t, client.SecureValues("default"), 3)
+	values(t, client.SecureValues("other"), 1)
+	out, _, err := runPlugin(t, s, "keys", "-o", "json")
+	if err != nil || !strings.Contains(out, `"stale": 0`) {
+		t.Errorf("json: %v\n%s", err, out)
+	}
+	expect("3 values, all under aesgcm/key-")
+
+	rotate(t, s)
+	eventually(t, "the new key seals", func() bool {
+		out, _, _ := runPlugin(t, s, "keys")
+		return strings.Contains(out, "3 values, 3 still to move to aesgcm/new, which seals now")
+	})
+	expect("4 values, 4 still to move to aesgcm/new", "--all-namespaces")
+	expect("1 values, 1 still to move", "-n", "other")
+	expect("takes the right to create securevalues/rewrap", "--token", readerToken)
+	if _, errs, err := runPlugin(t, s, "keys", "--watch", "--token", readerToken); err == nil || !strings.Contains(errs, "securevalues/rewrap") {
+		t.Errorf("following without the right: %v\n%s", err, errs)
+	}
+
+	following := exec.CommandContext(t.Context(), "kubectl-securevalue", "keys", "-w", "--kubeconfig="+s.Kubeconfig)
+	var table bytes.Buffer
+	following.Stdout = &table
+	pipe, err := following.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := following.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(pipe)
+	for moved := 0; lines.Scan(); moved++ {
+		if want := fmt.Sprintf("%d of 3 values under aesgcm/new", moved); lines.Text() != want {
+			t.Errorf("line %q, want %q", lines.Text(), want)
+		}
+		if moved < 3 {
+			if _, err := client.SecureValues("default").CreateRewrap(t.Context(), fmt.Sprint("value-", moved), &v1beta1.SecureValueRewrap{}, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := following.Wait(); err != nil || !strings.Contains(table.String(), "3 values, all under aesgcm/new, which seals now") {
+		t.Errorf("following: %v\n%s", err, table.String())
+	}
+	expect("aesgcm/new 3 75.0% seals now", "-A")
+	if shown := onTerminal(t, "keys", "-w", "--kubeconfig="+s.Kubeconfig); !strings.Contains(shown, "[==============================] 3 of 3 values under the new key") {
+		t.Errorf("the terminal shows %q", shown)
+	}
+}
+
+// rotate puts a key in front of the server's own.
+func rotate(t *testing.T, s *harness.Server) {
+	t.Helper()
+	key := make([]byte, 32)
+	_, _ = rand.Read(key)
+	file := filepath.Join(s.DataDir, "encryption.yaml")
+	harness.WriteFile(t, file, strings.Replace(string(harness.ReadFile(t, file)),
+		"keys:\n", "keys:\n      - name: new\n        secret: "+base64.StdEncoding.EncodeToString(key)+"\n", 1))
+}
+
+// onTerminal runs the plugin on a pseudo-terminal and returns what that shows.
+func onTerminal(t *testing.T, args ...string) string {
+	t.Helper()
+	control, err := pty.Start(exec.CommandContext(t.Context(), "kubectl-securevalue", args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer control.Close()              //nolint:errcheck // a terminal of the test
+	shown, err := io.ReadAll(control)  // ends with EIO
+	if err != nil && len(shown) == 0 { // nothing was shown at all
+		t.Fatal(err)
+	}
+	return string(shown)
+}
+
+// TestAuditVerify checks the decrypt audit log of a server through the plugin, whole and with a line gone.
+func TestAuditVerify(t *testing.T) {
+	s := startServer(t)
+	client := versioned.NewForConfigOrDie(s.RESTConfig(t, "")).SecretV1beta1().SecureValues("default")
+	canary := values(t, client, 1)[0]
+	decrypting := *s
+	decrypting.URL = s.DecryptURL
+	path := "/decrypt/v1/namespaces/default/secrets/value-0/decrypt"
+	if response := decrypting.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: k6Token}); response.Code != http.StatusOK {
+		t.Fatalf("decrypting: %d", response.Code)
+	}
+	s.Stop(t)
+	args := []string{"audit", "verify", "--key-file", filepath.Join(s.DataDir, "decrypt-audit.key"), filepath.Join(s.DataDir, "decrypt-audit")}
+	out, errs, err := runPlugin(t, s, args...)
+	if err != nil || !strings.Contains(out, "The log verifies") {
+		t.Errorf("audit verify: %v\n%s%s", err, out, errs)
+	}
+	if found := harness.Find([]byte(out+errs), canary); len(found) > 0 {
+		t.Errorf("the output holds %q", found)
+	}
+	log := filepath.Join(s.DataDir, "decrypt-audit", "decrypt.log")
+	harness.WriteFile(t, log, strings.Replace(string(harness.ReadFile(t, log)), "k6", "mallory", 1))
+	if _, errs, err := runPlugin(t, s, args...); err == nil || !strings.Contains(errs, "error: the log does not verify") {
+		t.Errorf("audit verify of an edited log: %v\n%s", err, errs)
+	}
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/securevalue/secret-apiserver/pkg/plugin"
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// Tokens of the callers.
+const (
+	creatorToken = "token-of-the-creator"
+	writerToken  = "token-of-the-writer"
+	readerToken  = "token-of-the-reader"
+	k6Token      = "token-of-k6"
+)
+
+const bindings = `
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: creators},
+ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-creator"},
+ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: creator}]}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: writers},
+ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-writer"},
+ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: writer}]}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: readers},
+ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-reader"},
+ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: reader}]}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: k6},
+ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:decrypter-k6-cloud"},
+ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]}
+`
+
+func TestMain(m *testing.M) {
+	run := func() { os.Exit(plugin.Main()) }
+	testscript.Main(m, map[string]func(){"kubectl-securevalue": run, "kubectl_complete-securevalue": run})
+}
+
+// startServer starts the server that all scripts share.
+func startServer(t *testing.T) *harness.Server {
+	t.Helper()
+	return harness.Start(t, harness.Options{
+		Tokens: []string{
+			harness.Token(creatorToken, "creator"), harness.Token(writerToken, "writer"),
+			harness.Token(readerToken, "reader"), harness.Token(k6Token, "k6"),
+		},
+		RBAC: []string{bindings},
+		RBACFiles: []string{
+			"config/rbac/clusterrole-creator.yaml", "config/rbac/clusterrole-writer.yaml", "config/rbac/clusterrole-reader.yaml",
+			"config/rbac/decrypter-k6-cloud.yaml", "config/rbac/decrypter-synthetic-monitoring.yaml",
+		},
+	})
+}
+
+// suite is what scripts share.
+type suite struct {
+	server *harness.Server
+	mu     sync.Mutex
+	// canaries are all values that scripts used.
+	canaries []string
+}
+
+// TestScripts runs testdata/*.txtar.
+func TestScripts(t *testing.T) {
+	s := &suite{server: startServer(t)}
+	kubectl := filepath.Dir(harness.KubectlBinary(t))
+	t.Cleanup(func() { s.server.Leaks(t, s.canaries...) }) // once the scripts, which run in parallel, have ended
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata", UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "", Cmds: s.commands(),
+		Setup: func(env *testscript.Env) error { return s.setup(env, kubectl) },
+	})
+}
+
+// setup gives a script its namespace, kubeconfig and values.
+func (s *suite) setup(env *testscript.Env, kubectl string) error {
+	namespace := strings.ToLower(strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
+	config, err := clientcmd.LoadFromFile(s.server.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	for _, context := range config.Contexts {
+		context.Namespace = namespace
+	}
+	kubeconfig := filepath.Join(env.WorkDir, ".kubeconfig")
+	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
+		return err
+	}
+	canary, other := harness.Canary(), harness.Canary()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.canaries = append(s.canaries, canary, other)
+	env.Setenv("PATH", env.Getenv("PATH")+string(filepath.ListSeparator)+kubectl)
+	env.Setenv("KUBECONFIG", kubeconfig)
+	env.Setenv("NAMESPACE", namespace)
+	env.Setenv("CANARY", canary)
+	env.Setenv("OTHER", other)
+	env.Setenv("CREATOR", creatorToken)
+	env.Setenv("WRITER", writerToken)
+	env.Setenv("READER", readerToken)
+	env.Setenv("RBAC", s.server.RBACDir)
+	env.Setenv("TERM", cmp.Or(os.Getenv("TERM"), "xterm"))
+	env.Values[canariesKey{}] = []string{canary, other}
+	return nil
+}
+
+// canariesKey is where a script keeps its values.
+type canariesKey struct{}
