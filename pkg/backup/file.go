@@ -83,8 +83,7 @@ func checkSum(ctx context.Context, path string, bar *progress.Bar) (size int64, 
 
 // reason drops the path from an error of os, because the caller names it.
 func reason(err error) error {
-	var in *os.PathError
-	if errors.As(err, &in) {
+	if in, ok := errors.AsType[*os.PathError](err); ok {
 		return in.Err
 	}
 	return err

@@ -49,7 +49,7 @@ func Bytes(done, total int64) string {
 }
 
 // Size is a number of bytes for people.
-func Size(bytes int64) string { return humanize.IBytes(uint64(max(bytes, 0))) } //nolint:gosec // not negative
+func Size(bytes int64) string { return humanize.IBytes(uint64(max(bytes, 0))) }
 
 // Add says that n more of total is done. total is 0 when it is not known.
 func (b *Bar) Add(n, total int64) {
