@@ -85,7 +85,8 @@ func newEnvironment(t *testing.T) *environment {
 		}
 		e.servers[i] = &replica{options: harness.Options{
 			Tokens: []string{harness.Token(decryptToken, "k6")}, RBAC: []string{bindK6}, RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
-			Args: []string{"--etcd-servers=" + strings.Join(urls, ","), "--encryption-provider-config=" + e.keysFile, "-v=2", "--shutdown-delay-duration=0s"},
+			Args: []string{"--etcd-servers=" + strings.Join(urls, ","), "--encryption-provider-config=" + e.keysFile, "--encryption-provider-config-automatic-reload",
+				"-v=2", "--shutdown-delay-duration=0s"},
 		}}
 		e.servers[i].start(t)
 	}
