@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run image kubectl test test-e2e test-race fuzz bench update update-protobuf verify lint fmt clean
+.PHONY: help build run image kubectl test test-e2e test-race fuzz robustness robustness-bugs bench update update-protobuf verify lint fmt clean
 
 # ARGS are more flags of the server for `make run`: make run ARGS="--secure-port 9443 -v=2".
 ARGS ?=
@@ -15,6 +15,9 @@ TEST_TIMEOUT ?= 25m
 # FUZZTIME is how long `make fuzz` runs each target; FUZZ is a pattern of target names.
 FUZZTIME ?= 10s
 FUZZ ?= .
+# DURATION is how long `make robustness` breaks things, SEED repeats the choices of a run; 0 draws one.
+DURATION ?= 10m
+SEED ?= 0
 # MODULES are the nested modules with tests.
 MODULES := hack/oracle hack/deploy
 
@@ -49,6 +52,12 @@ test-race: build kubectl ## Run the tests of PKGS under the race detector (needs
 
 fuzz: ## Run every fuzz target for FUZZTIME each.
 	FUZZTIME=$(FUZZTIME) hack/fuzz.sh '$(FUZZ)'
+
+robustness: ## Break two servers and their etcd for DURATION while clients work; look for lost writes (SEED repeats a run).
+	go test -count=1 -timeout 24h -v $(TESTFLAGS) ./pkg/testing/robustness -args -duration=$(DURATION) -seed=$(SEED)
+
+robustness-bugs: ## Show that the robustness suite finds bugs: build servers with one each, and expect it to fail.
+	hack/robustness-bugs.sh
 
 bench: ## Run the benchmarks of PKGS.
 	go test -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PKGS)

@@ -13,6 +13,7 @@ import (
 	cliflag "k8s.io/component-base/cli/flag"
 
 	"github.com/securevalue/secret-apiserver/pkg/encryption"
+	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
 
 const checkLong = `Check that a file for --encryption-provider-config is sound, and has every key that a stored value is sealed under. Run it
@@ -58,7 +59,7 @@ func (o *checkOptions) run(ctx context.Context, command *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	found, err := o.source.survey(ctx, newProgress(command.ErrOrStderr()))
+	found, err := o.source.survey(ctx, progress.New(command.ErrOrStderr(), progress.Values))
 	if err != nil {
 		return err
 	}

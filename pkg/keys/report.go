@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	cliflag "k8s.io/component-base/cli/flag"
+
+	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
 
 const reportLong = `Count the stored values by the key that seals them, all at one revision of the database. OLDEST is when the oldest of these
@@ -78,7 +80,7 @@ func (o *reportOptions) run(ctx context.Context, command *cobra.Command) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	found, err := o.source.survey(ctx, newProgress(command.ErrOrStderr()))
+	found, err := o.source.survey(ctx, progress.New(command.ErrOrStderr(), progress.Values))
 	if err != nil {
 		return err
 	}

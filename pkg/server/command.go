@@ -20,6 +20,7 @@ import (
 	"k8s.io/component-base/term"
 	"k8s.io/component-base/version"
 
+	"github.com/securevalue/secret-apiserver/pkg/backup"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit/verifycmd"
 	"github.com/securevalue/secret-apiserver/pkg/keys"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
@@ -72,6 +73,6 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	}
 	columns, _, _ := term.TerminalSize(command.OutOrStdout())
 	cliflag.SetUsageAndHelpFunc(command, flags, columns)
-	addCommands(command, verifycmd.New(), keys.NewCommand(ctx))
+	addCommands(command, verifycmd.New(), keys.NewCommand(ctx), backup.NewCommand(ctx), backup.NewRestoreCommand(ctx))
 	return command
 }

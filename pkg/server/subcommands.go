@@ -16,8 +16,12 @@ func addCommands(root *cobra.Command, commands ...*cobra.Command) {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	var list strings.Builder
 	for _, command := range commands {
-		ownHelp(command)
 		root.AddCommand(command)
+		if command.LocalFlags().HasFlags() { // one that does something by itself, and has a help of its own
+			fmt.Fprintf(&list, "\n  %-32s %s", command.CommandPath(), command.Short)
+		} else {
+			ownHelp(command)
+		}
 		for _, leaf := range command.Commands() {
 			fmt.Fprintf(&list, "\n  %-32s %s", leaf.CommandPath(), leaf.Short)
 		}

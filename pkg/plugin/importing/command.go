@@ -14,7 +14,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/input"
-	"github.com/securevalue/secret-apiserver/pkg/plugin/progress"
+	"github.com/securevalue/secret-apiserver/pkg/progress"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/write"
 )
 
@@ -148,7 +148,7 @@ func (o *options) run(ctx context.Context) error {
 	if o.importer.client, _, err = o.factory.SecureValues(); err != nil {
 		return err
 	}
-	done, err := o.importer.run(ctx, entries, progress.New(o.factory.ErrOut, "values"))
+	done, err := o.importer.run(ctx, entries, progress.New(o.factory.ErrOut, progress.Values))
 	if printErr := show(o.factory.Out, done); err == nil {
 		err = printErr
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/input"
-	"github.com/securevalue/secret-apiserver/pkg/plugin/progress"
+	"github.com/securevalue/secret-apiserver/pkg/progress"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/write"
 )
 

@@ -14,7 +14,7 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
-	"github.com/securevalue/secret-apiserver/pkg/plugin/progress"
+	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
 
 const long = `Count the values of a namespace by the key that seals them, and say how many are left to move in a rotation.
@@ -87,10 +87,10 @@ func (o *options) run(ctx context.Context) error {
 
 func (o *options) count(ctx context.Context, s *survey) (*tally, error) {
 	if o.follow {
-		f := &follower{survey: s, out: o.factory.ErrOut, bar: progress.New(o.factory.ErrOut, "values under the new key")}
+		f := &follower{survey: s, out: o.factory.ErrOut, bar: progress.New(o.factory.ErrOut, progress.Count("values under the new key"))}
 		return f.run(ctx)
 	}
-	found, _, err := s.list(ctx, progress.New(o.factory.ErrOut, "values"))
+	found, _, err := s.list(ctx, progress.New(o.factory.ErrOut, progress.Values))
 	if err != nil {
 		return nil, hint.API("listing the values", err)
 	}

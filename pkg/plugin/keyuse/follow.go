@@ -14,7 +14,7 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
-	"github.com/securevalue/secret-apiserver/pkg/plugin/progress"
+	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
 
 const (

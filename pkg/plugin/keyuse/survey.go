@@ -12,7 +12,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	typedv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
-	"github.com/securevalue/secret-apiserver/pkg/plugin/progress"
+	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
 
 // probeTries is how many values a probe asks about: some may be gone meanwhile.

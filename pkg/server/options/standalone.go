@@ -27,7 +27,8 @@ func (o *StandaloneOptions) AddFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Enabled, "standalone", o.Enabled,
 		"Run without a cluster: embedded etcd, generated CA, keys and admin token, all in --data-dir, RBAC from --rbac-dir.")
 	fs.StringVar(&o.DataDir, "data-dir", o.DataDir,
-		"Folder that holds everything a standalone server keeps. Created with mode 0700. Back it up as a whole.")
+		"Folder that holds everything a standalone server keeps. Created with mode 0700. "+
+			"Back it up by secret-apiserver backup, and its encryption.yaml apart from that.")
 }
 
 func (o *StandaloneOptions) complete() {

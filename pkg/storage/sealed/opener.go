@@ -38,11 +38,11 @@ type Opener struct {
 
 // NewOpener returns an Opener over the records that the etcd3 store keeps under prefix (--etcd-prefix).
 func NewOpener(etcd clientv3.KV, prefix string, codec *Codec, sealer *Sealer) *Opener {
-	return &Opener{etcd: etcd, codec: codec, sealer: sealer, root: recordRoot(prefix)}
+	return &Opener{etcd: etcd, codec: codec, sealer: sealer, root: RecordRoot(prefix)}
 }
 
-// recordRoot starts the keys of all records: NAMESPACE/NAME follows. The etcd3 store builds it in the same way.
-func recordRoot(etcdPrefix string) string {
+// RecordRoot starts the keys of all records: NAMESPACE/NAME follows. The etcd3 store builds it in the same way.
+func RecordRoot(etcdPrefix string) string {
 	return path.Join("/", etcdPrefix, secret.GroupName, secret.Resource) + "/"
 }
 

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -25,6 +24,9 @@ var ErrCompacted = errors.New("the database was compacted during the scan: run i
 
 // ErrNoEnvelope says that a record holds no ciphertext that names its key.
 var ErrNoEnvelope = errors.New("the record names no key")
+
+// errUndecodable stands for the decoder's own text, which may quote the object.
+var errUndecodable = errors.New("the object in the record cannot be decoded")
 
 // Scanned is what a scan tells of one record: neither its value nor its ciphertext.
 type Scanned struct {
@@ -48,7 +50,7 @@ type Scanner struct {
 // NewScanner returns a scanner of all SecureValues under etcdPrefix, the value of --etcd-prefix. codec decodes the object
 // part of a record.
 func NewScanner(client clientv3.KV, codec runtime.Codec, etcdPrefix string) *Scanner {
-	return &Scanner{client: client, codec: NewCodec(codec), prefix: recordRoot(etcdPrefix)}
+	return &Scanner{client: client, codec: NewCodec(codec), prefix: RecordRoot(etcdPrefix)}
 }
 
 // Scan calls visit for every record as of one revision, which it returns with the number of records. total is known from
@@ -68,7 +70,7 @@ func (s *Scanner) Scan(ctx context.Context, visit func(record Scanned, total int
 			revision, total = page.Header.Revision, page.Count
 		}
 		for _, record := range page.Kvs {
-			visit(s.read(record), total)
+			visit(s.read(string(record.Key), record.Value), total)
 		}
 		if !page.More || len(page.Kvs) == 0 {
 			return revision, total, nil
@@ -78,10 +80,10 @@ func (s *Scanner) Scan(ctx context.Context, visit func(record Scanned, total int
 }
 
 // read takes a record apart. One whose object cannot be decoded still counts for its key.
-func (s *Scanner) read(record *mvccpb.KeyValue) Scanned {
+func (s *Scanner) read(key string, record []byte) Scanned {
 	var found Scanned
-	found.Namespace, found.Name, _ = strings.Cut(strings.TrimPrefix(string(record.Key), s.prefix), "/")
-	_, sealed, err := splitFrame(record.Value)
+	found.Namespace, found.Name, _ = strings.Cut(strings.TrimPrefix(key, s.prefix), "/")
+	_, sealed, err := splitFrame(record)
 	if err != nil {
 		found.Err = err
 		return found
@@ -89,9 +91,9 @@ func (s *Scanner) read(record *mvccpb.KeyValue) Scanned {
 	if found.Key = KeyName(sealed); found.Key == "" {
 		found.Err = ErrNoEnvelope
 	}
-	obj, _, err := s.codec.Decode(record.Value, nil, nil)
+	obj, _, err := s.codec.Decode(record, nil, nil)
 	if err != nil {
-		found.Err = errors.New("the object in the record cannot be decoded") // the decoder's text may quote it
+		found.Err = errUndecodable
 		return found
 	}
 	found.Created = obj.(*secret.SecureValue).CreationTimestamp.Time

@@ -64,8 +64,19 @@ func (c *CA) ClientUntil(t *testing.T, until time.Time, name string, groups ...s
 // Serving issues a certificate for 127.0.0.1 and returns it and its key as PEM.
 func (c *CA) Serving(t *testing.T) (certificate, key string) {
 	t.Helper()
+	return c.serving(t, x509.ExtKeyUsageServerAuth)
+}
+
+// ServingAndClient issues a certificate for 127.0.0.1 that is good for both ends, as members of etcd need.
+func (c *CA) ServingAndClient(t *testing.T) (certificate, key string) {
+	t.Helper()
+	return c.serving(t, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
+}
+
+func (c *CA) serving(t *testing.T, usage ...x509.ExtKeyUsage) (certificate, key string) {
+	t.Helper()
 	template := newTemplate(t, pkix.Name{CommonName: "server"})
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	template.ExtKeyUsage = usage
 	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	pair := c.issue(t, template)
 	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)

@@ -46,6 +46,14 @@ func KubectlBinary(t testing.TB) string {
 	return filepath.Join(Root(t), "bin", "kubectl")
 }
 
+// EtcdBinary builds etcd of the version in go.mod once and returns its path.
+func EtcdBinary(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(Root(t), "bin", "test", "etcd")
+	once(t, file, "go", "build", "-o", file, "go.etcd.io/etcd/server/v3")
+	return file
+}
+
 func once(t testing.TB, key, name string, args ...string) {
 	t.Helper()
 	builds.Lock()

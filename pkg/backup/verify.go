@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/klog/v2"
+
+	"github.com/securevalue/secret-apiserver/pkg/apiserver"
+	"github.com/securevalue/secret-apiserver/pkg/encryption"
+	"github.com/securevalue/secret-apiserver/pkg/progress"
+	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+)
+
+const verifyLong = `Check that a backup is whole, and open every value in it with the keys of a file for --encryption-provider-config. Prints how
+many values opened and how many did not, by key, and the names of those that did not. Values are not printed.
+
+The exit code is 0 only when the backup is whole and every value opened.`
+
+const verifyExample = `  secret-apiserver backup verify --from backup.db --encryption-provider-config encryption.yaml`
+
+// maxNamed is how many values that do not open are named.
+const maxNamed = 1000
+
+// verifyOptions are the flags that ask to open every value.
+type verifyOptions struct {
+	asked bool
+	keys  string
+}
+
+func (o *verifyOptions) addFlags(fs *pflag.FlagSet, usage string) {
+	fs.BoolVar(&o.asked, "verify", false, usage)
+	fs.StringVar(&o.keys, encryption.Flag, "", "File with the keys that --verify opens values with.")
+}
+
+func (o *verifyOptions) validate() []error {
+	if o.asked != (o.keys != "") {
+		return []error{fmt.Errorf("--verify and --%s go together", encryption.Flag)}
+	}
+	return nil
+}
+
+// open returns nil when nobody asked. The keys stay in memory until ctx ends.
+func (o *verifyOptions) open(ctx context.Context, prefix string) (*sealed.Verifier, error) {
+	if o.keys == "" {
+		return nil, nil //nolint:nilnil // nothing to verify is no fault
+	}
+	provider, err := encryption.New(ctx, encryption.Config{File: o.keys, APIServerID: "backup"})
+	if err != nil {
+		return nil, err
+	}
+	klog.SetLogger(logr.Discard()) // upstream logs each value that does not open; print tells it with its name
+	return sealed.NewVerifier(apiserver.NewStorageCodec(), prefix, provider.Transformer()), nil
+}
+
+func newVerifyCommand(ctx context.Context) *cobra.Command {
+	var from, prefix string
+	var keys verifyOptions
+	command := &cobra.Command{
+		Use:     "verify",
+		Short:   "Open every value in a backup",
+		Long:    verifyLong + "\n\nExamples:\n\n" + verifyExample,
+		Example: verifyExample,
+		Args:    cobra.NoArgs,
+	}
+	command.RunE = func(command *cobra.Command, _ []string) error {
+		errs := checkPrefix(prefix)
+		if from == "" {
+			errs = append(errs, errors.New("--from is required"))
+		}
+		if keys.keys == "" {
+			errs = append(errs, fmt.Errorf("--%s is required", encryption.Flag))
+		}
+		if err := usage(errs); err != nil {
+			return err
+		}
+		return verifyFile(ctx, command, from, prefix, keys)
+	}
+	var flags cliflag.NamedFlagSets
+	fs := flags.FlagSet("verify")
+	fs.StringVar(&from, "from", "", "Backup to read.")
+	fs.StringVar(&keys.keys, encryption.Flag, "", "File with the keys.")
+	addPrefix(fs, &prefix)
+	addFlags(command, flags)
+	return command
+}
+
+func verifyFile(ctx context.Context, command *cobra.Command, from, prefix string, keys verifyOptions) error {
+	opener, err := keys.open(ctx, prefix)
+	if err != nil {
+		return err
+	}
+	bar := progress.New(command.ErrOrStderr(), progress.Bytes)
+	f, err := openFile(ctx, from, sealed.RecordRoot(prefix), bar)
+	bar.End()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.close() }() // only read
+	return f.verify(ctx, opener, command)
+}
+
+// outcome is what opening all values of one key gave.
+type outcome struct{ opened, failed int }
+
+// verify opens every value, prints the counts, and fails when one did not open.
+func (f *file) verify(ctx context.Context, opener *sealed.Verifier, command *cobra.Command) error {
+	bar := progress.New(command.ErrOrStderr(), progress.Values)
+	byKey, failed := map[string]outcome{}, []sealed.Scanned{}
+	err := f.each(ctx, func(key string, record []byte) {
+		found := opener.Verify(ctx, key, record)
+		count := byKey[found.Key]
+		if found.Err == nil {
+			count.opened++
+		} else {
+			count.failed++
+			failed = append(failed, found)
+		}
+		byKey[found.Key] = count
+		bar.Add(1, int64(len(f.records)))
+	})
+	bar.End()
+	if err != nil {
+		return fmt.Errorf("verifying %s: %w", f.path, err)
+	}
+	if err := f.print(command.OutOrStdout(), byKey, failed); err != nil {
+		return err
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of the %d values in %s do not open, %s/%s among them", len(failed), len(f.records), f.path,
+		failed[0].Namespace, failed[0].Name)
+}
+
+func (f *file) print(out io.Writer, byKey map[string]outcome, failed []sealed.Scanned) error {
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	_, _ = fmt.Fprintln(table, "PROVIDER\tKEY\tOPENED\tFAILED") // Flush returns the error
+	for _, name := range slices.Sorted(maps.Keys(byKey)) {
+		provider, key, named := strings.Cut(name, "/")
+		if !named {
+			provider, key = "-", "-" // records that do not say
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%d\n", provider, key, byKey[name].opened, byKey[name].failed)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, record := range failed[:min(len(failed), maxNamed)] {
+		if _, err := fmt.Fprintf(out, "does not open: %s/%s: %v\n", record.Namespace, record.Name, record.Err); err != nil {
+			return err
+		}
+	}
+	if more := len(failed) - maxNamed; more > 0 {
+		if _, err := fmt.Fprintf(out, "and %d more\n", more); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(out, "%d of %d values open at revision %d\n", len(f.records)-len(failed), len(f.records), f.revision)
+	return err
+}

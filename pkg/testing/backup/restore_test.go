@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package backup
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	typed "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// The whole flow, twice from one backup: what was stored is served and opens, writes go on, and a client that knew the
+// server before finds that its revision is gone, for any that it can have seen: before the backup, after it, and after
+// the first restore.
+func TestRestoredServerServesAndItsRevisionsNeverGoBack(t *testing.T) {
+	t.Parallel()
+	s := start(t, "")
+	stored := fill(t, s, 5, 0)
+	values := client(t, s)
+	if err := values.Delete(t.Context(), "value-4", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	delete(stored, namespace+"/value-4")
+	seen := []string{revision(t, values)}
+	backup := file(t)
+	must(t, "backup", "--data-dir="+s.DataDir, "--to="+backup)
+	if _, err := values.Create(t.Context(), newValue("lost", "written after the backup"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	seen = append(seen, revision(t, values))
+	s.Stop(t)
+
+	for range 2 {
+		restored := start(t, restore(t, backup, s.DataDir))
+		values = client(t, restored)
+		for name, value := range stored {
+			if got := decrypt(t, restored, strings.TrimPrefix(name, namespace+"/")); got != value {
+				t.Errorf("%s opens to something else", name)
+			}
+		}
+		list, err := values.List(t.Context(), metav1.ListOptions{})
+		if err != nil || len(list.Items) != len(stored) {
+			t.Fatalf("want %d values, got %d, %v", len(stored), len(list.Items), err)
+		}
+		for _, old := range seen {
+			wantGone(t, values, old)
+			if number(t, list.ResourceVersion) <= number(t, old) {
+				t.Errorf("revision %s after the restore, %s was handed out before", list.ResourceVersion, old)
+			}
+		}
+		watchesOn(t, values, list.ResourceVersion)
+		seen = append(seen, revision(t, values))
+		restored.Leaks(t, stored[namespace+"/value-0"])
+		restored.Stop(t)
+	}
+}
+
+func revision(t *testing.T, values typed.SecureValueInterface) string {
+	t.Helper()
+	list, err := values.List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.ResourceVersion
+}
+
+func number(t *testing.T, resourceVersion string) int64 {
+	t.Helper()
+	n, err := strconv.ParseInt(resourceVersion, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// wantGone wants 410 for a watch from a revision, as a status or as the first event, and for a list at it.
+func wantGone(t *testing.T, values typed.SecureValueInterface, resourceVersion string) {
+	t.Helper()
+	w, err := values.Watch(t.Context(), metav1.ListOptions{ResourceVersion: resourceVersion})
+	if err == nil {
+		event := <-w.ResultChan()
+		w.Stop()
+		if event.Type != watch.Error {
+			t.Errorf("a watch from %s goes on with %s", resourceVersion, event.Type)
+			return
+		}
+		err = apierrors.FromObject(event.Object)
+	}
+	if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
+		t.Errorf("a watch from %s: %v", resourceVersion, err)
+	}
+	_, err = values.List(t.Context(), metav1.ListOptions{ResourceVersion: resourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatchExact})
+	if !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
+		t.Errorf("a list at %s: %v", resourceVersion, err)
+	}
+}
+
+// watchesOn writes, and wants to see it in a watch from a list.
+func watchesOn(t *testing.T, values typed.SecureValueInterface, from string) {
+	t.Helper()
+	w, err := values.Watch(t.Context(), metav1.ListOptions{ResourceVersion: from})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	made, err := values.Create(t.Context(), newValue("new", harness.Canary()), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := <-w.ResultChan()
+	object, ok := event.Object.(metav1.Object)
+	if event.Type != watch.Added || !ok || object.GetName() != "new" || object.GetResourceVersion() != made.ResourceVersion {
+		t.Errorf("got %v", event)
+	}
+}
+
+// decrypt opens a value as k6.
+func decrypt(t *testing.T, s *harness.Server, name string) string {
+	t.Helper()
+	port := *s
+	port.URL = s.DecryptURL
+	got := port.Do(t, harness.Request{
+		Method: http.MethodGet, Path: "/decrypt/v1/namespaces/" + namespace + "/secrets/" + name + "/decrypt", Token: k6Token,
+	})
+	var body struct{ Plaintext string }
+	if err := json.Unmarshal(got.Body, &body); err != nil || got.Code != http.StatusOK {
+		t.Fatalf("%d %s %v", got.Code, got.Body, err)
+	}
+	return body.Plaintext
+}
+
+// A restore touches nothing that is there, and leaves nothing when it fails.
+func TestRestoreRefusesAFolderThatIsNotEmpty(t *testing.T) {
+	t.Parallel()
+	s := start(t, "")
+	stored := fill(t, s, 2, 0)
+	backup := file(t)
+	must(t, "backup", "--data-dir="+s.DataDir, "--to="+backup)
+	refused(t, "holds ", "restore", "--from="+backup, "--data-dir="+s.DataDir)
+	s.Stop(t)
+	before := tree(t, s.DataDir)
+	refused(t, "restore into a folder that is empty or absent; nothing was touched", "restore", "--from="+backup, "--data-dir="+s.DataDir)
+	if after := tree(t, s.DataDir); after != before {
+		t.Errorf("the folder was touched:\n%s", after)
+	}
+	open := t.TempDir()
+	if err := os.Chmod(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, "run chmod 700", "restore", "--from="+backup, "--data-dir="+open)
+	refused(t, "not a directory", "restore", "--from="+backup, "--data-dir="+backup)
+
+	// One that is empty, one whose parents are absent, and one with the rest of an interrupted restore will do.
+	empty, deep, again := t.TempDir(), filepath.Join(t.TempDir(), "a", "b"), t.TempDir()
+	if err := os.MkdirAll(filepath.Join(again, ".restore-1", "etcd"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{empty, deep, again} {
+		if err := os.Chmod(dir, 0o700); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		line := must(t, "restore", "--from="+backup, "--data-dir="+dir, "--verify", "--encryption-provider-config="+keys(s.DataDir))
+		if !strings.Contains(line, "The keys were not in the backup") || !strings.Contains(line, "2 of 2 values open") {
+			t.Errorf("got %s", line)
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) != 1 || entries[0].Name() != "etcd" {
+			t.Errorf("want etcd alone, got %v, %v", entries, err)
+		}
+		harness.WriteFile(t, keys(dir), string(harness.ReadFile(t, keys(s.DataDir))))
+		if opened := harness.OpenAll(t, dir); len(opened) != len(stored) {
+			t.Errorf("%d values open in %s", len(opened), dir)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package robustness
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/etcdcluster"
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+const (
+	replicas = 2
+	members  = 3
+	// patience bounds the wait for something to come back on a busy machine.
+	patience = 90 * time.Second
+
+	decryptToken = "token-of-k6"
+	bindK6       = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: k6, namespace: default}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:decrypter-k6-cloud'}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
+`
+)
+
+// environment is what a run works on.
+type environment struct {
+	etcd    *etcdcluster.Cluster
+	proxies [replicas][members]*proxy
+	servers [replicas]*replica
+	// keysFile is the --encryption-provider-config of both servers; keys are its keys, newest first.
+	keysFile string
+	keys     []string
+}
+
+// replica is one server, which is another process after each restart.
+type replica struct {
+	options harness.Options
+
+	mu      sync.Mutex
+	current *harness.Server
+	all     []*harness.Server
+}
+
+func (r *replica) get() *harness.Server {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current
+}
+
+// start starts the server, or starts it again on the same folder.
+func (r *replica) start(t testing.TB) {
+	t.Helper()
+	s := harness.Start(t, r.options)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.options.DataDir = s.DataDir
+	r.current, r.all = s, append(r.all, s)
+}
+
+func newEnvironment(t *testing.T) *environment {
+	t.Helper()
+	e := &environment{etcd: etcdcluster.Start(t, members, etcdcluster.Options{}), keysFile: filepath.Join(t.TempDir(), "encryption.yaml")}
+	e.rotate(t)
+	for i := range e.servers {
+		var urls []string
+		for j, url := range e.etcd.Endpoints() {
+			p, err := newProxy(context.WithoutCancel(t.Context()), url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(p.close)
+			e.proxies[i][j] = p
+			urls = append(urls, p.url())
+		}
+		e.servers[i] = &replica{options: harness.Options{
+			Tokens: []string{harness.Token(decryptToken, "k6")}, RBAC: []string{bindK6}, RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
+			Args: []string{"--etcd-servers=" + strings.Join(urls, ","), "--encryption-provider-config=" + e.keysFile, "--encryption-provider-config-automatic-reload",
+				"-v=2", "--shutdown-delay-duration=0s"},
+		}}
+		e.servers[i].start(t)
+	}
+	return e
+}
+
+// rotate puts a new key in front of the others.
+func (e *environment) rotate(t testing.TB) {
+	t.Helper()
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	e.keys = append([]string{fmt.Sprintf("      - {name: key-%d, secret: %s}\n", len(e.keys), base64.StdEncoding.EncodeToString(key))}, e.keys...)
+	harness.WriteFile(t, e.keysFile, `apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [securevalues.secret.grafana.app]
+  providers:
+  - aesgcm:
+      keys:
+`+strings.Join(e.keys, ""))
+}
+
+// eventually waits until something is true, and reports whether it came to be.
+func eventually(done func() bool) bool {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if done() {
+			return true
+		}
+	}
+	return false
+}
