@@ -2,13 +2,14 @@
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run image kubectl test test-e2e test-race fuzz robustness robustness-bugs bench update update-protobuf verify lint fmt clean
+.PHONY: help build run image kubectl test test-e2e test-race fuzz robustness robustness-bugs bench bench-scale bench-profile \
+	bench-go bench-programs update update-protobuf verify lint fmt clean
 
-# ARGS are more flags of the server for `make run`: make run ARGS="--secure-port 9443 -v=2".
+# ARGS are more flags of the program that `make run` and `make bench` start: make run ARGS="--secure-port 9443 -v=2".
 ARGS ?=
 # IMAGE is the name that `make image` gives to the image.
 IMAGE ?= secret-apiserver:dev
-# PKGS are the packages that test-race and bench take; TESTFLAGS are more flags of go test.
+# PKGS are the packages that test-race and bench-go take; TESTFLAGS are more flags of go test.
 PKGS ?= ./pkg/...
 TESTFLAGS ?=
 TEST_TIMEOUT ?= 25m
@@ -43,9 +44,10 @@ test: build kubectl ## Run every test, those of the nested modules too.
 	@for module in $(MODULES); do echo "testing $$module"; \
 		(cd $$module && go test -count=1 -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./...); done
 
-test-e2e: kubectl ## Test in a real control plane; builds kube-apiserver and its kin first, which takes a while.
+test-e2e: kubectl ## Test in a real control plane, the harness of `make bench` too; builds kube-apiserver and its kin first, which takes a while.
 	hack/build-controlplane.sh
 	cd hack/e2e && go test -count=1 -timeout $(TEST_TIMEOUT) -p 1 $(TESTFLAGS) ./...
+	cd hack/bench && go test -count=1 -timeout $(TEST_TIMEOUT) -p 1 $(TESTFLAGS) ./...
 
 test-race: build kubectl ## Run the tests of PKGS under the race detector (needs a C compiler).
 	CGO_ENABLED=1 go test -race -count=1 -timeout 60m $(TESTFLAGS) $(PKGS)
@@ -59,7 +61,26 @@ robustness: ## Break two servers and their etcd for DURATION while clients work;
 robustness-bugs: ## Show that the robustness suite finds bugs: build servers with one each, and expect it to fail.
 	hack/robustness-bugs.sh
 
-bench: ## Run the benchmarks of PKGS.
+bench: bench-programs ## Measure against kube-apiserver's Secrets, in 15 minutes; ARGS=--quick in 3, ARGS=--help for more.
+	hack/build-controlplane.sh etcd kube-apiserver
+	cd hack/bench && exec ../../bin/bench/bench $(ARGS)
+
+bench-scale: bench-programs ## Measure 100,000 values in a standalone server; ARGS="--objects 10000" for fewer.
+	cd hack/bench && exec ../../bin/bench/bench scale $(ARGS)
+
+bench-profile: ## Print where the server's CPU time goes, by operation; ARGS="--ops get --size 8192" for one.
+	hack/build-controlplane.sh etcd
+	@mkdir -p bin/bench
+	cd hack/bench && export CGO_ENABLED=0 && go build -trimpath -buildvcs=false -o ../../bin/bench/bench . && \
+		go build -trimpath -buildvcs=false -o ../../bin/bench/profiled ./profiled && exec ../../bin/bench/bench profile $(ARGS)
+
+bench-programs:
+	@mkdir -p bin/bench
+	flags=$$(hack/version-ldflags.sh); \
+		CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$$flags" -o bin/bench/secret-apiserver ./cmd/secret-apiserver
+	cd hack/bench && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o ../../bin/bench/bench .
+
+bench-go: ## Run the Go benchmarks of PKGS; TESTFLAGS="-count=10" makes it fit for benchstat.
 	go test -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PKGS)
 
 update: ## Regenerate code from the API types, but for protobuf.

@@ -11,8 +11,8 @@ import (
 )
 
 // StartEtcd runs one member in dir and returns it and its client URL once it is healthy. The process is returned with
-// an error too, for the caller to stop.
-func StartEtcd(ctx context.Context, binaries, dir, logFile string) (*process.Process, string, error) {
+// an error too, for the caller to stop. Of args, which come last, a flag that is there twice counts as given last.
+func StartEtcd(ctx context.Context, binaries, dir, logFile string, args ...string) (*process.Process, string, error) {
 	clientPort, err := FreePort()
 	if err != nil {
 		return nil, "", err
@@ -22,10 +22,11 @@ func StartEtcd(ctx context.Context, binaries, dir, logFile string) (*process.Pro
 		return nil, "", err
 	}
 	url, peer := fmt.Sprintf("http://127.0.0.1:%d", clientPort), fmt.Sprintf("http://127.0.0.1:%d", peerPort)
-	etcd := process.New(logFile, binaries+"/etcd", "--name=test", "--data-dir="+dir,
-		"--listen-client-urls="+url, "--advertise-client-urls="+url,
-		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=test="+peer,
-		"--watch-progress-notify-interval=5s", "--unsafe-no-fsync") // nothing outlives the test
+	etcd := process.New(logFile, binaries+"/etcd", append([]string{
+		"--name=test", "--data-dir=" + dir, "--listen-client-urls=" + url, "--advertise-client-urls=" + url,
+		"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer, "--initial-cluster=test=" + peer,
+		"--watch-progress-notify-interval=5s", "--unsafe-no-fsync", // nothing outlives the test
+	}, args...)...)
 	if err := etcd.Start(); err != nil {
 		return nil, "", err
 	}

@@ -72,6 +72,9 @@ func (p *Process) Running() bool {
 	}
 }
 
+// PID is the id of the program that was started last.
+func (p *Process) PID() int { return p.command.Process.Pid }
+
 // Signal sends a signal to a running program.
 func (p *Process) Signal(signal os.Signal) error { return p.command.Process.Signal(signal) }
 

@@ -215,29 +215,40 @@ func TestBuiltinRoles(t *testing.T) {
 
 // TestDecisionDoesNotAllocate keeps a decision as cheap as BenchmarkAuthorize shows it.
 func TestDecisionDoesNotAllocate(t *testing.T) {
-	a, request := benchmarkCase(t)
+	a, request := benchmarkCase(t, 1000)
 	ctx := t.Context()
 	if n := testing.AllocsPerRun(100, func() { _, _, _ = a.Authorize(ctx, request) }); n > 0 {
 		t.Errorf("%v allocations a decision", n)
 	}
 }
 
+// BenchmarkAuthorize must cost the same however many namespaces have bindings.
 func BenchmarkAuthorize(b *testing.B) {
-	a, request := benchmarkCase(b)
-	ctx := b.Context()
-	b.ReportAllocs()
-	for b.Loop() {
-		if decision, _, _ := a.Authorize(ctx, request); decision != authorizer.DecisionAllow {
-			b.Fatal("not allowed")
+	for _, namespaces := range []int{1, 100, 1000} {
+		a, granted := benchmarkCase(b, namespaces)
+		refused := ask(person("x", user.AllAuthenticated, "readers-0"), "delete", "ns-0", "securevalues", "", "one")
+		for name, test := range map[string]struct {
+			request authorizer.Attributes
+			want    authorizer.Decision
+		}{"allowed": {granted, authorizer.DecisionAllow}, "refused": {refused, authorizer.DecisionNoOpinion}} {
+			b.Run(fmt.Sprintf("%s/namespaces=%d", name, namespaces), func(b *testing.B) {
+				ctx := b.Context()
+				b.ReportAllocs()
+				for b.Loop() {
+					if decision, _, _ := a.Authorize(ctx, test.request); decision != test.want {
+						b.Fatalf("decided %v", decision)
+					}
+				}
+			})
 		}
 	}
 }
 
-// benchmarkCase is a caller in the last of a thousand namespaces, each with bindings of its own.
-func benchmarkCase(tb testing.TB) (authorizer.Authorizer, authorizer.Attributes) {
+// benchmarkCase is a caller in the last of some namespaces, each with bindings of its own.
+func benchmarkCase(tb testing.TB, namespaces int) (authorizer.Authorizer, authorizer.Attributes) {
 	tb.Helper()
 	text := policy
-	for i := range 1000 {
+	for i := range namespaces {
 		text += fmt.Sprintf(`---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -251,6 +262,7 @@ subjects: [{kind: Group, name: readers-%d}, {kind: User, name: user-%d}]
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var request authorizer.Attributes = ask(person("x", user.AllAuthenticated, "readers-999"), "list", "ns-999", "securevalues", "", "")
+	last := fmt.Sprint(namespaces - 1)
+	var request authorizer.Attributes = ask(person("x", user.AllAuthenticated, "readers-"+last), "list", "ns-"+last, "securevalues", "", "")
 	return New(NewStore(snapshot)), request
 }

@@ -135,10 +135,11 @@ func benchParallel(b *testing.B, callers int, run func() error) {
 }
 
 func BenchmarkStrip(b *testing.B) {
-	obj, sealed := newObject("a", ""), make([]byte, 256)
-	b.ReportAllocs()
-	for b.Loop() {
-		obj.Sealed = sealed
-		strip(obj)
-	}
+	benchEachSize(b, func(b *testing.B, size int) {
+		obj, sealed := newObject("a", ""), make([]byte, size)
+		for b.Loop() {
+			obj.Sealed = sealed
+			strip(obj)
+		}
+	})
 }
