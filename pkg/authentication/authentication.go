@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/token/union"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 
+	"github.com/securevalue/secret-apiserver/pkg/authentication/clientcert"
 	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
@@ -78,7 +79,8 @@ func (a *Authenticator) addFiles(config Config) (requests, strict []authenticato
 	if config.ClientCAFile != "" {
 		a.clientCA = &clientCA{name: "client-ca::" + config.ClientCAFile}
 		a.addFile("client-ca-file", config.ClientCAFile, a.clientCA.apply)
-		requests = append(requests, x509.NewDynamic(a.clientCA.VerifyOptions, x509.CommonNameUserConversion))
+		requests = append(requests, clientcert.Remember(a.clientCA.VerifyOptions,
+			x509.NewDynamic(a.clientCA.VerifyOptions, x509.CommonNameUserConversion)))
 	}
 	var tokens []authenticator.Token
 	if config.Admin != nil {

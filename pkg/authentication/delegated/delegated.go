@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/securevalue/secret-apiserver/pkg/authentication"
+	"github.com/securevalue/secret-apiserver/pkg/authentication/clientcert"
 )
 
 // DefaultLookupTimeout is how long a start waits for kube-apiserver.
@@ -57,7 +58,8 @@ func New(ctx context.Context, config Config) (*Authenticator, error) {
 	if err := a.source.lookup(lookup); err != nil {
 		return nil, err
 	}
-	certificates := x509.NewDynamic(a.ClientCA().VerifyOptions, x509.CommonNameUserConversion)
+	verify := a.ClientCA().VerifyOptions
+	certificates := clientcert.Remember(verify, x509.NewDynamic(verify, x509.CommonNameUserConversion))
 	tokens, err := newReviewer(config.Client.AuthenticationV1(), config.TokenCacheTTL)
 	if err != nil {
 		return nil, err

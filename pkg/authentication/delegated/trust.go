@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -13,6 +14,8 @@ import (
 	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
 	"k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+
+	"github.com/securevalue/secret-apiserver/pkg/authentication/clientcert"
 )
 
 // The keys of the ConfigMap.
@@ -86,7 +89,7 @@ func (t *trust) checkProxy(names []string) error {
 
 // newProxy believes the headers of whoever has a certificate of this CA with one of these names, which is not empty.
 func newProxy(ca dynamiccertificates.CAContentProvider, names []string, h headers) (authenticator.Request, error) {
-	verify, ok := ca.VerifyOptions()
+	options, ok := ca.VerifyOptions()
 	if !ok {
 		return nil, fmt.Errorf("%s cannot verify anything", keyProxyCA)
 	}
@@ -94,7 +97,22 @@ func newProxy(ca dynamiccertificates.CAContentProvider, names []string, h header
 	if err != nil {
 		return nil, err
 	}
-	return x509.NewDynamicCAVerifier(x509.StaticVerifierFn(verify), user, x509.StaticStringSlice(names)), nil
+	verify := x509.StaticVerifierFn(options)
+	certificate := clientcert.Remember(verify, x509.NewDynamicCAVerifier(verify, vouched{}, x509.StaticStringSlice(names)))
+	return authenticator.RequestFunc(func(req *http.Request) (*authenticator.Response, bool, error) {
+		if _, ok, err := certificate.AuthenticateRequest(req); !ok || err != nil {
+			return nil, false, err
+		}
+		return user.AuthenticateRequest(req)
+	}), nil
+}
+
+// vouched stands for a front proxy whose certificate was verified.
+type vouched struct{}
+
+// AuthenticateRequest implements authenticator.Request.
+func (vouched) AuthenticateRequest(*http.Request) (*authenticator.Response, bool, error) {
+	return &authenticator.Response{}, true, nil
 }
 
 func parseCA(data map[string]string, key string) (dynamiccertificates.CAContentProvider, error) {

@@ -25,7 +25,7 @@ type CA struct {
 }
 
 // NewCA returns a CA of its own.
-func NewCA(t *testing.T, name string) *CA {
+func NewCA(t testing.TB, name string) *CA {
 	t.Helper()
 	template := newTemplate(t, pkix.Name{CommonName: name})
 	template.IsCA, template.BasicConstraintsValid = true, true
@@ -47,13 +47,13 @@ func (c *CA) Pool() *x509.CertPool {
 }
 
 // Client issues a client certificate.
-func (c *CA) Client(t *testing.T, name string, groups ...string) tls.Certificate {
+func (c *CA) Client(t testing.TB, name string, groups ...string) tls.Certificate {
 	t.Helper()
 	return c.ClientUntil(t, time.Now().Add(time.Hour), name, groups...)
 }
 
 // ClientUntil issues a client certificate that expires, or expired, then.
-func (c *CA) ClientUntil(t *testing.T, until time.Time, name string, groups ...string) tls.Certificate {
+func (c *CA) ClientUntil(t testing.TB, until time.Time, name string, groups ...string) tls.Certificate {
 	t.Helper()
 	template := newTemplate(t, pkix.Name{CommonName: name, Organization: groups})
 	template.NotBefore, template.NotAfter = until.Add(-2*time.Hour), until
@@ -62,18 +62,18 @@ func (c *CA) ClientUntil(t *testing.T, until time.Time, name string, groups ...s
 }
 
 // Serving issues a certificate for 127.0.0.1 and returns it and its key as PEM.
-func (c *CA) Serving(t *testing.T) (certificate, key string) {
+func (c *CA) Serving(t testing.TB) (certificate, key string) {
 	t.Helper()
 	return c.serving(t, x509.ExtKeyUsageServerAuth)
 }
 
 // ServingAndClient issues a certificate for 127.0.0.1 that is good for both ends, as members of etcd need.
-func (c *CA) ServingAndClient(t *testing.T) (certificate, key string) {
+func (c *CA) ServingAndClient(t testing.TB) (certificate, key string) {
 	t.Helper()
 	return c.serving(t, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
 }
 
-func (c *CA) serving(t *testing.T, usage ...x509.ExtKeyUsage) (certificate, key string) {
+func (c *CA) serving(t testing.TB, usage ...x509.ExtKeyUsage) (certificate, key string) {
 	t.Helper()
 	template := newTemplate(t, pkix.Name{CommonName: "server"})
 	template.ExtKeyUsage = usage
@@ -87,14 +87,14 @@ func (c *CA) serving(t *testing.T, usage ...x509.ExtKeyUsage) (certificate, key 
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-func (c *CA) issue(t *testing.T, template *x509.Certificate) tls.Certificate {
+func (c *CA) issue(t testing.TB, template *x509.Certificate) tls.Certificate {
 	t.Helper()
 	key := newKey(t)
 	certificate := sign(t, template, c.certificate, key, c.key)
 	return tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key, Leaf: certificate}
 }
 
-func newTemplate(t *testing.T, subject pkix.Name) *x509.Certificate {
+func newTemplate(t testing.TB, subject pkix.Name) *x509.Certificate {
 	t.Helper()
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
@@ -107,7 +107,7 @@ func newTemplate(t *testing.T, subject pkix.Name) *x509.Certificate {
 	}
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -116,7 +116,7 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-func sign(t *testing.T, template, parent *x509.Certificate, key, by *ecdsa.PrivateKey) *x509.Certificate {
+func sign(t testing.TB, template, parent *x509.Certificate, key, by *ecdsa.PrivateKey) *x509.Certificate {
 	t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by)
 	if err != nil {
