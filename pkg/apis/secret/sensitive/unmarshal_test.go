@@ -60,6 +60,7 @@ func TestUnmarshalJSON(t *testing.T) {
 		{name: "unknown escape", raw: `"\x41"`, err: sensitive.ErrNotString},
 		{name: "trailing data", raw: `"a""b"`, err: sensitive.ErrNotString},
 		{name: "control character", raw: "\"a\nb\"", err: sensitive.ErrNotString},
+		{name: "bare quote inside", raw: `"a"b"`, err: sensitive.ErrNotString},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -63,12 +63,26 @@ func (v *Value) UnmarshalJSON(raw []byte) error {
 	if !utf8.Valid(raw) || hasLoneSurrogate(raw) {
 		return ErrNotUTF8
 	}
+	if inner := raw[1 : len(raw)-1]; raw[len(raw)-1] == '"' && standsForItself(inner) {
+		*v = Value(inner)
+		return nil
+	}
 	var s string
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return ErrNotString
 	}
 	*v = Value(s)
 	return nil
+}
+
+// standsForItself reports whether the inner part of a JSON string is what it means (RFC 8259 section 7).
+func standsForItself(inner []byte) bool {
+	for _, c := range inner {
+		if c < ' ' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // hasLoneSurrogate reports whether a JSON string literal escapes half of a surrogate pair (RFC 8259 section 8.2).
