@@ -24,5 +24,5 @@ var epoch = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 // revisionBump is how much the revision of a backup rises when it is restored at a time. In ten years that is about 2^44:
 // five hundred restores of one another fit in the 53 bits that a JSON number holds exactly, and far more in etcd's 63.
 func revisionBump(now time.Time) uint64 {
-	return leastBump + writesPerSecond*uint64(max(now.Sub(epoch)/time.Second, 0)) //nolint:gosec // not negative
+	return leastBump + writesPerSecond*uint64(max(now.Sub(epoch)/time.Second, 0))
 }

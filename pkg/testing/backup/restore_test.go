@@ -3,6 +3,7 @@
 package backup
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -83,15 +85,20 @@ func number(t *testing.T, resourceVersion string) int64 {
 	return n
 }
 
+// silence is how long a watch that should end at once is waited for.
+const silence = 30 * time.Second
+
 // wantGone wants 410 for a watch from a revision, as a status or as the first event, and for a list at it.
 func wantGone(t *testing.T, values typed.SecureValueInterface, resourceVersion string) {
 	t.Helper()
-	w, err := values.Watch(t.Context(), metav1.ListOptions{ResourceVersion: resourceVersion})
+	ctx, cancel := context.WithTimeout(t.Context(), silence)
+	defer cancel()
+	w, err := values.Watch(ctx, metav1.ListOptions{ResourceVersion: resourceVersion})
 	if err == nil {
 		event := <-w.ResultChan()
 		w.Stop()
 		if event.Type != watch.Error {
-			t.Errorf("a watch from %s goes on with %s", resourceVersion, event.Type)
+			t.Errorf("a watch from %s goes on with %q", resourceVersion, event.Type)
 			return
 		}
 		err = apierrors.FromObject(event.Object)

@@ -74,8 +74,15 @@ type client struct {
 // errNotSent says that no server got the request.
 var errNotSent = errors.New("not sent")
 
+// answer is what came back.
+type answer struct {
+	code    int
+	auditID string
+	body    []byte
+}
+
 // send sends a request to the API port, or to the decrypt port when the path is its.
-func (c *client) send(ctx context.Context, server int, method, path, contentType, body string) (*http.Response, []byte, error) {
+func (c *client) send(ctx context.Context, server int, method, path, contentType, body string) (answer, error) {
 	s := c.env.servers[server].get()
 	base, token := s.URL, s.AdminToken
 	if strings.HasPrefix(path, "/decrypt/") {
@@ -85,7 +92,7 @@ func (c *client) send(ctx context.Context, server int, method, path, contentType
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, base+path, strings.NewReader(body))
 	if err != nil {
-		return nil, nil, errNotSent
+		return answer{}, errNotSent
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
 	if contentType != "" {
@@ -95,30 +102,30 @@ func (c *client) send(ctx context.Context, server int, method, path, contentType
 	response, err := s.HTTPClient().Do(request)
 	if err != nil {
 		if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
-			return nil, nil, errNotSent
+			return answer{}, errNotSent
 		}
-		return nil, nil, err
+		return answer{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	data, err := io.ReadAll(response.Body)
 	if base == s.URL && strings.Contains(string(data), canaryMark) {
 		c.history.complain(fmt.Sprintf("%s %s: the answer holds a value", method, path))
 	}
-	return response, data, err
+	return answer{response.StatusCode, response.Header.Get("Audit-Id"), data}, err
 }
 
 // do sends one operation and records what came of it. It reports whether the answer is known.
 func (c *client) do(ctx context.Context, server int, epoch string, in Input) bool {
 	method, path, contentType, body := encode(epoch, in)
 	operation := Operation{Client: c.id, Server: server, Input: in, Call: c.history.now()}
-	response, data, err := c.send(ctx, server, method, path, contentType, body)
+	got, err := c.send(ctx, server, method, path, contentType, body)
 	operation.Return = c.history.now()
 	c.failure = err
 	if errors.Is(err, errNotSent) {
 		return false
 	}
 	if err == nil {
-		operation.Output, err = decode(in, response, data)
+		operation.Output, err = decode(in, got)
 		c.failure = err
 	}
 	if unexpected := (*unexpectedError)(nil); errors.As(err, &unexpected) {
@@ -185,11 +192,11 @@ func (e *unexpectedError) Error() string {
 }
 
 // decode turns an answer into an output. An error says that nothing is known.
-func decode(in Input, response *http.Response, data []byte) (Output, error) {
+func decode(in Input, got answer) (Output, error) {
 	var obj object
-	code := response.StatusCode
+	code, data := got.code, got.body
 	if in.Kind == Decrypt {
-		return decodeDecrypt(response, data)
+		return decodeDecrypt(got)
 	}
 	if err := json.Unmarshal(data, &obj); err != nil && code < http.StatusInternalServerError && code != http.StatusTooManyRequests {
 		return Output{}, &unexpectedError{code, string(data)}
@@ -211,16 +218,16 @@ func decode(in Input, response *http.Response, data []byte) (Output, error) {
 	return Output{}, &unexpectedError{code, string(data)}
 }
 
-func decodeDecrypt(response *http.Response, data []byte) (Output, error) {
+func decodeDecrypt(got answer) (Output, error) {
 	var body struct {
 		Plaintext string `json:"plaintext"`
 	}
-	switch code := response.StatusCode; {
+	switch code, data := got.code, got.body; {
 	case code == http.StatusOK:
 		if err := json.Unmarshal(data, &body); err != nil || body.Plaintext == "" {
 			return Output{}, &unexpectedError{code, "no plaintext"}
 		}
-		return Output{Result: OK, Value: body.Plaintext, AuditID: response.Header.Get("Audit-Id")}, nil
+		return Output{Result: OK, Value: body.Plaintext, AuditID: got.auditID}, nil
 	case code == http.StatusNotFound:
 		return Output{Result: Absent}, nil
 	case code >= http.StatusInternalServerError || code == http.StatusTooManyRequests:
@@ -234,12 +241,12 @@ func decodeDecrypt(response *http.Response, data []byte) (Output, error) {
 func (c *client) list(ctx context.Context, server int, epoch string) {
 	call := c.history.now()
 	path := harness.Collection(namespace) + "?labelSelector=" + strings.ReplaceAll(epochLabel, "/", "%2F") + "%3D" + epoch
-	response, data, err := c.send(ctx, server, http.MethodGet, path, "", "")
+	got, err := c.send(ctx, server, http.MethodGet, path, "", "")
 	end := c.history.now()
 	var list struct {
 		Items []object `json:"items"`
 	}
-	if err != nil || response.StatusCode != http.StatusOK || json.Unmarshal(data, &list) != nil {
+	if err != nil || got.code != http.StatusOK || json.Unmarshal(got.body, &list) != nil {
 		return
 	}
 	found := map[string]Output{}

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -86,6 +87,7 @@ func newEnvironment(t *testing.T) *environment {
 		e.servers[i] = &replica{options: harness.Options{
 			Tokens: []string{harness.Token(decryptToken, "k6")}, RBAC: []string{bindK6}, RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
 			Args: []string{"--etcd-servers=" + strings.Join(urls, ","), "--encryption-provider-config=" + e.keysFile, "--encryption-provider-config-automatic-reload",
+				"--decrypt-audit-instance=server-" + strconv.Itoa(i), // two servers of one host would share the host's name
 				"-v=2", "--shutdown-delay-duration=0s"},
 		}}
 		e.servers[i].start(t)

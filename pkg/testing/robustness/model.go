@@ -50,6 +50,7 @@ func step(s state, in Input, out Output) []state {
 		return read(s, out)
 	case Decrypt:
 		return when(s.exists == (out.Result == OK) && (!s.exists || s.value == out.Value), s)
+	default:
 	}
 	switch out.Result {
 	case OK:

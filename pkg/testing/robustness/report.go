@@ -31,13 +31,13 @@ func (r *report) save(t *testing.T) {
 	if dir == "" {
 		dir = filepath.Join(os.TempDir(), fmt.Sprintf("robustness-%d", r.Seed))
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:gosec // named by who runs the test
 		t.Error(err)
 		return
 	}
 	data, err := json.MarshalIndent(r, "", " ")
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "history.json"), data, 0o600)
+		err = os.WriteFile(filepath.Join(dir, "history.json"), data, 0o600) //nolint:gosec // as above
 	}
 	if err == nil && r.picture != nil {
 		err = r.picture(filepath.Join(dir, "linearizability.html"))

@@ -4,7 +4,6 @@ package robustness
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -46,13 +45,9 @@ var weights = []struct {
 // choose draws the n-th operation of a client.
 func choose(random *rand.Rand, id, n int) choice {
 	epoch := fmt.Sprintf("e%d", n/opsPerEpoch)
-	raw := make([]byte, 10)
-	for i := range raw {
-		raw[i] = byte(random.UintN(256))
-	}
 	c := choice{
 		epoch: epoch, name: namesOf(epoch)[random.IntN(namesPerEpoch)], server: random.IntN(replicas),
-		op: fmt.Sprintf("c%d-%d", id, n), value: fmt.Sprintf("%s%s-c%d-%d", canaryMark, hex.EncodeToString(raw), id, n),
+		op: fmt.Sprintf("c%d-%d", id, n), value: fmt.Sprintf("%s%016x-c%d-%d", canaryMark, random.Uint64(), id, n),
 	}
 	at := random.IntN(100)
 	for _, weight := range weights {
