@@ -3,12 +3,9 @@
 package backup
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -81,24 +78,10 @@ func fill(t *testing.T, s *harness.Server, n, size int) map[string]string {
 	return stored
 }
 
-// run executes the server's binary as a tool.
-func run(t *testing.T, args ...string) (stdout, stderr string, code int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	command := exec.CommandContext(ctx, harness.Binary(t), args...)
-	var out, errs bytes.Buffer
-	command.Stdout, command.Stderr = &out, &errs
-	if err := command.Run(); err != nil && command.ProcessState == nil {
-		t.Fatal(err)
-	}
-	return out.String(), errs.String(), command.ProcessState.ExitCode()
-}
-
 // must executes the server's binary as a tool that ends well, and returns its output.
 func must(t *testing.T, args ...string) string {
 	t.Helper()
-	stdout, stderr, code := run(t, args...)
+	stdout, stderr, code := harness.Tool(t, args...)
 	if code != 0 || stderr != "" {
 		t.Fatalf("secret-apiserver %s: code %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
 	}
@@ -108,7 +91,7 @@ func must(t *testing.T, args ...string) string {
 // refused executes the server's binary as a tool that must fail with one line that holds want.
 func refused(t *testing.T, want string, args ...string) string {
 	t.Helper()
-	stdout, stderr, code := run(t, args...)
+	stdout, stderr, code := harness.Tool(t, args...)
 	if code != 1 || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 || strings.Contains(stderr, "goroutine") {
 		t.Errorf("secret-apiserver %s: want one line with %q, code %d\n%s%s", strings.Join(args, " "), want, code, stdout, stderr)
 	}

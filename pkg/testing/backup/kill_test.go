@@ -74,7 +74,7 @@ func TestKilledBackupLeavesNothingThatPasses(t *testing.T) {
 		killed++
 		for _, left := range names(t, dir) {
 			// What was killed behind its last step is whole, under either name: then every value opens.
-			stdout, stderr, code := run(t, "backup", "verify", "--from="+filepath.Join(dir, left), "--encryption-provider-config="+keys(s.DataDir))
+			stdout, stderr, code := harness.Tool(t, "backup", "verify", "--from="+filepath.Join(dir, left), "--encryption-provider-config="+keys(s.DataDir))
 			whole := code == 0 && strings.Contains(stdout, "100 of 100 values open")
 			if !whole && (code != 1 || left == "backup.db") {
 				t.Errorf("%s is left: code %d\n%s%s", left, code, stdout, stderr)

@@ -49,7 +49,7 @@ func TestVerifyNamesWhatDoesNotOpen(t *testing.T) {
 
 	tamper(t, s.DataDir)
 	bad := file(t)
-	saved, stderr, code := run(t, "backup", "--data-dir="+s.DataDir, "--to="+bad, "--verify", "--encryption-provider-config="+keys(s.DataDir))
+	saved, stderr, code := harness.Tool(t, "backup", "--data-dir="+s.DataDir, "--to="+bad, "--verify", "--encryption-provider-config="+keys(s.DataDir))
 	if code != 1 || !strings.Contains(stderr, "5 of the 9 values in "+bad+" do not open, default/fresh among them") || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("code %d: %s", code, stderr)
 	}
@@ -72,13 +72,13 @@ func TestVerifyNamesWhatDoesNotOpen(t *testing.T) {
 		{wrong, `does not open: default/value-2: it was changed, or its key has another secret.*`},
 		{lacking, `does not open: default/value-2: its key is not in the configuration.*`},
 	} {
-		stdout, stderr, code := run(t, "backup", "verify", "--from="+good, "--encryption-provider-config="+test.keys)
+		stdout, stderr, code := harness.Tool(t, "backup", "verify", "--from="+good, "--encryption-provider-config="+test.keys)
 		if code != 1 {
 			t.Errorf("code %d", code)
 		}
 		wantLines(t, stdout, test.want)
 		output += stdout + stderr
-		stdout, stderr, code = run(t, "restore", "--from="+good, "--data-dir="+target, "--verify", "--encryption-provider-config="+test.keys)
+		stdout, stderr, code = harness.Tool(t, "restore", "--from="+good, "--data-dir="+target, "--verify", "--encryption-provider-config="+test.keys)
 		if code != 1 || !strings.Contains(stderr, "nothing was restored") || tree(t, target) != "" {
 			t.Errorf("code %d: %s", code, stderr)
 		}

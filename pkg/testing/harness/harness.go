@@ -100,6 +100,20 @@ func Fail(t testing.TB, args ...string) (output string, code int) {
 	return string(out), command.ProcessState.ExitCode()
 }
 
+// Tool executes the server's binary as a tool: keys, audit, backup.
+func Tool(t testing.TB, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	command := exec.CommandContext(ctx, Binary(t), args...) //nolint:gosec // the binary under test
+	var out, errs bytes.Buffer
+	command.Stdout, command.Stderr = &out, &errs
+	if err := command.Run(); err != nil && command.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), command.ProcessState.ExitCode()
+}
+
 func newServer(t testing.TB, opts Options) *Server {
 	t.Helper()
 	dir := t.TempDir()

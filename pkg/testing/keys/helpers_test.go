@@ -5,7 +5,6 @@ package keys
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
@@ -169,20 +168,6 @@ func rotate(t *testing.T, s *harness.Server, name string) {
 	harness.WriteFile(t, file, strings.Replace(string(harness.ReadFile(t, file)),
 		"keys:\n", "keys:\n      - name: "+name+"\n        secret: "+secretKey()+"\n", 1))
 	eventually(t, "the key "+name+" seals", func() bool { return metric(t, s, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1 })
-}
-
-// run executes the server's binary as a tool.
-func run(t *testing.T, args ...string) (stdout, stderr string, code int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	command := exec.CommandContext(ctx, harness.Binary(t), args...)
-	var out, errs bytes.Buffer
-	command.Stdout, command.Stderr = &out, &errs
-	if err := command.Run(); err != nil && command.ProcessState == nil {
-		t.Fatal(err)
-	}
-	return out.String(), errs.String(), command.ProcessState.ExitCode()
 }
 
 // controller is a secret-controller-manager as a process of its own.

@@ -262,10 +262,10 @@ func TestMoveFromALocalKeyToAKMS(t *testing.T) {
 	create(t, values, "value", 30)
 	harness.WriteFile(t, config, configHead+p.Provider("vault")+aesgcm("local", local))
 	eventually(t, "no value is left under the local key", func() bool {
-		_, _, code := run(t, "keys", "report", "--data-dir="+s.DataDir, "--fail-on=aesgcm/local")
+		_, _, code := harness.Tool(t, "keys", "report", "--data-dir="+s.DataDir, "--fail-on=aesgcm/local")
 		return code == 0
 	})
-	_, stderr, code := run(t, "keys", "check", "--data-dir="+s.DataDir, "--encryption-provider-config="+config)
+	_, stderr, code := harness.Tool(t, "keys", "check", "--data-dir="+s.DataDir, "--encryption-provider-config="+config)
 	if code != 0 {
 		t.Errorf("keys check: %d %s", code, stderr)
 	}

@@ -28,7 +28,7 @@ func containsBoth(text, one, other string) bool {
 
 func report(t *testing.T, args ...string) (found keys.Report, stderr string, code int) {
 	t.Helper()
-	stdout, stderr, code := run(t, append([]string{"keys", "report", "--output=json"}, args...)...)
+	stdout, stderr, code := harness.Tool(t, append([]string{"keys", "report", "--output=json"}, args...)...)
 	if err := json.Unmarshal([]byte(stdout), &found); err != nil {
 		t.Fatalf("no report: %v\n%s%s", err, stdout, stderr)
 	}
@@ -53,7 +53,7 @@ func TestReportOfRunningAndStoppedServer(t *testing.T) {
 			if code != 0 || running.Values != 4 || len(running.Keys) != 2 {
 				t.Errorf("running: code %d, %+v", code, running)
 			}
-			table, stderr, code := run(t, "keys", "report", "--data-dir="+s.DataDir)
+			table, stderr, code := harness.Tool(t, "keys", "report", "--data-dir="+s.DataDir)
 			if code != 0 || stderr != "" || !strings.HasPrefix(table, "PROVIDER   KEY") || !strings.Contains(table, "aesgcm     fresh") {
 				t.Errorf("code %d\n%s%s", code, table, stderr)
 			}
@@ -103,7 +103,7 @@ func TestFailOnAndCheck(t *testing.T) {
 		"not sound":    {aesgcm("one", one, "one", two), "twice", 1},
 	} {
 		harness.WriteFile(t, config, configHead+test.config)
-		stdout, stderr, code := run(t, "keys", "check", data, "--encryption-provider-config="+config)
+		stdout, stderr, code := harness.Tool(t, "keys", "check", data, "--encryption-provider-config="+config)
 		if code != test.code || !strings.Contains(stderr, test.want) {
 			t.Errorf("%s: code %d: %s%s", name, code, stdout, stderr)
 		}
@@ -142,7 +142,7 @@ func TestUndecodableRecordsSpoilTheProof(t *testing.T) {
 	if code != 1 || found.Undecodable != 4 || found.Values != 6 || !strings.Contains(stderr, "4 records cannot be decoded, x/cut among them") {
 		t.Errorf("code %d, %+v\n%s", code, found, stderr)
 	}
-	table, stderr, _ := run(t, "keys", "report", "--data-dir="+s.DataDir)
+	table, stderr, _ := harness.Tool(t, "keys", "report", "--data-dir="+s.DataDir)
 	for _, name := range []string{"x/garbage", "x/empty", "x/cut", "x/none"} {
 		if !strings.Contains(table, "undecodable: "+name+": ") {
 			t.Errorf("%s is not named:\n%s", name, table)
@@ -177,7 +177,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, stderr, code := run(t, append([]string{"keys"}, test.args...)...)
+			_, stderr, code := harness.Tool(t, append([]string{"keys"}, test.args...)...)
 			if code != 1 || !strings.Contains(stderr, test.want) {
 				t.Errorf("code %d: %q, want %q", code, stderr, test.want)
 			}

@@ -58,7 +58,7 @@ func TestRotateTwiceUnderLoadWithKills(t *testing.T) {
 		c.kill()
 	}
 	s.Stop(t)
-	_, stderr, code := run(t, "keys", "report", "--data-dir="+s.DataDir, "--fail-on="+first, "--fail-on=aesgcm/second")
+	_, stderr, code := harness.Tool(t, "keys", "report", "--data-dir="+s.DataDir, "--fail-on="+first, "--fail-on=aesgcm/second")
 	if code != 0 {
 		t.Errorf("keys report ended with %d: %s", code, stderr)
 	}
@@ -164,7 +164,7 @@ func TestOneThatDoesNotOpenStopsNoOther(t *testing.T) {
 		<-w.ResultChan()
 	}
 
-	_, stderr, code := run(t, "keys", "report", "--data-dir="+s.DataDir, "--fail-on=aesgcm/lost")
+	_, stderr, code := harness.Tool(t, "keys", "report", "--data-dir="+s.DataDir, "--fail-on=aesgcm/lost")
 	if code != 1 || !containsBoth(stderr, "3 values are still under aesgcm/lost", namespace+"/broken-1") {
 		t.Errorf("keys report ended with %d: %s", code, stderr)
 	}
