@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run image kubectl test test-e2e test-race fuzz bench update update-protobuf verify lint fmt clean
+.PHONY: help build run image kubectl test test-e2e test-race fuzz leak overload bench update update-protobuf verify lint fmt clean
 
 # ARGS are more flags of the server for `make run`: make run ARGS="--secure-port 9443 -v=2".
 ARGS ?=
@@ -15,6 +15,10 @@ TEST_TIMEOUT ?= 25m
 # FUZZTIME is how long `make fuzz` runs each target; FUZZ is a pattern of target names.
 FUZZTIME ?= 10s
 FUZZ ?= .
+# CANARIES is how many random values `make leak` sends at least; CANARY_SEED in the environment repeats a run.
+CANARIES ?= 100000
+# OVERLOAD multiplies the load of `make overload`.
+OVERLOAD ?= 10
 # MODULES are the nested modules with tests.
 MODULES := hack/oracle hack/deploy
 
@@ -49,6 +53,12 @@ test-race: build kubectl ## Run the tests of PKGS under the race detector (needs
 
 fuzz: ## Run every fuzz target for FUZZTIME each.
 	FUZZTIME=$(FUZZTIME) hack/fuzz.sh '$(FUZZ)'
+
+leak: ## Send CANARIES random values through every verb and mistake, and search every output for them.
+	CANARIES=$(CANARIES) go test -count=1 -timeout 180m -v -run NoCanary $(TESTFLAGS) ./pkg/testing/leak
+
+overload: ## Flood a server with OVERLOAD times what the tests do, and ask that it stays small and serves others.
+	OVERLOAD=$(OVERLOAD) go test -count=1 -timeout 60m -v $(TESTFLAGS) ./pkg/testing/overload
 
 bench: ## Run the benchmarks of PKGS.
 	go test -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PKGS)
