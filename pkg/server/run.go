@@ -16,6 +16,9 @@ import (
 // Run serves until ctx ends and returns when everything is closed. The banner of a standalone server goes to out once
 // it is ready.
 func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) error {
+	if err := forbidDumps(); err != nil {
+		return err
+	}
 	listener, err := opts.Serving.Listen(ctx)
 	if err != nil {
 		return err
