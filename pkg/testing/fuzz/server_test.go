@@ -118,7 +118,9 @@ func startTarget() (*target, error) {
 	go func() { ended <- command.Execute() }()
 	stop = func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			fmt.Fprintln(os.Stderr, "the server ended with", err)
+		}
 	}
 	if err := waitReady(out, ended); err != nil {
 		return nil, err

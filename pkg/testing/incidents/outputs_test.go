@@ -62,7 +62,7 @@ func TestIncident03CredentialsStayOutOfTheLog(t *testing.T) {
 	s := harness.Start(t, options)
 	put(t, s, "default", "a", "value", "k6-cloud")
 	for _, server := range []*harness.Server{s, onDecryptPort(s)} {
-		for _, path := range []string{harness.Collection("default"), decryptPath("default", "a"), "/metrics", "/no/such/path"} {
+		for _, path := range []string{harness.Collection("default"), decryptPath("a"), "/metrics", "/no/such/path"} {
 			for name, header := range map[string]http.Header{
 				"bearer":        {"Authorization": {"Bearer " + good}},
 				"lower case":    {"Authorization": {"bearer " + good}},

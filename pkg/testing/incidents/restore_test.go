@@ -38,13 +38,13 @@ func TestIncident23AnOlderRecordShowsInTheAudit(t *testing.T) {
 	if got.Code != http.StatusOK {
 		t.Fatalf("%d %s", got.Code, got.Body)
 	}
-	if value, code := open(t, s, "default", "a"); value != "new" {
+	if value, code := open(t, s, "a"); value != "new" {
 		t.Fatalf("%d %s", code, value)
 	}
 	if _, err := db.Client().Put(t.Context(), string(older.key), string(older.value)); err != nil {
 		t.Fatal(err)
 	}
-	if value, code := open(t, s, "default", "a"); value != "old" {
+	if value, code := open(t, s, "a"); value != "old" {
 		t.Errorf("%d %q: the security model says that an older record opens", code, value)
 	}
 	var versions []int

@@ -136,7 +136,7 @@ func TestIncident17RightsAreAskedOfTheStoredObject(t *testing.T) {
 			t.Fatalf("%s changed the object:\n%s", name, diff)
 		}
 	}
-	if _, code := open(t, s, "default", "a"); code != http.StatusNotFound {
+	if _, code := open(t, s, "a"); code != http.StatusNotFound {
 		t.Errorf("k6 gets %d", code)
 	}
 }
@@ -160,7 +160,7 @@ func TestIncident22ViewersSeeMetadataOnly(t *testing.T) {
 			}
 			for _, token := range []string{"", readerToken, k6Token, s.AdminToken} {
 				got := server.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: token})
-				if token != k6Token || path != decryptPath("default", "a") || server == s {
+				if token != k6Token || path != decryptPath("a") || server == s {
 					clean(t, path, got, canary)
 				}
 				if got.Header.Get("Cache-Control") != "no-store" {

@@ -31,7 +31,7 @@ func TestIncident15NothingUserWrittenIsRun(t *testing.T) {
 	root := harness.Root(t)
 	files := 0
 	for _, top := range []string{"cmd", "pkg"} {
-		err := filepath.WalkDir(filepath.Join(root, top), func(path string, entry fs.DirEntry, err error) error {
+		err := filepath.WalkDir(filepath.Join(root, top), func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
 			}

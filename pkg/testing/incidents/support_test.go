@@ -102,9 +102,9 @@ func object(t *testing.T, name, value string, decrypters ...string) string {
 	return string(body)
 }
 
-// decryptPath is where a value is fetched.
-func decryptPath(namespace, name string) string {
-	return "/decrypt/v1/namespaces/" + namespace + "/secrets/" + name + "/decrypt"
+// decryptPath is where a value of the namespace default is fetched.
+func decryptPath(name string) string {
+	return "/decrypt/v1/namespaces/default/secrets/" + name + "/decrypt"
 }
 
 // onDecryptPort is the same server, addressed at its other port.
@@ -114,11 +114,11 @@ func onDecryptPort(s *harness.Server) *harness.Server {
 	return &port
 }
 
-// open fetches a value in plain text as k6 and returns it with the code.
-func open(t *testing.T, s *harness.Server, namespace, name string) (string, int) {
+// open fetches a value of the namespace default in plain text as k6 and returns it with the code.
+func open(t *testing.T, s *harness.Server, name string) (string, int) {
 	t.Helper()
 	got := onDecryptPort(s).Do(t, harness.Request{
-		Method: http.MethodGet, Path: decryptPath(namespace, name), Token: k6Token, Header: http.Header{"Accept": {"text/plain"}},
+		Method: http.MethodGet, Path: decryptPath(name), Token: k6Token, Header: http.Header{"Accept": {"text/plain"}},
 	})
 	return string(got.Body), got.Code
 }

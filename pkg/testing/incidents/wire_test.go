@@ -22,7 +22,7 @@ var everyPath = []string{
 	"/apis/secret.grafana.app", "/apis/secret.grafana.app/", "/apis", "/apis/", "/api", "/", "/swagger-ui", "/swaggerapi", "/ui",
 	"/openapi/v2", "/openapi/v3", "/openapi/v3/apis/secret.grafana.app/v1beta1", "/openapi", "/metrics", "/metrics/", "/livez", "/livez/",
 	"/readyz/", "/healthz/", "/version", "/version/", "/logs", "/logs/", "/debug/pprof", "/debug/pprof/", "/configz", "/flagz", "/statusz",
-	decryptPath("default", "a"), decryptPath("default", "a") + "/", "/decrypt/v1", "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues",
+	decryptPath("a"), decryptPath("a") + "/", "/decrypt/v1", "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues",
 	"/.well-known/openid-configuration", "//evil.example/", "/%2fevil.example", "/\\evil.example", "/apis/..", "/apis/../metrics",
 }
 
@@ -114,7 +114,7 @@ func TestIncident09CallersHeadersReachNoBackend(t *testing.T) {
 	s.Stop(t) // a new server knows no data key, so that opening asks the plugin
 	options.DataDir = s.DataDir
 	s = harness.Start(t, options)
-	got := onDecryptPort(s).Do(t, harness.Request{Method: http.MethodGet, Path: decryptPath("default", "a"), Token: token, Header: header})
+	got := onDecryptPort(s).Do(t, harness.Request{Method: http.MethodGet, Path: decryptPath("a"), Token: token, Header: header})
 	if got.Code != http.StatusOK || p.Calls().Decrypt == before {
 		t.Fatalf("%d %s, calls %+v: the plugin was not asked", got.Code, got.Body, p.Calls())
 	}
@@ -165,7 +165,7 @@ func TestIncident11NamesThatMeanSomethingElse(t *testing.T) {
 			t.Errorf("the decrypter %q: %d %s", decrypter, got.Code, got.Body)
 		}
 	}
-	if value, code := open(t, s, "default", "b"); value != hidden || code != http.StatusOK {
+	if value, code := open(t, s, "b"); value != hidden || code != http.StatusOK {
 		t.Errorf("b was touched: %d", code)
 	}
 }

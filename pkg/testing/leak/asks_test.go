@@ -34,7 +34,7 @@ func names(name string, _ *caster) string {
 }
 
 func frame(message string) string {
-	return "\x00" + string(binary.BigEndian.AppendUint32(nil, uint32(len(message)))) + message //nolint:gosec // short
+	return "\x00" + string(binary.BigEndian.AppendUint32(nil, uint32(len(message)))) + message
 }
 
 func framed(name string, c *caster) string { return frame(names(name, c)) }

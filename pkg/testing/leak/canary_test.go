@@ -195,6 +195,9 @@ func judge(t *testing.T, c aCase, call call, code int, got outcome, body []byte)
 	if call.accept == "application/cbor" || strings.Contains(call.accept, "as=") {
 		return // may be not acceptable, whatever the body
 	}
+	if code == http.StatusNotFound && !c.verb.collection {
+		return // a row that deletes the collection was faster
+	}
 	strict := strings.Contains(call.url, "fieldValidation=Strict")
 	if c.verb.exact && c.kind.want != either && got != c.kind.want && (!strict || c.kind.want == refused) {
 		t.Errorf("%s (%s): %d %s", c, call.url, code, body)

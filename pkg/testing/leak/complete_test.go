@@ -3,13 +3,12 @@
 package leak
 
 import (
+	"encoding/json"
 	"maps"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-
-	"encoding/json"
 
 	"github.com/google/go-cmp/cmp"
 

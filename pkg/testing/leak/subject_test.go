@@ -4,15 +4,15 @@ package leak
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	authorizationv1 "k8s.io/api/authorization/v1"
-
 	clientv3 "go.etcd.io/etcd/client/v3"
+	authorizationv1 "k8s.io/api/authorization/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 	"github.com/securevalue/secret-apiserver/pkg/testing/kubeapi"
@@ -47,9 +47,7 @@ func (s *subject) authenticate(request *http.Request, p port) {
 	case p == decryptPort:
 		request.Header.Set("Authorization", "Bearer "+serviceToken)
 	case s.header != nil:
-		for name, values := range s.header {
-			request.Header[name] = values
-		}
+		maps.Copy(request.Header, s.header)
 	default:
 		request.Header.Set("Authorization", "Bearer "+s.AdminToken)
 	}

@@ -225,7 +225,7 @@ func resetStreams(t *testing.T, s *harness.Server, url, token string, streams in
 		} {
 			_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // to memory
 		}
-		id := uint32(2*n + 1) //nolint:gosec // far below the limit
+		id := uint32(2*n + 1)
 		if framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true, EndStream: true, BlockFragment: block.Bytes()}) != nil ||
 			framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
 			return n

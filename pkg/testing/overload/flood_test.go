@@ -5,6 +5,7 @@ package overload
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -96,7 +97,7 @@ func TestIncident13MemoryIsBounded(t *testing.T) {
 				if code == http.StatusTooManyRequests && header.Get("Retry-After") == "" {
 					t.Errorf("%s: 429 without Retry-After", bomb.name)
 				}
-				if err == nil && code != http.StatusTooManyRequests && !one(code, bomb.want) {
+				if err == nil && code != http.StatusTooManyRequests && !slices.Contains(bomb.want, code) {
 					t.Errorf("%s: %d, want %v or 429", bomb.name, code, bomb.want)
 				}
 				mutex.Lock()
@@ -112,15 +113,6 @@ func TestIncident13MemoryIsBounded(t *testing.T) {
 		t.Errorf("no 413 or no 400 among %v", counts)
 	}
 	wantBounded(t, s)
-}
-
-func one(code int, of []int) bool {
-	for _, want := range of {
-		if code == want {
-			return true
-		}
-	}
-	return false
 }
 
 // TestTooManyRequests: whoever comes while all places are taken is told so, and when to come again.
@@ -153,14 +145,14 @@ func TestHugeSelectorsAndHeaders(t *testing.T) {
 	s := start(t)
 	o := work(t, s)
 	all := harness.Collection(namespace)
-	for n := range scale(t, 200) {
-		size := 1000 << (n % 11) // up to a megabyte
+	for n := range scale(t, 6) {
+		size := 1000 << (2 * (n % 6)) // up to a megabyte
 		for _, query := range []string{
 			"?labelSelector=a+in+(" + strings.Repeat("x,", size/2) + "x)", "?fieldSelector=" + strings.Repeat("metadata.name!%3Da,", size/19) + "metadata.name%3Db",
 			"?labelSelector=" + strings.Repeat("!a,", size/3) + "b", "?" + strings.Repeat("a=b&", size/4),
 		} {
 			code, _, err := try(t, s, harness.Request{Method: http.MethodGet, Path: all + query, Token: floodToken})
-			if err == nil && !one(code, []int{200, 400, 414, 431, 429}) {
+			if err == nil && !slices.Contains([]int{200, 400, 414, 431, 429}, code) {
 				t.Errorf("a query of %d bytes: %d", len(query), code)
 			}
 		}

@@ -167,8 +167,7 @@ func (o *others) persist(t *testing.T, s *harness.Server, method, path, body str
 // wait ends the others and asks that they were served.
 func (o *others) wait(t *testing.T) {
 	t.Helper()
-	for end := time.Now().Add(patience); o.rounds.Load() == 0 && time.Now().Before(end) && !t.Failed(); time.Sleep(20 * time.Millisecond) {
-	}
+	eventually(t, "somebody else was served", func() bool { return o.rounds.Load() > 0 || t.Failed() })
 	close(o.stop)
 	<-o.done
 	t.Logf("others: %d rounds of 5 requests, told %d times to come again", o.rounds.Load(), o.refused.Load())
