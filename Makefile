@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run image kubectl test test-e2e test-race fuzz robustness robustness-bugs bench bench-scale bench-profile \
+.PHONY: help build run image kubectl test test-e2e test-race fuzz leak overload robustness robustness-bugs bench bench-scale bench-profile \
 	bench-go bench-programs update update-protobuf verify lint fmt clean
 
 # ARGS are more flags of the program that `make run` and `make bench` start: make run ARGS="--secure-port 9443 -v=2".
@@ -19,6 +19,10 @@ FUZZ ?= .
 # DURATION is how long `make robustness` breaks things, SEED repeats the choices of a run; 0 draws one.
 DURATION ?= 10m
 SEED ?= 0
+# CANARIES is how many random values `make leak` sends at least; CANARY_SEED in the environment repeats a run.
+CANARIES ?= 100000
+# OVERLOAD multiplies the load of `make overload`.
+OVERLOAD ?= 10
 # MODULES are the nested modules with tests.
 MODULES := hack/oracle hack/deploy
 
@@ -54,6 +58,12 @@ test-race: build kubectl ## Run the tests of PKGS under the race detector (needs
 
 fuzz: ## Run every fuzz target for FUZZTIME each.
 	FUZZTIME=$(FUZZTIME) hack/fuzz.sh '$(FUZZ)'
+
+leak: ## Send CANARIES random values through every verb and mistake, and search every output for them.
+	CANARIES=$(CANARIES) go test -count=1 -timeout 180m -v -run NoCanary $(TESTFLAGS) ./pkg/testing/leak
+
+overload: ## Flood a server with OVERLOAD times what the tests do, and ask that it stays small and serves others.
+	OVERLOAD=$(OVERLOAD) go test -count=1 -timeout 60m -v $(TESTFLAGS) ./pkg/testing/overload
 
 robustness: ## Break two servers and their etcd for DURATION while clients work; look for lost writes (SEED repeats a run).
 	go test -count=1 -timeout 24h -v $(TESTFLAGS) ./pkg/testing/robustness -args -duration=$(DURATION) -seed=$(SEED)

@@ -9,7 +9,7 @@ ran=0
 while IFS=: read -r file line; do
     target=${line#func }
     [[ ${target} =~ ${1:-.} ]] || continue
-    go test -run '^$' -fuzz "^${target}\$" -fuzztime "${FUZZTIME:-10s}" "./$(dirname "${file}")" </dev/null
+    go test -run '^$' -fuzz "^${target}\$" -fuzztime "${FUZZTIME:-10s}" -fuzzminimizetime 1s "./$(dirname "${file}")" </dev/null
     ran=$((ran + 1))
 done < <(list_files 'cmd/*_test.go' 'pkg/*_test.go' | xargs -0 grep -oHE '^func Fuzz[A-Za-z0-9_]*')
 if ((ran == 0)); then

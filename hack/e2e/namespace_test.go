@@ -75,8 +75,8 @@ func TestCreateInTerminatingNamespace(t *testing.T) {
 	})
 }
 
-// TestNamespaceDeletionRemovesValues looks into etcd itself.
-func TestNamespaceDeletionRemovesValues(t *testing.T) {
+// TestIncident14NamespaceDeletionRemovesValues looks into etcd itself.
+func TestIncident14NamespaceDeletionRemovesValues(t *testing.T) {
 	namespace, neighbour := newNamespace(t), newNamespace(t)
 	for _, name := range []string{"a", "b", "c"} {
 		create(t, namespace, name)

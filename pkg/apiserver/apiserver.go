@@ -5,6 +5,7 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -64,7 +65,29 @@ func (c *Config) Complete() CompletedConfig {
 // front of the handlers, where the request is known and authorised.
 func buildHandlerChain(api http.Handler, c *genericapiserver.Config) http.Handler {
 	guarded := guard.WithRequestGuard(api, c.Serializer, c.MaxRequestBodyBytes)
-	return guard.WithScrub(genericapiserver.DefaultBuildHandlerChain(guarded, c))
+	return guard.WithScrub(withoutLimitOnHealth(guarded, c))
+}
+
+// healthPaths are what probes ask. Answers to them cost next to nothing.
+var healthPaths = []string{"/livez", "/readyz", "/healthz"}
+
+// withoutLimitOnHealth keeps probes apart from --max-requests-inflight: under a flood of reads they would be refused, and a server
+// that is merely busy be restarted. In a cluster, priority and fairness exempts them by its own configuration.
+func withoutLimitOnHealth(api http.Handler, c *genericapiserver.Config) http.Handler {
+	limited := genericapiserver.DefaultBuildHandlerChain(api, c)
+	if c.FlowControl != nil {
+		return limited
+	}
+	exempt := *c
+	exempt.MaxRequestsInFlight, exempt.MaxMutatingRequestsInFlight = 0, 0
+	unlimited := genericapiserver.DefaultBuildHandlerChain(api, &exempt)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if slices.Contains(healthPaths, r.URL.Path) {
+			unlimited.ServeHTTP(w, r)
+			return
+		}
+		limited.ServeHTTP(w, r)
+	})
 }
 
 // New builds the server and installs its API groups.

@@ -32,8 +32,8 @@ var _ decryptv1beta1connect.SecureValueDecrypterHandler = (*rpc)(nil)
 // newRPCHandler has no compression: a compressed answer would tell by its length what it has in common with what the
 // caller can choose, and a compressed request could be a bomb.
 func newRPCHandler(service *Service) http.Handler {
-	_, handler := decryptv1beta1connect.NewSecureValueDecrypterHandler(&rpc{service},
-		connect.WithReadMaxBytes(maxRequestBytes), connect.WithCompression("gzip", nil, nil))
+	options := append(codecs(), connect.WithReadMaxBytes(maxRequestBytes), connect.WithCompression("gzip", nil, nil))
+	_, handler := decryptv1beta1connect.NewSecureValueDecrypterHandler(&rpc{service}, options...)
 	return handler
 }
 

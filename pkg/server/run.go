@@ -17,6 +17,9 @@ import (
 // it is ready.
 func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) error {
 	letHeapGrow()
+	if err := forbidDumps(); err != nil {
+		return err
+	}
 	listener, err := opts.Serving.Listen(ctx)
 	if err != nil {
 		return err

@@ -51,6 +51,14 @@ func refuseTooLarge(limit int64) error {
 	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", limit))
 }
 
+// refuseSlow is the 408 of a body that did not come.
+func refuseSlow() error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusRequestTimeout, Reason: metav1.StatusReasonTimeout,
+		Message: fmt.Sprintf("the request body did not come within %s: send it whole", bodyTimeout),
+	}}
+}
+
 // refuseType is the 400 of a field of the wrong type, in the shape of a validation error.
 func refuseType(path, text string) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{

@@ -132,7 +132,7 @@ func marshal(t *testing.T, ev *auditinternal.Event) []byte {
 	return data
 }
 
-func TestNoLeafLeaks(t *testing.T) {
+func TestIncident01AuditHasNoLeafThatLeaks(t *testing.T) {
 	uris := map[string]string{
 		"by reference":      "",
 		"rejected early":    objectPath + "?" + canary,

@@ -16,7 +16,7 @@ import (
 )
 
 // Forged headers on the real port: the package tests have every form.
-func TestForgedHeaders(t *testing.T) {
+func TestIncident08ForgedHeaders(t *testing.T) {
 	t.Parallel()
 	c := harness.NewCluster(t)
 	c.API.Allow(allowUsers("ann", "bob"))

@@ -10,9 +10,9 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// TestRacesStopAndKill is one life of a data folder: races, a graceful stop amid them, a kill amid them, and at the end
+// TestIncident21RacesStopAndKill is one life of a data folder: races, a graceful stop amid them, a kill amid them, and at the end
 // every value is opened.
-func TestRacesStopAndKill(t *testing.T) {
+func TestIncident21RacesStopAndKill(t *testing.T) {
 	first := harness.Start(t, harness.Options{})
 	racers := map[string]*race{
 		"writers": writers(t, first, "writers"),

@@ -97,7 +97,7 @@ func needsTheKey(t *testing.T, values typed.SecureValueInterface, name string) m
 
 // A plugin that is dead from the start: what needs no key works, what needs one is 503, readiness stays green, and it all
 // comes back by itself. With a live plugin neither reads nor edits call it.
-func TestTheKMSIsAway(t *testing.T) {
+func TestIncident19TheKMSIsAway(t *testing.T) {
 	t.Parallel()
 	p := kmsplugin.Start(t)
 	options, _ := kmsOptions(t, p)

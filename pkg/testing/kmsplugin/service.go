@@ -5,9 +5,11 @@ package kmsplugin
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/metadata"
 	"k8s.io/kms/pkg/service"
 )
 
@@ -26,6 +28,7 @@ type Service struct {
 	mu     sync.Mutex
 	calls  Calls
 	faults faults
+	seen   metadata.MD
 }
 
 // faults are how the plugin goes wrong. The zero value is a plugin that works.
@@ -66,6 +69,25 @@ func (s *Service) Calls() Calls {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls
+}
+
+// Metadata returns all that the headers of the calls so far held, each value once.
+func (s *Service) Metadata() metadata.MD {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen.Copy()
+}
+
+// remember keeps the headers of a call. The lock is held.
+func (s *Service) remember(ctx context.Context) {
+	header, _ := metadata.FromIncomingContext(ctx)
+	for name, values := range header {
+		for _, value := range values {
+			if !slices.Contains(s.seen.Get(name), value) {
+				s.seen = metadata.Join(s.seen, metadata.Pairs(name, value))
+			}
+		}
+	}
 }
 
 // ResetCalls sets the counts to zero.
@@ -118,6 +140,7 @@ func (s *Service) Decrypt(ctx context.Context, _ string, req *service.DecryptReq
 // enter counts a call and does what the plugin was told to do to it.
 func (s *Service) enter(ctx context.Context, count func(*Calls)) (wrongKey bool, err error) {
 	s.mu.Lock()
+	s.remember(ctx)
 	count(&s.calls)
 	f := s.faults
 	s.faults.flapped++

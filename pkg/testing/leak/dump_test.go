@@ -3,8 +3,10 @@
 package leak
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,11 +16,25 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// TestNoCanaryInStackDump asks for the dump that an operator takes of a hanging server (SIGQUIT), while the server
-// holds values in its hands: some are stored, some half received.
+// TestNoCanaryInStackDump asks for the dumps that an operator takes of a hanging server, and for that of a crash, while the
+// server holds values in its hands: some are stored, some half received.
 func TestNoCanaryInStackDump(t *testing.T) {
-	t.Setenv("GOTRACEBACK", "all")
-	s := harness.Start(t, harness.Options{})
+	for _, test := range []struct {
+		traceback, part string
+		signal          syscall.Signal
+	}{
+		{"all", "SIGQUIT: quit", syscall.SIGQUIT},
+		{"crash", "SIGABRT: abort", syscall.SIGABRT},
+		{"system", "SIGSEGV: segmentation", syscall.SIGSEGV},
+	} {
+		t.Run(test.traceback+" "+test.part, func(t *testing.T) { dumped(t, test.traceback, test.part, test.signal) })
+	}
+}
+
+func dumped(t *testing.T, traceback, part string, signal syscall.Signal) {
+	t.Helper()
+	t.Setenv("GOTRACEBACK", traceback)
+	s := &subject{Server: harness.Start(t, harness.Options{})}
 	fresh := newCaster(1, 1)
 	for range 20 {
 		d := document{name: strings.ToLower(fresh.word()), text: fresh.word()}
@@ -35,15 +51,16 @@ func TestNoCanaryInStackDump(t *testing.T) {
 		cut.Go(func() { hang(t, s, body, &received, release) })
 	}
 	received.Wait()
-	s.Signal(t, syscall.SIGQUIT)
-	if err := s.Wait(t); err == nil {
+	s.Signal(t, signal)
+	err := s.Wait(t)
+	if err == nil {
 		t.Error("the server ended well")
 	}
 	close(release)
 	cut.Wait()
 
 	log := s.Log(t)
-	for _, part := range []string{"SIGQUIT: quit", "goroutine 1 ", "guard.readBody"} {
+	for _, part := range []string{part, "goroutine 1 ", "guard.readBody"} {
 		if !strings.Contains(log, part) {
 			t.Errorf("the log holds no %q: no dump, or not of the requests in flight", part)
 		}
@@ -55,8 +72,28 @@ func TestNoCanaryInStackDump(t *testing.T) {
 	newFileFinder(values...).searchFolder(t, filepath.Dir(s.LogFile))
 }
 
+// TestNoCoreIsDumped: a core is the memory of the process, values and keys included, in a file.
+func TestNoCoreIsDumped(t *testing.T) {
+	unlimited := syscall.Rlimit{Cur: 1 << 40, Max: 1 << 40}
+	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &unlimited); err != nil {
+		t.Logf("cores are limited from outside, so that none is dumped anyway: %v", err)
+	}
+	t.Setenv("GOTRACEBACK", "crash")
+	t.Chdir(t.TempDir()) // where a core would go
+	s := harness.Start(t, harness.Options{})
+	s.Signal(t, syscall.SIGABRT)
+	var exit *exec.ExitError
+	if err := s.Wait(t); !errors.As(err, &exit) {
+		t.Fatalf("the server ended with %v", err)
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	if !ok || !status.Signaled() || status.CoreDump() {
+		t.Errorf("the server crashed with %v: want a signal and no core", exit)
+	}
+}
+
 // hang sends a body but for its last byte, and no more.
-func hang(t *testing.T, s *harness.Server, body string, received *sync.WaitGroup, release <-chan struct{}) {
+func hang(t *testing.T, s *subject, body string, received *sync.WaitGroup, release <-chan struct{}) {
 	t.Helper()
 	reader, writer := io.Pipe()
 	go func() {

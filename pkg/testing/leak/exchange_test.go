@@ -26,6 +26,8 @@ const deadline = time.Minute
 type call struct {
 	method, url, contentType, accept, body string
 	breakOff                               bool
+	// port sends to the decrypt port, as the service.
+	port port
 }
 
 // head is the answer without its body.
@@ -48,24 +50,28 @@ func (b brokenBody) Read(p []byte) (int, error) {
 }
 
 // send may be called by any goroutine.
-func send(t *testing.T, s *harness.Server, c call) ([]byte, head, error) {
+func send(t *testing.T, s *subject, c call) ([]byte, head, error) {
 	t.Helper()
+	base, client := s.URL, s.HTTPClient()
+	if c.port == decryptPort {
+		base, client = s.DecryptURL, s.service.HTTPClient()
+	}
 	body := io.Reader(strings.NewReader(c.body))
 	if c.breakOff {
 		body = brokenBody{strings.NewReader(c.body[:len(c.body)-1])}
 	}
-	request, err := http.NewRequestWithContext(t.Context(), c.method, s.URL+c.url, body)
+	request, err := http.NewRequestWithContext(t.Context(), c.method, base+c.url, body)
 	if err != nil {
 		return nil, head{}, err
 	}
-	request.Header.Set("Authorization", "Bearer "+s.AdminToken)
+	s.authenticate(request, c.port)
 	if c.contentType != "" {
 		request.Header.Set("Content-Type", c.contentType)
 	}
 	if c.accept != "" {
 		request.Header.Set("Accept", c.accept)
 	}
-	response, err := s.HTTPClient().Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return nil, head{}, err
 	}
@@ -89,7 +95,7 @@ var watchQueries = map[string]string{
 }
 
 // startWatches opens a watch for each kind of watch and each form of event.
-func startWatches(t *testing.T, s *harness.Server, dir string) *streams {
+func startWatches(t *testing.T, s *subject, dir string) *streams {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
@@ -101,7 +107,7 @@ func startWatches(t *testing.T, s *harness.Server, dir string) *streams {
 			if err != nil {
 				t.Fatal(err)
 			}
-			request.Header.Set("Authorization", "Bearer "+s.AdminToken)
+			s.authenticate(request, apiPort)
 			request.Header.Set("Accept", accept)
 			response, err := s.HTTPClient().Do(request)
 			if err != nil {
@@ -148,25 +154,25 @@ func plant(t *testing.T, r *run, which string) control {
 	d := document{name: planted.name, text: c.word()}
 	r.canaries = append(r.canaries, c.made[len(c.made)-1])
 	body := strings.Replace(d.write(t, asJSON), `"metadata": {`, `"metadata": {"labels":{"planted":"`+planted.label+`"},`, 1)
-	answer, head, err := send(t, r.server, call{method: "POST", url: harness.Collection(namespace) + "?planted", body: body})
+	answer, head, err := send(t, r.subject, call{method: "POST", url: harness.Collection(namespace) + "?planted", body: body})
 	if err != nil || head.code != http.StatusCreated {
 		t.Fatalf("planting: %d %s %v", head.code, answer, err)
 	}
 	if len(newFinder(planted.label).find(answer)) == 0 {
 		t.Error("the planted label is not found in the answer")
 	}
-	if _, head, err = send(t, r.server, call{method: "GET", url: harness.Collection(namespace) + "/" + planted.name}); err != nil || head.code != http.StatusOK {
+	if _, head, err = send(t, r.subject, call{method: "GET", url: harness.Collection(namespace) + "/" + planted.name}); err != nil || head.code != http.StatusOK {
 		t.Fatalf("reading what was planted: %d %v", head.code, err)
 	}
 	return planted
 }
 
 // find asks that the planted canaries are found where they belong.
-func (c control) find(t *testing.T, s *harness.Server, out string) {
+func (c control) find(t *testing.T, s *subject, out string) {
 	t.Helper()
 	for what, where := range map[string][]string{
-		c.label: {filepath.Join(s.DataDir, "etcd"), out}, // database and watches
-		c.name:  {filepath.Join(s.DataDir, "etcd"), out, s.LogFile, s.AuditFile},
+		c.label: {s.etcdDir, out}, // database and watches
+		c.name:  {s.etcdDir, out, s.LogFile, s.AuditFile},
 	} {
 		for _, path := range where {
 			if !holds(t, newFinder(what), path) {
@@ -205,7 +211,7 @@ func (r *run) endpoints(t *testing.T) {
 		"/debug/pprof/": http.StatusNotFound, "/debug/pprof/heap": http.StatusNotFound, "/debug/flags/v": http.StatusNotFound,
 		"/debug/pprof/goroutine?debug=2": http.StatusNotFound, "/configz": http.StatusNotFound, "/": http.StatusNotFound,
 	} {
-		body, head, err := send(t, r.server, call{method: "GET", url: path})
+		body, head, err := send(t, r.subject, call{method: "GET", url: path})
 		if err != nil || head.code != code {
 			t.Errorf("GET %s: %d %v, want %d", path, head.code, err, code)
 		}

@@ -46,6 +46,7 @@ var verbs = []verb{
 	{name: "deletecollection", method: "DELETE", collection: true, query: "&labelSelector=no%3Dsuch", types: objectTypes},
 	{name: "create in place", method: "POST", types: objectTypes},
 	{name: "replace of the collection", method: "PUT", collection: true, types: objectTypes},
+	{name: "rewrap", method: "POST", path: "/rewrap", types: objectTypes},
 	{name: "status", method: "PUT", path: "/status", types: objectTypes},
 	{name: "unknown subresource", method: "PATCH", path: "/value", types: only(asJSON, "application/merge-patch+json")},
 }
@@ -59,6 +60,11 @@ var readPaths = []string{
 	"?limit=1&fieldSelector=data.value%3D%", "?value=%", "?spec.value=%", "?data=%", "?stringData=%&limit=1", "?%",
 	"?limit=2&fieldselector=spec.value%3D%", "?limit=2;value=%", "?fieldSelector=spec.value%3D%%ZZ", "?value=%ZZ%",
 	"/name?value=%", "/name?fieldSelector=spec.value%3D%", "/name?dryRun=All&spec.value=%",
+}
+
+// plainReads have no canary in them: what they show is what was written. They are never sent as a DELETE.
+var plainReads = []string{
+	"", "?limit=500", "?watch=true&timeoutSeconds=1&resourceVersion=0", "/worker-0", "/worker-1", "/worker-0?includeObject=Object",
 }
 
 // readMethods go with each of readPaths.
@@ -83,18 +89,22 @@ type aCase struct {
 	kind        kind
 	format      format
 	contentType string
-	// read is set for a request without a body.
+	// method and read are set for a request without a body, ask for one to the decrypt port.
 	read, method string
+	ask          ask
 }
 
 func (a aCase) String() string {
-	if a.read != "" {
+	switch {
+	case a.ask.name != "":
+		return "decrypt: " + a.ask.name
+	case a.method != "":
 		return a.method + " " + a.read
 	}
 	return a.verb.name + " of " + strconv.Quote(a.contentType) + ", " + a.kind.name
 }
 
-// table is every verb with every content type and every kind that can be written so, and every read.
+// table is every verb with every content type and every kind that can be written so, every read, and every way to decrypt.
 func table() []aCase {
 	var all []aCase
 	for _, v := range verbs {
@@ -110,6 +120,12 @@ func table() []aCase {
 		all = append(all,
 			aCase{read: path, method: "GET"},
 			aCase{read: path, method: readMethods[i%len(readMethods)]})
+	}
+	for _, path := range plainReads {
+		all = append(all, aCase{read: path, method: "GET"}, aCase{read: path, method: "HEAD"})
+	}
+	for _, a := range asks {
+		all = append(all, aCase{ask: a})
 	}
 	return all
 }

@@ -90,7 +90,7 @@ func TestRewrapThroughTheTypedClient(t *testing.T) {
 }
 
 // Who has rewrap has nothing else, who writes values has no rewrap, and a body cannot smuggle a value in.
-func TestRewrapIsItsOwnRightAndCarriesNoValue(t *testing.T) {
+func TestIncident16RewrapIsItsOwnRightAndCarriesNoValue(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{
 		Tokens: []string{harness.Token("tok-rewrapper", "rewrapper"), harness.Token("tok-writer", "writer")},

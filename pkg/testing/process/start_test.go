@@ -246,7 +246,7 @@ func wantKept(t *testing.T, s *harness.Server, created map[string]any) {
 }
 
 // A folder whose parents do not exist is made, and a umask that gives everything away is not followed.
-func TestNewFolderUnderOpenUmask(t *testing.T) {
+func TestIncident20NewFolderUnderOpenUmask(t *testing.T) {
 	old := syscall.Umask(0)
 	defer syscall.Umask(old)
 	s := harness.Start(t, harness.Options{DataDir: filepath.Join(t.TempDir(), "it's", "a folder")})

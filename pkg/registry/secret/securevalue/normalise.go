@@ -86,6 +86,16 @@ var (
 	}
 )
 
+// changeCause is where `kubectl patch --record` keeps its whole command line, with the value in it.
+const changeCause = "kubernetes.io/change-cause"
+
+// dropCopiesOfTheValue cleans the annotations that clients copy the value into. The change cause is dropped whatever it
+// holds: it comes in a request of its own, which does not show the value, and means nothing but to a Deployment.
+func dropCopiesOfTheValue(sv *secret.SecureValue) {
+	delete(sv.Annotations, changeCause)
+	dropValueFromLastApplied(sv)
+}
+
 // dropValueFromLastApplied takes the value out of the copy of the manifest that `kubectl apply` keeps in an
 // annotation, and leaves the rest, so that pruning still works. What cannot be parsed is dropped whole.
 func dropValueFromLastApplied(sv *secret.SecureValue) {

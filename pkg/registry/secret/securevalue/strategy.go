@@ -40,7 +40,7 @@ func (strategy) PrepareForCreate(ctx context.Context, obj runtime.Object) {
 	sv := obj.(*secret.SecureValue)
 	sv.Generation = 1
 	sv.Status = secret.SecureValueStatus{Version: 1, Keeper: secret.KeeperSystem}
-	dropValueFromLastApplied(sv)
+	dropCopiesOfTheValue(sv)
 	stampCreate(ctx, sv)
 }
 
@@ -55,7 +55,7 @@ func (strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
 	if newValue || specChanged(sv, stored) {
 		sv.Generation = stored.Generation + 1
 	}
-	dropValueFromLastApplied(sv)
+	dropCopiesOfTheValue(sv)
 	keepServerAnnotations(sv, stored)
 	if newValue || changed(sv, stored) {
 		stampUpdate(ctx, sv)

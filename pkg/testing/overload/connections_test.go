@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package overload
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// eventually waits until something is true.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if done() {
+			return
+		}
+	}
+	t.Fatalf("waited in vain until %s", what)
+}
+
+// stalled opens a request whose body does not come.
+func stalled(t *testing.T, s *harness.Server) net.Conn {
+	t.Helper()
+	conn, err := dial(t, s, s.URL, "http/1.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Length: 1000\r\n\r\n{\"metadata\":",
+		harness.Collection(namespace), floodToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// hold keeps one place among the requests in flight until it is released.
+func hold(t *testing.T, s *harness.Server, release <-chan struct{}) (done chan struct{}) {
+	t.Helper()
+	conn := stalled(t, s)
+	done = make(chan struct{})
+	go func() {
+		defer close(done)
+		<-release
+		_ = conn.Close()
+	}()
+	return done
+}
+
+// TestSlowWriters: clients that send a few bytes and no more take every place for writes. Each loses it after ten seconds, over HTTP/2
+// with an answer that says why, and the others are served.
+func TestSlowWriters(t *testing.T) {
+	s := start(t, "--max-mutating-requests-inflight=8")
+	var group sync.WaitGroup
+	for range 4 {
+		conn := stalled(t, s)
+		t.Cleanup(func() { _ = conn.Close() })
+		body, writer := io.Pipe()
+		t.Cleanup(func() { _ = writer.Close() })
+		group.Go(func() {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+harness.Collection(namespace), body)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			request.Header.Set("Authorization", "Bearer "+floodToken)
+			response, err := s.HTTPClient().Do(request)
+			if err != nil {
+				t.Errorf("a slow writer: %v", err)
+				return
+			}
+			_ = response.Body.Close()
+			if response.StatusCode != http.StatusRequestTimeout {
+				t.Errorf("a slow writer is answered with %d, want 408", response.StatusCode)
+			}
+		})
+	}
+	o := work(t, s)
+	group.Wait()
+	o.wait(t)
+	wantBounded(t, s)
+}
+
+// TestSlowReaders: clients ask for lists and do not read them, others open connections and say nothing.
+func TestSlowReaders(t *testing.T) {
+	s := start(t)
+	for n := range 300 {
+		body := fmt.Sprintf(`{"metadata":{"name":"big-%d","annotations":{"a":%q}},"spec":{"description":"d","value":"v"}}`, n, strings.Repeat("x", 10000))
+		if code, _, err := try(t, s, harness.Request{Method: http.MethodPost, Path: harness.Collection("big"), Token: floodToken, Body: body}); err != nil || code != http.StatusCreated {
+			t.Fatalf("%d %v", code, err)
+		}
+	}
+	for range scale(t, 100) {
+		conn, err := dial(t, s, s.URL, "http/1.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", harness.Collection("big"), floodToken)
+	}
+	for range scale(t, 200) { // no handshake, no request
+		for _, url := range []string{s.URL, s.DecryptURL} {
+			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "https://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+		}
+	}
+	o := work(t, s)
+	o.wait(t)
+	wantBounded(t, s)
+}
+
+// TestManyWatches: each write goes to thousands of watches, each of which sees it.
+func TestManyWatches(t *testing.T) {
+	s := start(t)
+	watches := scale(t, 1000)
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	var seen atomic.Int64
+	for range watches {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+harness.Collection(namespace)+"?watch=true", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+workToken)
+		response, err := s.HTTPClient().Do(request)
+		if err != nil || response.StatusCode != http.StatusOK {
+			t.Fatalf("watch: %v %v", response, err)
+		}
+		group.Go(func() {
+			defer func() { _ = response.Body.Close() }()
+			lines := bufio.NewScanner(response.Body)
+			for lines.Scan() {
+				if bytes.Contains(lines.Bytes(), []byte(`"mark"`)) {
+					seen.Add(1)
+					return
+				}
+			}
+		})
+	}
+	o := work(t, s)
+	o.wait(t)
+	mark := `{"metadata":{"name":"mark"},"spec":{"description":"d","value":"v"}}`
+	if code, _, err := try(t, s, harness.Request{Method: http.MethodPost, Path: harness.Collection(namespace), Token: workToken, Body: mark}); err != nil || code != http.StatusCreated {
+		t.Fatalf("%d %v", code, err)
+	}
+	eventually(t, "every watch has seen the last write", func() bool { return seen.Load() == int64(watches) })
+	wantBounded(t, s)
+	cancel()
+	group.Wait()
+}
+
+// TestIncident13RapidResets: a stream that is opened and reset at once costs the server more than the client (CVE-2023-39325).
+func TestIncident13RapidResets(t *testing.T) {
+	s := start(t)
+	o := work(t, s)
+	var resets atomic.Int64
+	var group sync.WaitGroup
+	for n := range 8 {
+		url, token := s.URL, floodToken
+		if n%2 == 1 {
+			url, token = s.DecryptURL, "wrong"
+		}
+		group.Go(func() {
+			for range 5 { // the server ends a connection that overdoes it
+				resets.Add(int64(resetStreams(t, s, url, token, scale(t, 1000))))
+			}
+		})
+	}
+	group.Wait()
+	o.wait(t)
+	t.Logf("%d streams were reset", resets.Load())
+	if resets.Load() == 0 {
+		t.Error("nothing was sent")
+	}
+	wantBounded(t, s)
+}
+
+// resetStreams opens streams and resets them at once, as fast as the connection takes it, and returns how many it sent.
+func resetStreams(t *testing.T, s *harness.Server, url, token string, streams int) int {
+	t.Helper()
+	conn, err := dial(t, s, url, "h2")
+	if err != nil {
+		t.Errorf("the server takes no connection: %v", err)
+		return 0
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
+		return 0
+	}
+	framer := http2.NewFramer(conn, conn)
+	if err := framer.WriteSettings(); err != nil {
+		return 0
+	}
+	go func() { // so that the server's frames do not fill its buffer
+		for {
+			if _, err := framer.ReadFrame(); err != nil {
+				return
+			}
+		}
+	}()
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for n := range streams {
+		block.Reset()
+		for _, field := range [][2]string{
+			{":method", "GET"}, {":scheme", "https"}, {":authority", "localhost"}, {":path", harness.Collection(namespace)}, {"authorization", "Bearer " + token},
+		} {
+			_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // to memory
+		}
+		id := uint32(2*n + 1)
+		if framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true, EndStream: true, BlockFragment: block.Bytes()}) != nil ||
+			framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+			return n
+		}
+	}
+	return streams
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package overload
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// megabyte is the largest body that is read.
+const megabyte = 1 << 20
+
+// bombs are bodies that are cheap to send. Each is refused by the limit that it is named after, or costs no more than its size.
+var bombs = []struct {
+	name, method, contentType string
+	body                      func(name string) string
+	want                      []int
+}{
+	{"the largest value", http.MethodPost, "application/json", func(name string) string {
+		return `{"metadata":{"name":"` + name + `"},"spec":{"description":"d","value":"` + strings.Repeat("x", 24576) + `"}}`
+	}, []int{201, 409}},
+	{"the largest body", http.MethodPost, "application/json", padded(megabyte - 200), []int{400}},
+	{"too large a body", http.MethodPost, "application/json", padded(megabyte + 1), []int{413}},
+	{"much too large a body", http.MethodPost, "application/json", padded(8 * megabyte), []int{413}},
+	{"deep JSON", http.MethodPost, "application/json", func(string) string {
+		return `{"spec":` + strings.Repeat(`[`, megabyte/2) + strings.Repeat(`]`, megabyte/2-100) + `}`
+	}, []int{400}},
+	{"deep objects", http.MethodPost, "application/json", func(string) string { return strings.Repeat(`{"a":`, megabyte/6) }, []int{400}},
+	{"wide JSON", http.MethodPost, "application/json", func(string) string { return `{"a":[` + strings.Repeat(`[],`, megabyte/3-10) + `[]]}` }, []int{400}},
+	{"a long number", http.MethodPost, "application/json", func(string) string { return `{"a":` + strings.Repeat("9", megabyte-20) + `}` }, []int{400}},
+	{"YAML bomb", http.MethodPost, "application/yaml", func(string) string {
+		var b strings.Builder
+		b.WriteString("a: &a [x,x,x,x,x,x,x,x,x]\n")
+		for c := 'b'; c < 'z'; c++ {
+			fmt.Fprintf(&b, "%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", c, c, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1)
+		}
+		return b.String()
+	}, []int{400}},
+	{"deep YAML", http.MethodPost, "application/yaml", func(string) string { return "a: " + strings.Repeat("[", 100000) }, []int{400}},
+	{"JSON patch of many operations", http.MethodPatch, "application/json-patch+json", func(string) string {
+		return "[" + strings.Repeat(`{"op":"add","path":"/metadata/labels/a","value":"b"},`, 19000) + `{"op":"test","path":"/x","value":1}]`
+	}, []int{400, 404, 413}},
+	{"JSON patch that doubles", http.MethodPatch, "application/json-patch+json", func(string) string {
+		return `[{"op":"add","path":"/metadata/annotations","value":{"a":"` + strings.Repeat("x", 1000) + `"}}` +
+			strings.Repeat(`,{"op":"copy","from":"/metadata/annotations","path":"/metadata/annotations/b"}`, 200) + "]"
+	}, []int{400, 404, 413}},
+	{"merge patch of many labels", http.MethodPatch, "application/merge-patch+json", func(string) string {
+		var b strings.Builder
+		b.WriteString(`{"metadata":{"labels":{"a":""`)
+		for i := range 50000 {
+			fmt.Fprintf(&b, `,"k%d":"v"`, i)
+		}
+		return b.String() + `}}}`
+	}, []int{400, 404}},
+	{"protobuf of large lengths", http.MethodPost, "application/vnd.kubernetes.protobuf", func(string) string {
+		return "k8s\x00\x0a\xff\xff\xff\xff\x07" + strings.Repeat("\x12\xff\xff\xff\xff\x07", 1000)
+	}, []int{400}},
+}
+
+func padded(size int) func(string) string {
+	return func(name string) string {
+		return `{"metadata":{"name":"` + name + `"},"spec":{"description":"d","value":"` + strings.Repeat("x", size) + `"}}`
+	}
+}
+
+// TestIncident13MemoryIsBounded: one request ate a server's memory or time (CVE-2019-11253 by YAML, CVE-2019-1002100 by a JSON patch,
+// CVE-2025-6203 and CVE-2025-59043 by JSON). Here many of them come at once, more than may be in flight.
+func TestIncident13MemoryIsBounded(t *testing.T) {
+	s := start(t, "--max-mutating-requests-inflight=8")
+	o := work(t, s)
+	var (
+		group  sync.WaitGroup
+		mutex  sync.Mutex
+		counts = map[int]int{}
+	)
+	const senders = 24
+	for sender := range senders {
+		group.Go(func() {
+			for n := sender; n < scale(t, 20*len(bombs)); n += senders {
+				bomb, name := bombs[n%len(bombs)], fmt.Sprintf("bomb-%d", n%50)
+				path := harness.Collection(namespace)
+				if bomb.method == http.MethodPatch {
+					path += "/" + name
+				}
+				code, header, err := try(t, s, harness.Request{
+					Method: bomb.method, Path: path, Token: floodToken, ContentType: bomb.contentType, Body: bomb.body(name),
+				})
+				if err != nil && len(bomb.body(name)) <= megabyte {
+					t.Errorf("%s: %v", bomb.name, err) // the server may end a stream that is over the limit
+				}
+				if code == http.StatusTooManyRequests && header.Get("Retry-After") == "" {
+					t.Errorf("%s: 429 without Retry-After", bomb.name)
+				}
+				if err == nil && code != http.StatusTooManyRequests && !slices.Contains(bomb.want, code) {
+					t.Errorf("%s: %d, want %v or 429", bomb.name, code, bomb.want)
+				}
+				mutex.Lock()
+				counts[code]++
+				mutex.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	o.wait(t)
+	t.Logf("answers by code: %v", counts)
+	if counts[413] == 0 || counts[400] == 0 {
+		t.Errorf("no 413 or no 400 among %v", counts)
+	}
+	wantBounded(t, s)
+}
+
+// TestTooManyRequests: whoever comes while all places are taken is told so, and when to come again.
+func TestTooManyRequests(t *testing.T) {
+	s := start(t, "--max-mutating-requests-inflight=1")
+	release := make(chan struct{})
+	held := hold(t, s, release) // takes the only place
+	o := &others{}
+	code, err := 0, error(nil)
+	eventually(t, "somebody is refused", func() bool {
+		var header http.Header
+		code, header, err = try(t, s, harness.Request{Method: http.MethodPost, Path: harness.Collection(namespace), Token: workToken, Body: "{}"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return code == http.StatusTooManyRequests && header.Get("Retry-After") != ""
+	})
+	if code, err = o.persist(t, s, http.MethodGet, "/livez", ""); err != nil || code != http.StatusOK {
+		t.Errorf("health meanwhile: %d %v", code, err)
+	}
+	close(release)
+	<-held
+	if !o.round(t, s, 1) {
+		t.Error("others are not served afterwards")
+	}
+}
+
+// TestHugeSelectorsAndHeaders: what is in no body is bounded too.
+func TestHugeSelectorsAndHeaders(t *testing.T) {
+	s := start(t)
+	o := work(t, s)
+	all := harness.Collection(namespace)
+	for n := range scale(t, 6) {
+		size := 1000 << (2 * (n % 6)) // up to a megabyte
+		for _, query := range []string{
+			"?labelSelector=a+in+(" + strings.Repeat("x,", size/2) + "x)", "?fieldSelector=" + strings.Repeat("metadata.name!%3Da,", size/19) + "metadata.name%3Db",
+			"?labelSelector=" + strings.Repeat("!a,", size/3) + "b", "?" + strings.Repeat("a=b&", size/4),
+		} {
+			code, _, err := try(t, s, harness.Request{Method: http.MethodGet, Path: all + query, Token: floodToken})
+			if err == nil && !slices.Contains([]int{200, 400, 414, 431, 429}, code) {
+				t.Errorf("a query of %d bytes: %d", len(query), code)
+			}
+		}
+	}
+	o.wait(t)
+	wantBounded(t, s)
+}
+
+// TestCallersWithoutCredentials: who is nobody costs next to nothing, whatever is sent.
+func TestCallersWithoutCredentials(t *testing.T) {
+	s := start(t)
+	o := work(t, s)
+	decrypt := *s
+	decrypt.URL = s.DecryptURL
+	body := strings.Repeat("x", megabyte)
+	var group sync.WaitGroup
+	for sender := range 16 {
+		group.Go(func() {
+			for n := range scale(t, 60) {
+				server, path := s, harness.Collection(namespace)
+				if n%2 == 1 {
+					server, path = &decrypt, "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues"
+				}
+				code, _, err := try(t, server, harness.Request{Method: http.MethodPost, Path: path, Token: fmt.Sprintf("wrong-%d-%d", sender, n), Body: body})
+				if err == nil && code != http.StatusUnauthorized && code != http.StatusTooManyRequests {
+					t.Errorf("without credentials: %d", code)
+				}
+			}
+		})
+	}
+	group.Wait()
+	o.wait(t)
+	wantBounded(t, s)
+}

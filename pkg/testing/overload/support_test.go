@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package overload
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+const (
+	floodToken = "token-of-the-flood"
+	workToken  = "token-of-the-worker"
+	namespace  = "load"
+	// patience bounds waiting for what must come; it is no claim about speed.
+	patience = 60 * time.Second
+)
+
+// limit is the memory that a server under any of these loads may take, in bytes. docs/reliability.md has what was measured.
+const limit = 1 << 30
+
+const bindings = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: users}
+rules: [{apiGroups: [secret.grafana.app], resources: [securevalues], verbs: [create, get, list, watch, update, patch, delete, deletecollection]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: users}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: users}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: User, name: flood}
+- {apiGroup: rbac.authorization.k8s.io, kind: User, name: worker}
+`
+
+// start runs a server without the log of -v=10, which would take more memory and disk than what is measured.
+func start(t *testing.T, args ...string) *harness.Server {
+	t.Helper()
+	return harness.Start(t, harness.Options{
+		Tokens: []string{harness.Token(floodToken, "flood"), harness.Token(workToken, "worker")}, RBAC: []string{bindings},
+		Args: append([]string{"-v=1"}, args...),
+	})
+}
+
+// scale multiplies a load by OVERLOAD.
+func scale(t *testing.T, n int) int {
+	t.Helper()
+	text := os.Getenv("OVERLOAD")
+	if text == "" {
+		return n
+	}
+	factor, err := strconv.Atoi(text)
+	if err != nil || factor < 1 {
+		t.Fatalf("OVERLOAD=%s: want a number from 1", text)
+	}
+	return n * factor
+}
+
+var peak = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
+
+// wantBounded compares the highest resident set that the server ever had with the limit.
+func wantBounded(t *testing.T, s *harness.Server) {
+	t.Helper()
+	found := peak.FindSubmatch(harness.ReadFile(t, "/proc/"+strconv.Itoa(s.PID())+"/status"))
+	if found == nil {
+		t.Fatal("no VmHWM: the server is gone")
+	}
+	kilobytes, err := strconv.ParseInt(string(found[1]), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the highest resident set is %d MiB", kilobytes>>10)
+	if kilobytes<<10 > limit && !strings.HasSuffix(harness.Binary(t), "-race") {
+		t.Errorf("the server took %d MiB, want at most %d", kilobytes>>10, limit>>20)
+	}
+}
+
+// others work while a load is on: they write, read and ask for health, and are served.
+type others struct {
+	stop chan struct{}
+	done chan struct{}
+	// rounds are those that were served, refused are the times that they were told to come again.
+	rounds, refused atomic.Int64
+}
+
+// work starts them.
+func work(t *testing.T, s *harness.Server) *others {
+	t.Helper()
+	o := &others{stop: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(o.done)
+		for n := 0; ; n++ {
+			select {
+			case <-o.stop:
+				return
+			default:
+			}
+			if !o.round(t, s, n) {
+				return
+			}
+			o.rounds.Add(1)
+		}
+	}()
+	return o
+}
+
+// round is what one of the others does.
+func (o *others) round(t *testing.T, s *harness.Server, n int) bool {
+	t.Helper()
+	name := fmt.Sprintf("/other-%d", n%10)
+	all := harness.Collection(namespace)
+	body := fmt.Sprintf(`{"metadata":{"name":%q},"spec":{"description":"d","value":"v"}}`, name[1:])
+	for _, step := range []struct {
+		method, path, body string
+		codes              []int
+	}{
+		{http.MethodGet, "/livez", "", []int{200}},
+		{http.MethodGet, "/readyz", "", []int{200}},
+		{http.MethodPost, all, body, []int{201, 409}},
+		{http.MethodPut, all + name, body, []int{200}},
+		{http.MethodGet, all + name, "", []int{200}},
+	} {
+		got, err := o.persist(t, s, step.method, step.path, step.body)
+		if err != nil {
+			t.Errorf("others: %s %s: %v", step.method, step.path, err)
+			return false
+		}
+		served := false
+		for _, code := range step.codes {
+			served = served || got == code
+		}
+		if !served {
+			t.Errorf("others: %s %s: %d", step.method, step.path, got)
+			return false
+		}
+	}
+	return true
+}
+
+// persist repeats a request that is answered with 429, as every client of Kubernetes does. Health is never refused.
+func (o *others) persist(t *testing.T, s *harness.Server, method, path, body string) (int, error) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		code, header, err := try(t, s, harness.Request{Method: method, Path: path, Token: workToken, Body: body})
+		if err != nil || code != http.StatusTooManyRequests || strings.HasSuffix(path, "z") || time.Now().After(end) {
+			return code, err
+		}
+		o.refused.Add(1)
+		if header.Get("Retry-After") == "" {
+			t.Error("429 without Retry-After")
+		}
+	}
+}
+
+// wait ends the others and asks that they were served.
+func (o *others) wait(t *testing.T) {
+	t.Helper()
+	eventually(t, "somebody else was served", func() bool { return o.rounds.Load() > 0 || t.Failed() })
+	close(o.stop)
+	<-o.done
+	t.Logf("others: %d rounds of 5 requests, told %d times to come again", o.rounds.Load(), o.refused.Load())
+	if o.rounds.Load() == 0 {
+		t.Error("nobody else was served")
+	}
+}
+
+// try sends a request and returns the error: under load a connection may end.
+func try(t *testing.T, s *harness.Server, r harness.Request) (int, http.Header, error) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), r.Method, s.URL+r.Path, strings.NewReader(r.Body))
+	if err != nil {
+		return 0, nil, err
+	}
+	if r.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+r.Token)
+	}
+	if r.ContentType != "" {
+		request.Header.Set("Content-Type", r.ContentType)
+	}
+	response, err := s.HTTPClient().Do(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	return response.StatusCode, response.Header, response.Body.Close()
+}
+
+// dial opens a TLS connection that speaks a protocol.
+func dial(t *testing.T, s *harness.Server, url, protocol string) (net.Conn, error) {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(harness.ReadFile(t, s.CAFile))
+	dialer := tls.Dialer{Config: &tls.Config{RootCAs: pool, NextProtos: []string{protocol}, MinVersion: tls.VersionTLS12}}
+	return dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "https://"))
+}
