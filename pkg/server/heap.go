@@ -41,6 +41,6 @@ func gcPercent(live uint64) int {
 	if live == 0 {
 		return defaultGCPercent
 	}
-	const smallest = 4 << 20 // Go scales this one by GOGC, whatever is live
-	return max(defaultGCPercent, int(heapFloor*100/max(live, smallest))-100)
+	const smallest = 4 << 20                                                 // Go scales this one by GOGC, whatever is live
+	return max(defaultGCPercent, int(heapFloor*100/max(live, smallest))-100) //nolint:gosec // at most 4800
 }

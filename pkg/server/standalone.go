@@ -14,6 +14,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
 	"github.com/securevalue/secret-apiserver/pkg/standalone"
+	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
 // runStandalone serves with nothing beside it. What it opens is closed in order: first the API server, then etcd, then
@@ -78,7 +79,7 @@ func startEtcd(ctx context.Context, cancel context.CancelCauseFunc, opts options
 	if err != nil {
 		return nil, err
 	}
-	opts.Storage.UseEmbedded(db.Endpoints(), db.Client())
+	opts.Storage.UseEmbedded(db.Endpoints(), db.Client(), sealed.InProcess(db.Client()))
 	go func() {
 		if err, failed := <-db.Err(); failed {
 			cancel(err)

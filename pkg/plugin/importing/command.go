@@ -14,8 +14,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/input"
-	"github.com/securevalue/secret-apiserver/pkg/progress"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/write"
+	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
 
 const long = `Make secure values of core Secrets, of the files of a folder, or of a .env file. All of them get the same decrypters.

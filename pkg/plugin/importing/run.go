@@ -15,8 +15,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/input"
-	"github.com/securevalue/secret-apiserver/pkg/progress"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/write"
+	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
 
 // AnnotationOrigin tells, of an imported value, where it came from: secret/NAME/KEY, file/NAME or variable/NAME.

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -18,7 +17,7 @@ import (
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 
-	"github.com/securevalue/secret-apiserver/pkg/storage/inprocess"
+	"github.com/securevalue/secret-apiserver/pkg/decrypt"
 	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
@@ -29,13 +28,15 @@ const EtcdPrefix = "/registry/secret.grafana.app"
 type StorageOptions struct {
 	upstream *genericoptions.EtcdOptions
 	// embedded calls an etcd in this process without its socket; nil when etcd is elsewhere.
-	embedded *clientv3.Client
+	embedded decrypt.Etcd
+	// newRaw builds the store below the sealing one.
+	newRaw sealed.NewRawFunc
 }
 
 // NewStorageOptions returns the defaults. codec encodes the object part of a stored record.
 func NewStorageOptions(codec runtime.Codec) *StorageOptions {
 	upstream := genericoptions.NewEtcdOptions(storagebackend.NewDefaultConfig(EtcdPrefix, codec))
-	return &StorageOptions{upstream: upstream}
+	return &StorageOptions{upstream: upstream, newRaw: generic.NewRawStorage}
 }
 
 // AddFlags adds the flags of this concern.
@@ -74,10 +75,10 @@ func (o *StorageOptions) ServerNames() string {
 	return strings.Join(o.upstream.StorageConfig.Transport.ServerList, ",")
 }
 
-// UseEmbedded sets the etcd of a server that was given none: its endpoints, and a client in this process, which the caller
-// closes.
-func (o *StorageOptions) UseEmbedded(endpoints []string, client *clientv3.Client) {
-	o.upstream.StorageConfig.Transport.ServerList, o.embedded = endpoints, client
+// UseEmbedded sets the etcd of a server that was given none: its endpoints, a client in this process, which the caller
+// closes, and a store on it.
+func (o *StorageOptions) UseEmbedded(endpoints []string, client decrypt.Etcd, newRaw sealed.NewRawFunc) {
+	o.upstream.StorageConfig.Transport.ServerList, o.embedded, o.newRaw = endpoints, client, newRaw
 }
 
 // applyTo puts the sealing store over etcd.
@@ -87,11 +88,7 @@ func (o *StorageOptions) applyTo(config *genericapiserver.Config, sealer *sealed
 	}
 	// A restart does not heal etcd: it is for readiness only.
 	config.LivezChecks = slices.DeleteFunc(config.LivezChecks, func(check healthz.HealthChecker) bool { return check.Name() == "etcd" })
-	newRaw := generic.NewRawStorage
-	if o.embedded != nil {
-		newRaw = inprocess.NewRaw(o.embedded)
-	}
-	getter := sealed.NewRESTOptionsGetter(config.RESTOptionsGetter, sealer, o.upstream.EnableWatchCache, newRaw)
+	getter := sealed.NewRESTOptionsGetter(config.RESTOptionsGetter, sealer, o.upstream.EnableWatchCache, o.newRaw)
 	config.RESTOptionsGetter = getter
 	return getter, nil
 }

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package inprocess builds upstream's etcd3 store on an etcd that runs in this process. A request then is a call: no
-// socket, no HTTP/2, no copy of what is read. Nothing else differs from what k8s.io/apiserver builds for --etcd-servers.
-package inprocess
+package sealed
 
 import (
-	"context"
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,12 +17,12 @@ import (
 	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/utils/clock"
-
-	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
-// NewRaw returns what stands in for generic.NewRawStorage. The caller closes client after the stores are destroyed.
-func NewRaw(client *clientv3.Client) sealed.NewRawFunc {
+// InProcess builds upstream's etcd3 store on an etcd that runs in this process. A request then is a call: no socket, no
+// HTTP/2, no copy of what is read. Nothing else differs from generic.NewRawStorage. The caller closes client after the
+// stores are destroyed.
+func InProcess(client *clientv3.Client) NewRawFunc {
 	return func(
 		config *storagebackend.ConfigForResource, newFunc, newListFunc func() runtime.Object, resourcePrefix string,
 	) (storage.Interface, factory.DestroyFunc, error) {
@@ -35,7 +32,7 @@ func NewRaw(client *clientv3.Client) sealed.NewRawFunc {
 
 // track returns a client whose calls count as time spent in etcd, in metrics and audit annotations.
 func track(client *clientv3.Client) *kubernetes.Client {
-	tracked := clientv3.NewCtxClient(context.Background())
+	tracked := clientv3.NewCtxClient(client.Ctx())
 	tracked.KV = etcd3.NewETCDLatencyTracker(client.KV)
 	tracked.Watcher, tracked.Lease, tracked.Maintenance, tracked.Cluster = client.Watcher, client.Lease, client.Maintenance, client.Cluster
 	c := &kubernetes.Client{Client: tracked}
