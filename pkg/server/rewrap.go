@@ -18,6 +18,10 @@ import (
 // rewrapRestart is how long the rewrap controller stays down after it failed as a whole. The server goes on without it.
 const rewrapRestart = 10 * time.Second
 
+// rewrapStop bounds waiting for it at the end. A manager of controller-runtime that is told to stop while its cache is being filled
+// waits for the cache for ever, and the server that would fill it is gone by then. It holds nothing that needs closing.
+const rewrapStop = 5 * time.Second
+
 // startRewrap runs the rewrap controller through the server's own loopback client once the server is ready. The returned
 // function ends it and returns when it has ended.
 func startRewrap(ctx context.Context, loopback *restclient.Config, opts *options.RewrapOptions) (stop func()) {
@@ -37,6 +41,15 @@ func startRewrap(ctx context.Context, loopback *restclient.Config, opts *options
 	}
 	return func() {
 		cancel()
-		group.Wait()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			group.Wait()
+		}()
+		select {
+		case <-ended:
+		case <-time.After(rewrapStop):
+			klog.InfoS("The rewrap controller did not end in time and is left behind", "after", rewrapStop)
+		}
 	}
 }

@@ -79,7 +79,7 @@ func startEtcd(ctx context.Context, cancel context.CancelCauseFunc, opts options
 	if err != nil {
 		return nil, err
 	}
-	opts.Storage.UseEmbedded(db.Endpoints(), db.Client(), sealed.InProcess(db.Client()))
+	opts.Storage.UseEmbedded(db.Endpoints(), db.Client(), sealed.InProcess(db.Client())) //nolint:contextcheck // the store lives as long as etcd
 	go func() {
 		if err, failed := <-db.Err(); failed {
 			cancel(err)
