@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -22,8 +23,10 @@ import (
 )
 
 const (
-	k6Token  = "token-of-k6"
-	patience = 60 * time.Second
+	k6Token         = "token-of-k6"
+	prometheusToken = "token-of-prometheus"
+	page            = "docs/metrics.md"
+	patience        = 60 * time.Second
 )
 
 // bindK6 gives user k6 the shipped role in namespace default.
@@ -42,11 +45,13 @@ type workload struct {
 }
 
 // startWorkload creates values, has them decrypted and refused, and rotates the key until every value is moved.
-func startWorkload(t *testing.T, args ...string) *workload {
+func startWorkload(t *testing.T) *workload {
 	t.Helper()
 	w := &workload{Server: harness.Start(t, harness.Options{
-		Tokens: []string{harness.Token(k6Token, "k6")}, RBAC: []string{bindK6}, RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
-		Args: append([]string{"--rewrap-probe-interval=500ms"}, args...),
+		Tokens:    []string{harness.Token(k6Token, "k6"), harness.Token(prometheusToken, "prometheus")},
+		RBAC:      []string{bindK6, yamlBlock(t, "nonResourceURLs")},
+		RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
+		Args:      []string{"--rewrap-probe-interval=500ms"},
 	})}
 	for i := range 5 {
 		w.create(t, fmt.Sprintf("open-%d", i), "k6-cloud")
@@ -123,10 +128,10 @@ func (w *workload) rotate(t *testing.T) {
 	})
 }
 
-// metrics is the text of /metrics.
+// metrics is the text of /metrics, as the caller of docs/metrics.md gets it.
 func (w *workload) metrics(t *testing.T) []byte {
 	t.Helper()
-	got := w.Do(t, harness.Request{Method: http.MethodGet, Path: "/metrics", Token: w.AdminToken})
+	got := w.Do(t, harness.Request{Method: http.MethodGet, Path: "/metrics", Token: prometheusToken})
 	if got.Code != http.StatusOK {
 		t.Fatalf("metrics: %d %s", got.Code, got.Body)
 	}
@@ -142,6 +147,19 @@ func parse(t *testing.T, text []byte) map[string]*dto.MetricFamily {
 		t.Fatal(err)
 	}
 	return families
+}
+
+// yamlBlock is the block of docs/metrics.md that has a text.
+func yamlBlock(t *testing.T, text string) string {
+	t.Helper()
+	content := string(harness.ReadFile(t, filepath.Join(harness.Root(t), page)))
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(content, -1) {
+		if strings.Contains(block[1], text) {
+			return block[1]
+		}
+	}
+	t.Fatalf("%s has no block of YAML with %q", page, text)
+	return ""
 }
 
 // eventually waits until something is true.
