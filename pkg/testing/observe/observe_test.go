@@ -59,7 +59,7 @@ func TestPrometheus(t *testing.T) {
 	if alerts := p.alerts(t); len(alerts) > 0 {
 		t.Errorf("alerts about a server that is well: %q", alerts)
 	}
-	w.wantAlertOfBrokenKeys(t, p)
+	w.wantAlerts(t, p)
 	w.wantNoLeaks(t, p)
 }
 
@@ -199,15 +199,20 @@ func (p *prometheus) alerts(t *testing.T) []string {
 	return names
 }
 
-// wantAlertOfBrokenKeys breaks the file of keys and mends it.
-func (w *workload) wantAlertOfBrokenKeys(t *testing.T, p *prometheus) {
+// wantAlerts breaks each file that the server reads again, one after another, and mends it.
+func (w *workload) wantAlerts(t *testing.T, p *prometheus) {
 	t.Helper()
-	const name = "SecretEncryptionConfigNotReloaded"
-	good := string(harness.ReadFile(t, w.keysFile()))
-	harness.WriteFile(t, w.keysFile(), "no configuration")
-	eventually(t, "the refused file is told of", func() bool { return slices.Contains(p.alerts(t), name) })
-	harness.WriteFile(t, w.keysFile(), good)
-	eventually(t, "the mended file ends it", func() bool { return !slices.Contains(p.alerts(t), name) })
+	for file, name := range map[string]string{
+		w.keysFile():                            "SecretEncryptionConfigNotReloaded",
+		w.TokenFile:                             "SecretAccessConfigNotReloaded",
+		filepath.Join(w.RBACDir, "test-0.yaml"): "SecretAccessConfigNotReloaded",
+	} {
+		good := string(harness.ReadFile(t, file))
+		harness.WriteFile(t, file, "of no use")
+		eventually(t, name+" tells of "+file, func() bool { return slices.Contains(p.alerts(t), name) })
+		harness.WriteFile(t, file, good)
+		eventually(t, name+" ends with the mended "+file, func() bool { return !slices.Contains(p.alerts(t), name) })
+	}
 }
 
 // wantNoLeaks searches all that Prometheus took from the servers, and what the server wrote.
