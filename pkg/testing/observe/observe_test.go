@@ -17,7 +17,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// withoutData are the selectors of rules that select nothing here, and why.
+// withoutData are the selectors of rules that select nothing of a server that is well, and why. One whose KMS is away has
+// data for each of them.
 var withoutData = map[string]string{
 	`apiserver_request_total{job="secret-apiserver",group="secret.grafana.app",code=~"5.."}`: "no request fails in this workload",
 	`secret_decrypt_requests_total{job="secret-apiserver",code=~"5.."}`:                      "no request fails in this workload",

@@ -44,15 +44,22 @@ type workload struct {
 	canaries []string
 }
 
-// startWorkload creates values, has them decrypted and refused, and rotates the key until every value is moved.
-func startWorkload(t *testing.T) *workload {
+// access are the options of a server on which user k6 may open what lists k6-cloud, and user prometheus read /metrics.
+func access(t *testing.T) harness.Options {
 	t.Helper()
-	w := &workload{Server: harness.Start(t, harness.Options{
+	return harness.Options{
 		Tokens:    []string{harness.Token(k6Token, "k6"), harness.Token(prometheusToken, "prometheus")},
 		RBAC:      []string{bindK6, yamlBlock(t, "nonResourceURLs")},
 		RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
-		Args:      []string{"--rewrap-probe-interval=500ms"},
-	})}
+	}
+}
+
+// startWorkload creates values, has them decrypted and refused, and rotates the key until every value is moved.
+func startWorkload(t *testing.T) *workload {
+	t.Helper()
+	options := access(t)
+	options.Args = []string{"--rewrap-probe-interval=500ms"}
+	w := &workload{Server: harness.Start(t, options)}
 	for i := range 5 {
 		w.create(t, fmt.Sprintf("open-%d", i), "k6-cloud")
 		w.create(t, fmt.Sprintf("closed-%d", i), "synthetic-monitoring")
