@@ -2,8 +2,8 @@
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run image kubectl test test-e2e test-race fuzz leak overload robustness robustness-bugs bench bench-scale bench-profile \
-	bench-go bench-programs update update-protobuf verify lint fmt clean
+.PHONY: help build run image kubectl test test-e2e test-observe test-race fuzz leak overload robustness robustness-bugs bench \
+	bench-scale bench-profile bench-go bench-programs update update-protobuf update-metrics verify lint fmt clean
 
 # ARGS are more flags of the program that `make run` and `make bench` start: make run ARGS="--secure-port 9443 -v=2".
 ARGS ?=
@@ -53,6 +53,9 @@ test-e2e: kubectl ## Test in a real control plane, the harness of `make bench` t
 	cd hack/e2e && go test -count=1 -timeout $(TEST_TIMEOUT) -p 1 $(TESTFLAGS) ./...
 	cd hack/bench && go test -count=1 -timeout $(TEST_TIMEOUT) -p 1 $(TESTFLAGS) ./...
 
+test-observe: ## Test metrics, alerts and the dashboard with a real Prometheus (needs prometheus and promtool).
+	go test -tags observe -count=1 -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./pkg/testing/observe
+
 test-race: build kubectl ## Run the tests of PKGS under the race detector (needs a C compiler).
 	CGO_ENABLED=1 go test -race -count=1 -timeout 60m $(TESTFLAGS) $(PKGS)
 
@@ -98,6 +101,9 @@ update: ## Regenerate code from the API types, but for protobuf.
 
 update-protobuf: ## Regenerate the protobuf code (needs protoc).
 	hack/update-protobuf.sh
+
+update-metrics: ## Write the tables of docs/metrics.md anew from what a server serves.
+	UPDATE_METRICS=1 go test -count=1 -run '^TestMetricsPage$$' ./pkg/testing/observe
 
 verify: ## Run every hack/verify-*.sh (needs protoc) and name those that fail.
 	@failed=; for script in hack/verify-*.sh; do echo "== $$script"; "$$script" || failed+=" $$script"; done; \

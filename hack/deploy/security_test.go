@@ -205,6 +205,8 @@ func TestFences(t *testing.T) {
 	allowed := map[string]string{"secret.grafana.app/decrypt": "allowed"}
 	server := map[string]string{"app.kubernetes.io/name": "secret-apiserver", "secret.grafana.app/etcd-client": "true"}
 	etcd := map[string]string{"app.kubernetes.io/name": "secret-etcd"}
+	manager := map[string]string{"app.kubernetes.io/name": "secret-controller-manager"}
+	metrics := map[string]string{"secret.grafana.app/metrics": "allowed"}
 	system := map[string]string{"kubernetes.io/metadata.name": "secret-system"}
 	cases := []struct {
 		what                  string
@@ -225,7 +227,10 @@ func TestFences(t *testing.T) {
 		{"etcd's peer port, by a member", system, etcd, etcd, "peer", true},
 		{"etcd's peer port, by the server", system, server, etcd, "peer", false},
 		{"etcd's metrics, by the server", system, server, etcd, "metrics", false},
-		{"the controller manager", nil, nil, map[string]string{"app.kubernetes.io/name": "secret-controller-manager"}, "metrics", false},
+		{"the controller manager's metrics, from anywhere", nil, nil, manager, "metrics", false},
+		{"the controller manager's metrics, both labels", metrics, metrics, manager, "metrics", true},
+		{"the controller manager's metrics, only the namespace has it", metrics, nil, manager, "metrics", false},
+		{"the controller manager's health, by who may read metrics", metrics, metrics, manager, "health", false},
 	}
 	each(t, func(t *testing.T, objects []object) {
 		for _, c := range cases {

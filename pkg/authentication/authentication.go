@@ -103,6 +103,7 @@ func (a *Authenticator) addFiles(config Config) (requests, strict []authenticato
 }
 
 func (a *Authenticator) addFile(flag, path string, apply func(context.Context, []byte) error) {
+	trackReloads(flag)
 	done := func(err error) { RecordReload(flag, err) }
 	a.files = append(a.files, &reload.File{Flag: flag, Path: path, Apply: apply, Done: done})
 }

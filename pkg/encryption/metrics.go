@@ -18,6 +18,12 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"result"})
 
+	lastReload = metrics.NewGauge(&metrics.GaugeOpts{
+		Namespace: "secret", Subsystem: "encryption", Name: "last_reload_successful",
+		Help:           "1 while --encryption-provider-config as it is on the disk is in force, 0 while it was refused or cannot be read.",
+		StabilityLevel: metrics.ALPHA,
+	})
+
 	writeKeyInfo = metrics.NewGaugeVec(&metrics.GaugeOpts{
 		Namespace: "secret", Subsystem: "encryption", Name: "write_key",
 		Help:           "1 for the name of the key that values are sealed with now. A value whose status.key differs is stale. No series while no value can be sealed.",
@@ -33,7 +39,11 @@ var (
 
 // registerMetrics is not an init function: feature gates have to be parsed before a metric is created.
 var registerMetrics = sync.OnceFunc(func() {
-	legacyregistry.MustRegister(reloads, writeKeyInfo, kmsHealthy)
+	legacyregistry.MustRegister(reloads, lastReload, writeKeyInfo, kmsHealthy)
+	// Both results exist from the start, so that an alert on their rate sees the first failure.
+	reloads.WithLabelValues("success")
+	reloads.WithLabelValues("failure")
+	lastReload.Set(1) // without its first content the server does not start
 })
 
 func countReload(err error) {
@@ -42,6 +52,7 @@ func countReload(err error) {
 		result = "failure"
 	}
 	reloads.WithLabelValues(result).Inc()
+	lastReload.Set(healthValue(err))
 }
 
 func healthValue(err error) float64 {

@@ -23,8 +23,14 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	})
 
+	lastReload = metrics.NewGauge(&metrics.GaugeOpts{
+		Name:           "secret_rbac_last_reload_successful",
+		Help:           "1 while the RBAC manifests as they are on the disk are in force, 0 while they were refused or cannot be read.",
+		StabilityLevel: metrics.ALPHA,
+	})
+
 	registerMetrics = sync.OnceFunc(func() {
-		legacyregistry.MustRegister(reloadTotal, lastReloadSuccess)
+		legacyregistry.MustRegister(reloadTotal, lastReloadSuccess, lastReload)
 		// Both results exist from the start, so that an alert on their rate sees the first error.
 		reloadTotal.WithLabelValues("success")
 		reloadTotal.WithLabelValues("error")
@@ -33,4 +39,5 @@ var (
 
 func recordSuccess() {
 	lastReloadSuccess.Set(float64(time.Now().Unix()))
+	lastReload.Set(1)
 }

@@ -92,6 +92,7 @@ func (w *Watcher) finish(snapshot *Snapshot, err error) {
 	if err != nil {
 		w.fault.Store(&err)
 		reloadTotal.WithLabelValues("error").Inc()
+		lastReload.Set(0)
 		klog.ErrorS(oneLine(err), "RBAC manifests were not reloaded, the last good set stays in force", "dir", w.dir)
 		return
 	}
