@@ -15,17 +15,17 @@ import (
 
 // unrun says of each page with blocks that are not run here why that is so. A page that is not listed has none.
 var unrun = map[string]string{
-	"README.md":               "`make run` and `make test` would build and test everything again; `make run` is started without its build. One console block shows a table with ages.",
+	"README.md":               "`make run` is started without its build, and `make test` runs this test; one console block shows ages",
 	"CONTRIBUTING.md":         "make and hack scripts that run this very test, or take minutes: .ci/run runs them",
 	"docs/cluster.md":         "needs a cluster: hack/e2e starts one and runs the flags and the quota",
-	"docs/decrypt.md":         "the standalone part is docs/getting-started.md in short; the rest needs a cluster (hack/e2e) or k6",
+	"docs/decrypt.md":         "what is not run needs a cluster (hack/e2e runs it) or k6",
 	"docs/decrypt-audit.md":   "shell of a cluster and of other machines; pkg/testing/decrypt and cmd tests run `audit verify`",
 	"docs/faq.md":             "needs a cluster",
 	"docs/getting-started.md": "`git clone` needs the network, and `make build` was done before: the test starts from its result",
 	"docs/keys.md":            "a rotation of files of yours: pkg/testing/keys runs both commands",
 	"docs/kubectl-plugin.md":  "needs a terminal or Secrets of a cluster: pkg/testing/plugin runs every command by testscript",
 	"docs/metrics.md":         "needs Prometheus and the server's port",
-	"docs/operations.md":      "needs a cluster, images and etcd's tools: hack/deploy checks the manifests, pkg/testing/backup runs backup and restore",
+	"docs/operations.md":      "needs a cluster, images, etcd's tools: hack/deploy checks the manifests, pkg/testing/backup the backups",
 	"docs/performance":        "benchmarks: minutes, and figures that nobody compares here",
 	"docs/reliability.md":     "the robustness suite itself, for minutes",
 	"docs/security-model.md":  "shows what an attack would do; pkg/testing/attack makes the attacks",

@@ -21,7 +21,7 @@ import (
 const patience = 90 * time.Second
 
 // runPages are the pages whose marked blocks are run, each in a clone of its own.
-var runPages = []string{"README.md", "docs/getting-started.md"}
+var runPages = []string{"README.md", "docs/getting-started.md", "docs/decrypt.md"}
 
 // serverBefore is the server of a page that starts it by a command which would build and take the fixed ports.
 var serverBefore = map[string]string{
@@ -33,13 +33,19 @@ var secrets = []string{"secret-api-key-12345", "new-value-12345", "hunter2-for-l
 
 // The commands of a page work as they stand, in order, in a fresh folder.
 func TestPagesRun(t *testing.T) {
+	plugin := filepath.Join(harness.Root(t), "bin", "test", "kubectl-securevalue")
+	command(t, harness.Root(t), "go", "build", "-o", plugin, "./cmd/kubectl-securevalue")
+	programs := map[string]string{
+		"secret-apiserver": harness.Binary(t), "kubectl": harness.KubectlBinary(t), "kubectl-securevalue": plugin,
+	}
 	for _, page := range runPages {
 		t.Run(page, func(t *testing.T) {
+			t.Parallel() // most of the time is waiting for kubectl
 			blocks, err := parse(read(t, filepath.Join(harness.Root(t), page)))
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := newClone(t)
+			c := newClone(t, programs)
 			if command := serverBefore[page]; command != "" {
 				c.serve(t, command)
 			}
@@ -71,7 +77,7 @@ type clone struct {
 	environment          []string
 }
 
-func newClone(t *testing.T) *clone {
+func newClone(t *testing.T, programs map[string]string) *clone {
 	t.Helper()
 	dir, aside := t.TempDir(), t.TempDir()
 	c := &clone{
@@ -91,11 +97,7 @@ func newClone(t *testing.T) *clone {
 	if err := os.Mkdir(bin, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	plugin := filepath.Join(root, "bin", "test", "kubectl-securevalue")
-	command(t, root, "go", "build", "-o", plugin, "./cmd/kubectl-securevalue")
-	for name, file := range map[string]string{
-		"secret-apiserver": harness.Binary(t), "kubectl": harness.KubectlBinary(t), "kubectl-securevalue": plugin,
-	} {
+	for name, file := range programs {
 		if err := os.Symlink(file, filepath.Join(bin, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +155,9 @@ func (c *clone) serve(t *testing.T, text string) {
 	eventually(t, func() bool {
 		banner = string(harness.ReadFile(t, c.serverOut))
 		return decrypt.MatchString(banner) && api.MatchString(banner)
-	}, func() string { return "the server printed no banner:\n" + banner + string(harness.ReadFile(t, c.serverLog)) })
+	}, func() string {
+		return "the server printed no banner:\n" + banner + string(harness.ReadFile(t, c.serverLog))
+	})
 	c.ports = strings.NewReplacer("127.0.0.1:8443", api.FindStringSubmatch(banner)[1],
 		"127.0.0.1:8444", decrypt.FindStringSubmatch(banner)[1])
 }
