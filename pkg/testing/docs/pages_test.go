@@ -20,7 +20,6 @@ var unrun = map[string]string{
 	"docs/cluster.md":         "needs a cluster: hack/e2e starts one and runs the flags and the quota",
 	"docs/decrypt.md":         "what is not run needs a cluster (hack/e2e runs it) or k6",
 	"docs/decrypt-audit.md":   "shell of a cluster and of other machines; pkg/testing/decrypt and cmd tests run `audit verify`",
-	"docs/faq.md":             "needs a cluster",
 	"docs/getting-started.md": "`git clone` needs the network, and `make build` was done before: the test starts from its result",
 	"docs/keys.md":            "a rotation of files of yours: pkg/testing/keys runs both commands",
 	"docs/kubectl-plugin.md":  "needs a terminal or Secrets of a cluster: pkg/testing/plugin runs every command by testscript",

@@ -150,6 +150,11 @@ var (
 func (c *clone) serve(t *testing.T, text string) {
 	t.Helper()
 	out, log := createFile(t, c.serverOut), createFile(t, c.serverLog)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the server's log:\n%s", harness.ReadFile(t, c.serverLog))
+		}
+	})
 	c.start(t, exec.Command("bash", "-c", "exec "+text), out, log)
 	var banner string
 	eventually(t, func() bool {
