@@ -51,7 +51,7 @@ func run(ctx context.Context, values client.Config, metadata *rest.Config, names
 	}
 	config := client.NewCacheConfig(namespace)
 	config.Decrypter = decrypter
-	cache, err := client.NewCache(decrypt, api, config)
+	cache, err := client.NewCache(decrypt, api, config) //nolint:contextcheck // it watches until Close
 	if err != nil {
 		return fmt.Errorf("making the cache: %w", err)
 	}

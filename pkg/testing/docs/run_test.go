@@ -155,7 +155,7 @@ func (c *clone) serve(t *testing.T, text string) {
 			t.Logf("the server's log:\n%s", harness.ReadFile(t, c.serverLog))
 		}
 	})
-	c.start(t, exec.Command("bash", "-c", "exec "+text), out, log)
+	c.start(t, exec.CommandContext(t.Context(), "bash", "-c", "exec "+text), out, log)
 	var banner string
 	eventually(t, func() bool {
 		banner = string(harness.ReadFile(t, c.serverOut))
