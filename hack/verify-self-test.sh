@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fails when hack/verify-codegen.sh would not notice damage: a changed, a deleted and a stale generated file. On a copy.
+# Fails when hack/verify-codegen.sh would not notice damage: a changed, a deleted and a stale generated file, or
+# hack/verify-reference.sh a changed page. On a copy.
 set -o errexit -o nounset -o pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -27,4 +28,11 @@ for file in "${changed}" "${deleted}" "${stale}"; do
         exit 1
     fi
 done
-echo "verify-codegen notices damage"
+
+sed -i 's/Write-only/Readable/' docs/reference.md
+if hack/verify-reference.sh >"${work}/output" 2>&1 || ! grep -qE '^M\s+docs/reference.md$' "${work}/output"; then
+    cat "${work}/output" >&2
+    echo "hack/verify-reference.sh does not notice that docs/reference.md was changed" >&2
+    exit 1
+fi
+echo "verify-codegen and verify-reference notice damage"

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Service is an example of a service that opens its secure value and takes a new one without a restart. docs/getting-started.md
+// runs it. In a cluster the token is a projected ServiceAccount token, and the API is reached by rest.InClusterConfig.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/client"
+	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
+)
+
+func main() {
+	api := flag.String("api", "https://127.0.0.1:8443", "address of the API, where changes are watched")
+	decrypt := flag.String("decrypt", "https://127.0.0.1:8444", "address of the decrypt port")
+	ca := flag.String("ca", "data/pki/ca.crt", "file with the CA of both")
+	token := flag.String("token-file", "", "file with the token of this service")
+	namespace := flag.String("namespace", "default", "namespace of the value")
+	name := flag.String("name", "", "name of the value")
+	decrypter := flag.String("decrypter", "", "the entry of spec.decrypters that this service goes by")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	values := client.Config{URL: *decrypt, CAFile: *ca, TokenFile: *token}
+	metadata := &rest.Config{Host: *api, BearerTokenFile: *token, TLSClientConfig: rest.TLSClientConfig{CAFile: *ca}}
+	if err := run(ctx, values, metadata, *namespace, *name, *decrypter); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// run connects with the value, and again with each new one, until ctx ends.
+func run(ctx context.Context, values client.Config, metadata *rest.Config, namespace, name, decrypter string) error {
+	decrypt, err := client.New(values)
+	if err != nil {
+		return fmt.Errorf("making the decrypt client: %w", err)
+	}
+	defer decrypt.Close()
+	api, err := versioned.NewForConfig(metadata)
+	if err != nil {
+		return fmt.Errorf("making the API client: %w", err)
+	}
+	config := client.NewCacheConfig(namespace)
+	config.Decrypter = decrypter
+	cache, err := client.NewCache(decrypt, api, config) //nolint:contextcheck // it watches until Close
+	if err != nil {
+		return fmt.Errorf("making the cache: %w", err)
+	}
+	defer cache.Close()
+	for value, err := range cache.Watch(ctx, name) {
+		if err != nil {
+			log.Printf("%s: %v", name, err) // gone, withdrawn or out of reach: the loop goes on
+			continue
+		}
+		connect(name, value)
+	}
+	return nil
+}
+
+// connect stands for what a service does with its password. It prints the length, never the value.
+func connect(name string, password client.Value) {
+	log.Printf("%s: connected with a password of %d bytes", name, len(password.Expose()))
+}

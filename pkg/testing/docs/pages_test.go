@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package docs
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// unrun says of each page with blocks that are not run here why that is so. A page that is not listed has none.
+var unrun = map[string]string{
+	"README.md":               "`make run` is started without its build, and `make test` runs this test; one console block shows ages",
+	"CONTRIBUTING.md":         "make and hack scripts that run this very test, or take minutes: .ci/run runs them",
+	"docs/cluster.md":         "needs a cluster: hack/e2e starts one and runs the flags and the quota",
+	"docs/decrypt.md":         "what is not run needs a cluster (hack/e2e runs it) or k6",
+	"docs/decrypt-audit.md":   "shell of a cluster and of other machines; pkg/testing/decrypt and cmd tests run `audit verify`",
+	"docs/getting-started.md": "`git clone` needs the network, and `make build` was done before: the test starts from its result",
+	"docs/keys.md":            "a rotation of files of yours: pkg/testing/keys runs both commands",
+	"docs/kubectl-plugin.md":  "needs a terminal or Secrets of a cluster: pkg/testing/plugin runs every command by testscript",
+	"docs/metrics.md":         "needs Prometheus and the server's port",
+	"docs/operations.md":      "needs a cluster, images, etcd's tools: hack/deploy checks the manifests, pkg/testing/backup the backups",
+	"docs/performance":        "benchmarks: minutes, and figures that nobody compares here",
+	"docs/reliability.md":     "the robustness suite itself, for minutes",
+	"docs/security-model.md":  "shows what an attack would do; pkg/testing/attack makes the attacks",
+	"docs/standalone.md":      "backup into fixed names and a server on the fixed port: pkg/testing/backup and pkg/testing/process run them",
+}
+
+// Every block of commands is run, or its page says why not.
+func TestEveryPageIsRunOrSaysWhyNot(t *testing.T) {
+	root := harness.Root(t)
+	for _, file := range pages(t) {
+		blocks, err := parse(read(t, filepath.Join(root, file)))
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		for _, b := range blocks {
+			if b.Mark == "" && unrun[file] == "" && unrun[filepath.Dir(file)] == "" {
+				t.Errorf("%s:%d: this block is not run: put <!-- tested --> before it, or a reason into pkg/testing/docs/pages_test.go", file, b.Line)
+			}
+			if b.Mark != "" && !slices.Contains(runPages, file) {
+				t.Errorf("%s:%d: this block is marked, but no test runs this page: add it to runPages", file, b.Line)
+			}
+		}
+	}
+}
+
+// Links to files of this repository lead to one, and links into a page to a heading of it.
+func TestLinks(t *testing.T) {
+	root := harness.Root(t)
+	for _, file := range pages(t) {
+		for _, target := range links(read(t, filepath.Join(root, file))) {
+			path, anchor, _ := strings.Cut(target, "#")
+			full := filepath.Join(root, file)
+			if path != "" {
+				full = filepath.Join(root, filepath.Dir(file), path)
+			}
+			if _, err := os.Stat(full); err != nil {
+				t.Errorf("%s: the link to %q leads nowhere", file, target)
+				continue
+			}
+			if anchor != "" && !slices.Contains(anchors(read(t, full)), anchor) {
+				t.Errorf("%s: %q has no heading for the link to %q", file, path, target)
+			}
+		}
+	}
+}
+
+// pages lists the Markdown files for people.
+func pages(t *testing.T) []string {
+	t.Helper()
+	root := harness.Root(t)
+	files, err := filepath.Glob(filepath.Join(root, "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(filepath.Join(root, "docs"), func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && filepath.Ext(path) == ".md" {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range files {
+		if files[i], err = filepath.Rel(root, files[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return files
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
