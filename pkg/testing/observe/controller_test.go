@@ -34,9 +34,8 @@ func serveControllerMetrics(t *testing.T) *httptest.Server {
 			t.Fatal(err)
 		}
 	}
-	for _, authority := range []certificates.Authority{certificates.ServingAuthority("secret-system"), certificates.EtcdAuthority("secret-system")} {
-		issue(t, scheme, authority)
-	}
+	issue(t, scheme, certificates.ServingAuthority("secret-system"))
+	issue(t, scheme, certificates.EtcdAuthority("secret-system"))
 	server := httptest.NewServer(promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{}))
 	t.Cleanup(server.Close)
 	return server

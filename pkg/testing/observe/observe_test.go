@@ -100,7 +100,8 @@ func dashboardQueries(t *testing.T) []string {
 			}
 		}
 	}
-	if err := json.Unmarshal(harness.ReadFile(t, filepath.Join(harness.Root(t), "config", "dashboards", "secret-apiserver.json")), &dashboard); err != nil {
+	file := filepath.Join(harness.Root(t), "config", "dashboards", "secret-apiserver.json")
+	if err := json.Unmarshal(harness.ReadFile(t, file), &dashboard); err != nil {
 		t.Fatal(err)
 	}
 	variables := strings.NewReplacer("$__rate_interval", "1m", "$instance", ".*")
