@@ -61,11 +61,11 @@ func (c *Config) Complete() CompletedConfig {
 	return CompletedConfig{&completedConfig{generic: c.Generic.Complete(c.Informers), extra: c.Extra}}
 }
 
-// buildHandlerChain puts the scrubber outside of everything that logs or audits a URL, and the request guard right in
-// front of the handlers, where the request is known and authorised.
+// buildHandlerChain puts the timeout of bodies outside of everything, the scrubber outside of everything that logs or audits a URL,
+// and the request guard right in front of the handlers, where the request is known and authorised.
 func buildHandlerChain(api http.Handler, c *genericapiserver.Config) http.Handler {
 	guarded := guard.WithRequestGuard(api, c.Serializer, c.MaxRequestBodyBytes)
-	return guard.WithScrub(withoutLimitOnHealth(guarded, c))
+	return guard.WithBodyTimeout(guard.WithScrub(withoutLimitOnHealth(guarded, c)))
 }
 
 // healthPaths are what probes ask. Answers to them cost next to nothing.

@@ -16,13 +16,12 @@ import (
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
+
+	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
 )
 
-const (
-	// requestTimeout bounds a request, the reading of its body included.
-	requestTimeout = 30 * time.Second
-	bodyTimeout    = 10 * time.Second
-)
+// requestTimeout bounds a request, the reading of its body included.
+const requestTimeout = 30 * time.Second
 
 // HandlerConfig is what NewHandler needs.
 type HandlerConfig struct {
@@ -47,7 +46,7 @@ func NewHandler(config HandlerConfig) http.Handler {
 		get:      &get{service: config.Service, refusals: refusals},
 		refusals: refusals,
 	})
-	handler = withDeadlines(handler)
+	handler = withTimeout(handler)
 	handler = withInFlightLimit(handler, config.MaxInFlight, refusals)
 	handler = genericapifilters.WithAudit(handler, config.AuditSink, config.AuditPolicy, nil)
 	handler = genericapifilters.WithAuthentication(handler, config.Authenticator,
@@ -57,7 +56,7 @@ func NewHandler(config HandlerConfig) http.Handler {
 	handler = genericapifilters.WithAuditInit(handler)
 	handler = genericfilters.WithPanicRecovery(handler, infoResolver{})
 	handler = genericapifilters.WithRequestInfo(handler, infoResolver{})
-	return withFixedHeaders(withMetrics(handler))
+	return guard.WithBodyTimeout(withFixedHeaders(withMetrics(handler)))
 }
 
 // newRequest completes a request by what the filters found out.
@@ -140,12 +139,11 @@ func withInFlightLimit(next http.Handler, limit int, refusals *refusals) http.Ha
 	})
 }
 
-// withDeadlines bounds the request and the reading of its body: a body that trickles in must not hold a place.
-func withDeadlines(next http.Handler) http.Handler {
+// withTimeout bounds the request.
+func withTimeout(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // every writer of net/http can
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

@@ -51,6 +51,7 @@ func serve(ctx context.Context, opts options.CompletedOptions, inputs *options.I
 	if err != nil {
 		return err
 	}
+	server.ShutdownTimeout = options.ConnectionGrace
 	prepared := server.PrepareRun()
 	if opts.Standalone.Enabled {
 		defer startRewrap(ctx, server.LoopbackClientConfig, opts.Rewrap)()

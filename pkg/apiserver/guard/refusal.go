@@ -55,7 +55,7 @@ func refuseTooLarge(limit int64) error {
 func refuseSlow() error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusRequestTimeout, Reason: metav1.StatusReasonTimeout,
-		Message: fmt.Sprintf("the request body did not come within %s: send it whole", bodyTimeout),
+		Message: fmt.Sprintf("the request body did not come within %s: send it whole", BodyTimeout),
 	}}
 }
 

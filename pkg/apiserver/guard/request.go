@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"time"
 
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -44,7 +43,7 @@ func WithRequestGuard(handler http.Handler, codecs runtime.NegotiatedSerializer,
 			handler.ServeHTTP(w, r)
 			return
 		}
-		body, err := readInTime(w, r, maxBytes)
+		body, err := readBody(r, maxBytes)
 		if err == nil {
 			err = checkBody(r, info, body)
 		}
@@ -69,24 +68,6 @@ func guards(info *request.RequestInfo, r *http.Request) bool {
 		return true
 	}
 	return false
-}
-
-// bodyTimeout is how long a body may take. A request in flight is one of --max-mutating-requests-inflight, so a client that sends
-// one byte a minute would otherwise keep a place from the others for as long as --request-timeout. It is that of the decrypt port.
-const bodyTimeout = 10 * time.Second
-
-// readInTime reads the body and gives up after bodyTimeout. Over HTTP/1.1 the library then ends the connection, at times before the
-// refusal is written. A connection that knows no deadline, as in a test, has none.
-func readInTime(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	controller := http.NewResponseController(w)
-	if controller.SetReadDeadline(time.Now().Add(bodyTimeout)) != nil {
-		return readBody(r, limit)
-	}
-	body, err := readBody(r, limit)
-	if err == nil {
-		_ = controller.SetReadDeadline(time.Time{}) // it was just set
-	}
-	return body, err
 }
 
 // readBody reads the whole body, at most limit bytes of it.

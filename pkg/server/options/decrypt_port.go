@@ -68,10 +68,9 @@ func (o CompletedOptions) applyDecrypt(config *genericapiserver.Config, sealer *
 	}
 	port := &o.Decrypt.running
 	config.ReadyzChecks = append(config.ReadyzChecks, healthz.NamedCheck("decrypt", port.check))
-	timeout := config.RequestTimeout
 	return config.AddPostStartHook("serve-decrypt", func(hook genericapiserver.PostStartHookContext) error {
 		ctx, stop := context.WithCancel(hook)
-		stopped, _, err := serving.Serve(handler, timeout, ctx.Done())
+		stopped, _, err := serving.Serve(handler, ConnectionGrace, ctx.Done())
 		if err != nil {
 			stop()
 			return err

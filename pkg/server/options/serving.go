@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/spf13/pflag"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -16,6 +17,12 @@ import (
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	cliflag "k8s.io/component-base/cli/flag"
 )
+
+// ConnectionGrace is how long a stop waits for connections to close: longer than watches have to end, and a second for
+// clients to heed that they are told to go away. Requests are waited for apart from it, up to --request-timeout. A
+// connection that says nothing, or whose handshake ended just after the others were told, would otherwise hold a stop for a
+// minute: net/http tells each connection once.
+const ConnectionGrace = 10 * time.Second
 
 // DefaultSecurePort is the port of the API.
 const DefaultSecurePort = 8443

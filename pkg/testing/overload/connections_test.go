@@ -6,10 +6,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -84,6 +86,32 @@ func TestSlowWriters(t *testing.T) {
 	group.Wait()
 	o.wait(t)
 	wantBounded(t, s)
+}
+
+// TestStrangersWithoutBodies: net/http waits for the body of a request before it writes a small answer, for good if it may. A client
+// without credentials that promises a body and sends none loses its connection all the same, on both ports.
+func TestStrangersWithoutBodies(t *testing.T) {
+	s := start(t)
+	var group sync.WaitGroup
+	for _, url := range []string{s.URL, s.DecryptURL} {
+		for _, protocol := range []string{"HTTP/1.0", "HTTP/1.1"} {
+			conn, err := dial(t, s, url, "http/1.1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			if _, err := fmt.Fprintf(conn, "POST / %s\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n", protocol); err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetReadDeadline(time.Now().Add(patience))
+			group.Go(func() {
+				if answer, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("%s %s: the connection is still open after %s: %q", url, protocol, patience, answer)
+				}
+			})
+		}
+	}
+	group.Wait()
 }
 
 // writeSlowly sends the header of a write and no body, over HTTP/2, and returns the code of the answer.

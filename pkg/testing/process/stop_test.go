@@ -4,19 +4,24 @@ package process
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/net/http2"
 
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
@@ -49,6 +54,93 @@ func TestGracefulStop(t *testing.T) {
 			wantStopOrder(t, s)
 			wantKept(t, harness.Start(t, harness.Options{DataDir: s.DataDir, Args: test.args}), created)
 		})
+	}
+}
+
+// A stop tells each HTTP/2 connection once that it should end. One whose handshake ends after that hears nothing, and holds up the
+// stop for a while, but not for a minute. The log says that it was left behind.
+func TestStopWithALateHandshake(t *testing.T) {
+	for name, port := range map[string]func(*harness.Server) string{
+		"API port":     func(s *harness.Server) string { return s.URL },
+		"decrypt port": func(s *harness.Server) string { return s.DecryptURL },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := harness.Start(t, harness.Options{})
+			address := strings.TrimPrefix(port(s), "https://")
+			// net/http ends a connection that says nothing for five seconds: for a slow stop, younger ones join the first.
+			late := []net.Conn{dial(t, address)}
+			told := make(chan struct{})
+			witness := http2Conn(t, s, dial(t, address))
+			go func() {
+				defer close(told)
+				readUntilGoAway(witness)
+			}()
+			s.Signal(t, syscall.SIGTERM)
+			for open := true; open; {
+				select {
+				case <-told:
+					open = false
+				case <-time.After(50 * time.Millisecond):
+					if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address); err == nil {
+						t.Cleanup(func() { _ = conn.Close() })
+						late = append(late, conn)
+					}
+				}
+			}
+			slices.Reverse(late)
+			if !slices.ContainsFunc(late, func(conn net.Conn) bool { return http2Conn(t, s, conn) != nil }) {
+				t.Fatalf("none of %d connections could end its handshake", len(late))
+			}
+			if err := s.Wait(t); err != nil {
+				t.Error(err)
+			}
+			if !strings.Contains(s.Log(t), "Failed to shutdown server: context deadline exceeded") {
+				t.Error("the connection held up nothing: this test shows nothing")
+			}
+		})
+	}
+}
+
+func dial(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// http2Conn ends the handshake of conn and greets; nil if the server does not want it any more.
+func http2Conn(t *testing.T, s *harness.Server, conn net.Conn) *http2.Framer {
+	t.Helper()
+	config := s.HTTPClient().Transport.(*http.Transport).TLSClientConfig.Clone()
+	config.NextProtos, config.ServerName = []string{http2.NextProtoTLS}, "localhost"
+	secured := tls.Client(conn, config)
+	if secured.HandshakeContext(t.Context()) != nil {
+		return nil
+	}
+	framer := http2.NewFramer(secured, secured)
+	if _, err := io.WriteString(secured, http2.ClientPreface); err != nil || framer.WriteSettings() != nil {
+		return nil
+	}
+	if _, err := framer.ReadFrame(); err != nil {
+		return nil
+	}
+	return framer
+}
+
+// readUntilGoAway returns when the server says that it ends the connection, or ends it.
+func readUntilGoAway(framer *http2.Framer) {
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return
+		}
+		if _, ok := frame.(*http2.GoAwayFrame); ok {
+			return
+		}
 	}
 }
 
