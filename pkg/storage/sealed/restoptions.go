@@ -74,7 +74,7 @@ func (g *RESTOptionsGetter) decorate(
 	if err != nil {
 		return nil, nil, err
 	}
-	g.store = New(raw, g.sealer)
+	g.store = New(raw, config.Codec, g.sealer)
 	if !g.watchCache {
 		return g.store, destroyRaw, nil
 	}

@@ -23,14 +23,15 @@ var ErrNoValue = errors.New("a new object needs a value")
 // of embedding it: a read method that a later library adds must fail to compile here, not leak.
 type Store struct {
 	raw    storage.Interface
+	codec  runtime.Codec
 	sealer *Sealer
 }
 
 var _ storage.Interface = (*Store)(nil)
 
-// New returns a Store over an etcd3 store that uses Codec.
-func New(raw storage.Interface, sealer *Sealer) *Store {
-	return &Store{raw: raw, sealer: sealer}
+// New returns a Store over an etcd3 store that uses codec, a Codec.
+func New(raw storage.Interface, codec runtime.Codec, sealer *Sealer) *Store {
+	return &Store{raw: raw, codec: codec, sealer: sealer}
 }
 
 // Create seals the value of obj and stores both. obj is not changed. It returns an *OperationError when the value
@@ -45,26 +46,38 @@ func (s *Store) Create(ctx context.Context, key string, obj, out runtime.Object,
 	return err
 }
 
-// GuaranteedUpdate carries the stored ciphertext, or seals a new value, inside the compare-and-swap. It takes no
-// suggestion from the watch cache: the cache has no ciphertext, so one would be lost.
+// GuaranteedUpdate carries the stored ciphertext, or seals a new value, inside the compare-and-swap. An update that brings a value
+// starts from what the watch cache suggests and reads nothing; one that does not reads the record.
 func (s *Store) GuaranteedUpdate(
 	ctx context.Context, key string, destination runtime.Object, ignoreNotFound bool,
-	preconditions *storage.Preconditions, tryUpdate storage.UpdateFunc, _ runtime.Object,
+	preconditions *storage.Preconditions, tryUpdate storage.UpdateFunc, suggestion runtime.Object,
 ) error {
+	if !takesSuggestion(ctx) {
+		suggestion = nil
+	}
 	update := func(input runtime.Object, meta storage.ResponseMeta) (runtime.Object, *uint64, error) {
 		existing := input.(*secret.SecureValue)
 		stored := *existing // holds the ciphertext and what it is bound to, whatever tryUpdate does to its input
 		stored.Spec.Decrypters = append([]string(nil), existing.Spec.Decrypters...)
 		existing.Sealed = nil
 
-		updated, ttl, err := tryUpdate(existing, meta)
+		out, ttl, err := tryUpdate(existing, meta)
 		if err != nil {
 			return nil, nil, err
 		}
-		sealed, err := s.sealUpdate(ctx, &stored, updated.(*secret.SecureValue))
+		updated := out.(*secret.SecureValue)
+		var sealed *secret.SecureValue
+		if suggestion != nil && len(stored.Sealed) == 0 && updated.Spec.Value == nil {
+			sealed, err = s.carry(ctx, key, stored.ResourceVersion, updated)
+		} else {
+			sealed, err = s.sealUpdate(ctx, &stored, updated)
+		}
 		return sealed, ttl, err
 	}
-	err := s.raw.GuaranteedUpdate(ctx, key, destination, ignoreNotFound, preconditions, update, nil)
+	err := s.raw.GuaranteedUpdate(ctx, key, destination, ignoreNotFound, preconditions, update, suggestion)
+	if same := (*unchanged)(nil); errors.As(err, &same) {
+		*destination.(*secret.SecureValue), err = *same.record, nil
+	}
 	strip(destination)
 	return err
 }

@@ -32,7 +32,7 @@ func TestRacingWriters(t *testing.T) {
 			group.Go(func() {
 				for r := range rounds {
 					v := fmt.Sprintf("%s-%d-%d", canary, w, r)
-					out, err := s.update(t.Context(), obj, newValue(v))
+					out, err := s.update(asPUT(t.Context()), obj, newValue(v))
 					if err != nil {
 						t.Errorf("writing a value: %v", err)
 						return
@@ -46,8 +46,12 @@ func TestRacingWriters(t *testing.T) {
 				}
 			})
 			group.Go(func() {
+				ctx := t.Context()
+				if w%2 == 0 {
+					ctx = asPUT(ctx)
+				}
 				for r := range rounds {
-					if _, err := s.update(t.Context(), obj, edit(w, r)); err != nil {
+					if _, err := s.update(ctx, obj, edit(w, r)); err != nil {
 						t.Errorf("editing: %v", err)
 						return
 					}

@@ -83,7 +83,7 @@ func newSuite(t *testing.T) *suiteStack {
 		t.Fatal(err)
 	}
 	t.Cleanup(raw.Close)
-	s.raw = New(raw, s.sealer)
+	s.raw = New(raw, s.codec, s.sealer)
 	s.podAdapter = &podAdapter{Interface: s.raw, lower: lower}
 	return s
 }

@@ -4,6 +4,7 @@ package sealed
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"k8s.io/apiserver/pkg/features"
@@ -157,6 +158,12 @@ func runSuite(t *testing.T, setup func(*testing.T) *suiteStack, groups ...map[st
 				}
 				test(t.Context(), t, setup(t))
 			})
+			if strings.HasPrefix(name, "GuaranteedUpdate") {
+				t.Run(name+" of a PUT", func(t *testing.T) {
+					t.Parallel()
+					test(asPUT(t.Context()), t, setup(t))
+				})
+			}
 		}
 	}
 }
