@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/informers"
@@ -18,6 +19,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/registry/authorization"
 	"github.com/securevalue/secret-apiserver/pkg/registry/secret/securevalue"
 	"github.com/securevalue/secret-apiserver/pkg/safecodec"
+	"github.com/securevalue/secret-apiserver/pkg/stack"
 )
 
 // MaxRequestBodyBytes bounds a request body. A maximal value, every byte of it escaped as \u00XX, in a manifest and
@@ -65,7 +67,17 @@ func (c *Config) Complete() CompletedConfig {
 // and the request guard right in front of the handlers, where the request is known and authorised.
 func buildHandlerChain(api http.Handler, c *genericapiserver.Config) http.Handler {
 	guarded := guard.WithRequestGuard(api, c.Serializer, c.MaxRequestBodyBytes)
+	c.Authentication.Authenticator = withGrownStack(c.Authentication.Authenticator)
 	return guard.WithBodyTimeout(guard.WithScrub(withoutLimitOnHealth(guarded, c)))
+}
+
+// withGrownStack makes room on the stack of the goroutine that upstream starts for each request: authentication is the first thing
+// of ours that it calls.
+func withGrownStack(next authenticator.Request) authenticator.Request {
+	return authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
+		stack.Grow()
+		return next.AuthenticateRequest(r)
+	})
 }
 
 // healthPaths are what probes ask. Answers to them cost next to nothing.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
+	"github.com/securevalue/secret-apiserver/pkg/stack"
 )
 
 // Config is what the registry needs of the server.
@@ -84,6 +85,7 @@ func (*REST) Categories() []string { return nil }
 
 // Create stores a new object.
 func (r *REST) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
+	stack.Grow() // upstream starts a goroutine for each write
 	if err := checkMetadata(obj); err != nil {
 		return nil, clientError(nameOf(obj), err)
 	}
@@ -99,6 +101,7 @@ func (r *REST) Update(
 	ctx context.Context, name string, info rest.UpdatedObjectInfo, validateCreate rest.ValidateObjectFunc,
 	validateUpdate rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
+	stack.Grow()
 	ctx, update := withUpdateRequest(ctx, dryrun.IsDryRun(options.DryRun))
 	info = updatedObject{UpdatedObjectInfo: info, request: update, name: name}
 	out, created, err := r.Store.Update(ctx, name, info, validateCreate, r.guardDecrypters(validateUpdate), forceAllowCreate, options)
@@ -111,6 +114,7 @@ func (r *REST) Update(
 // Delete removes an object and its value. The Status it answers carries the code 200, as the user's document shows;
 // with finalizers pending the answer is the object.
 func (r *REST) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	stack.Grow()
 	out, deleted, err := r.Store.Delete(ctx, name, validate, options)
 	if err != nil {
 		return nil, false, clientError(name, err)

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package stack
+
+import (
+	"runtime"
+	"testing"
+	"unsafe"
+)
+
+// descend uses about half a KB of the stack for each call.
+//
+//go:noinline
+func descend(calls int) {
+	var room [512]byte
+	if calls > 0 {
+		descend(calls - 1)
+	}
+	runtime.KeepAlive(&room)
+}
+
+// moved says whether the stack of a new goroutine is copied while calls descend that fit into size.
+func moved(prepare func()) bool {
+	result := make(chan bool)
+	go func() {
+		prepare()
+		var here byte
+		before := uintptr(unsafe.Pointer(&here))
+		descend(size / 1024)
+		result <- uintptr(unsafe.Pointer(&here)) != before
+	}()
+	return <-result
+}
+
+func TestGrow(t *testing.T) {
+	if !moved(func() {}) {
+		t.Error("the stack of a goroutine is large enough as it is: Grow is not needed any more")
+	}
+	if moved(Grow) {
+		t.Error("the stack was copied after Grow")
+	}
+}
+
+func BenchmarkGoroutine(b *testing.B) {
+	for name, prepare := range map[string]func(){"as it is": func() {}, "grown": Grow} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				moved(prepare)
+			}
+		})
+	}
+}
