@@ -35,7 +35,7 @@ var unrun = map[string]string{
 func TestEveryPageIsRunOrSaysWhyNot(t *testing.T) {
 	root := harness.Root(t)
 	for _, file := range pages(t) {
-		blocks, err := parse(read(t, filepath.Join(root, file)))
+		blocks, err := Parse(read(t, filepath.Join(root, file)))
 		if err != nil {
 			t.Errorf("%s: %v", file, err)
 			continue
