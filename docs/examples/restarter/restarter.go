@@ -113,10 +113,15 @@ func (r *restarter) versions(ctx context.Context, deployment *appsv1.Deployment)
 // rollOut applies the one annotation, which no other manager owns, so that GitOps tools see no drift.
 func (r *restarter) rollOut(ctx context.Context, deployment *appsv1.Deployment, versions string) error {
 	change := appsv1apply.Deployment(deployment.Name, deployment.Namespace).
-		WithUID(deployment.UID). // never makes one anew that was deleted meanwhile
+		WithUID(deployment.UID).                         // never makes one anew that was deleted meanwhile
+		WithResourceVersion(deployment.ResourceVersion). // never rolls out twice because the cache is behind
 		WithSpec(appsv1apply.DeploymentSpec().WithTemplate(
 			corev1apply.PodTemplateSpec().WithAnnotations(map[string]string{running: versions})))
-	if err := r.Apply(ctx, change, client.FieldOwner(name), client.ForceOwnership); err != nil {
+	err := r.Apply(ctx, change, client.FieldOwner(name), client.ForceOwnership)
+	if apierrors.IsConflict(err) {
+		return nil // the event that brings the cache up to date leads here again
+	}
+	if err != nil {
 		return fmt.Errorf("rolling out: %w", err)
 	}
 	ctrl.LoggerFrom(ctx).Info("Rolled out", "securevalues", versions)
