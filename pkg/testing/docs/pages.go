@@ -3,4 +3,4 @@
 package docs
 
 // ClusterPages are the pages whose marked blocks need a cluster. hack/e2e runs them; all others are run here.
-var ClusterPages = []string{"docs/examples/restarter/README.md"}
+var ClusterPages = []string{"docs/examples/migrate/README.md", "docs/examples/restarter/README.md"}
