@@ -15,7 +15,7 @@ import (
 // runPages are the pages whose marked blocks are run here, each in a clone of its own.
 var runPages = []string{
 	"README.md", "docs/getting-started.md", "docs/decrypt.md",
-	"docs/examples/gitops/README.md",
+	"docs/examples/curl/README.md", "docs/examples/gitops/README.md",
 }
 
 // serverBefore is the server of a page that starts it by a command which would build and take the fixed ports.
@@ -26,6 +26,7 @@ var serverBefore = map[string]string{
 // secrets are the values that the pages store. A command may print one only where its page says so.
 var secrets = []string{
 	"secret-api-key-12345", "new-value-12345", "hunter2-for-load-tests",
+	"first-of-curl", "second-of-curl",
 	"first-of-the-login", "second-of-the-login", "first-of-the-token", "second-of-the-token",
 }
 
