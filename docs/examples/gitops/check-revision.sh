@@ -9,9 +9,9 @@ base=${1:?usage: $0 BASE}
 lines() { git show "$1" | grep -E "^ *$2" || true; }
 failed=0
 while IFS= read -r -d '' file; do
-    [[ $(lines ":${file}" 'value:') != $(lines "${base}:${file}" 'value:') ]] || continue
+    [[ $(lines ":${file}" 'value:') != "$(lines "${base}:${file}" 'value:')" ]] || continue # quoted, or ENC[…] is a pattern
     revision='"?secret\.grafana\.app/value-revision"?:'
-    if [[ $(lines ":${file}" "${revision}") == $(lines "${base}:${file}" "${revision}") ]]; then
+    if [[ $(lines ":${file}" "${revision}") == "$(lines "${base}:${file}" "${revision}")" ]]; then
         echo "${file}: the value changed, annotation secret.grafana.app/value-revision did not: give it another text" >&2
         failed=1
     fi

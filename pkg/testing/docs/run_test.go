@@ -26,7 +26,7 @@ var serverBefore = map[string]string{
 // secrets are the values that the pages store. A command may print one only where its page says so.
 var secrets = []string{
 	"secret-api-key-12345", "new-value-12345", "hunter2-for-load-tests",
-	"first-of-curl", "second-of-curl",
+	"first-value-of-curl", "second-value-of-curl",
 	"first-of-the-login", "second-of-the-login", "first-of-the-token", "second-of-the-token",
 }
 
