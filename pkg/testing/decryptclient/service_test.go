@@ -34,7 +34,7 @@ func startExample(t *testing.T, s *suite, name string) *example {
 	t.Helper()
 	root := harness.Root(t)
 	binary := filepath.Join(root, "bin", "test", "example-service")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./docs/examples/service") //nolint:gosec // this tree
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./docs/examples/service")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the example: %v\n%s", err, out)
@@ -47,7 +47,7 @@ func startExample(t *testing.T, s *suite, name string) *example {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.cmd = exec.CommandContext(t.Context(), binary, "--api", s.URL, "--decrypt", s.DecryptURL, "--ca", s.CAFile, //nolint:gosec // the example
+	e.cmd = exec.CommandContext(t.Context(), binary, "--api", s.URL, "--decrypt", s.DecryptURL, "--ca", s.CAFile,
 		"--token-file", token, "--name", name, "--decrypter", "k6-cloud")
 	e.cmd.Stdout, e.cmd.Stderr = log, log
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -67,7 +67,7 @@ func NewTerminal(t testing.TB, page string, programs map[string]string) *Termina
 
 func goEnv(t testing.TB, dir, name string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "env", name)
+	cmd := exec.CommandContext(t.Context(), "go", "env", name) //nolint:gosec // a name of ours
 	cmd.Dir = dir
 	out, err := cmd.Output()
 	if err != nil {
