@@ -24,7 +24,7 @@ CANARIES ?= 100000
 # OVERLOAD multiplies the load of `make overload`.
 OVERLOAD ?= 10
 # MODULES are the nested modules with tests.
-MODULES := hack/oracle hack/deploy
+MODULES := hack/oracle hack/deploy hack/gitops
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Service is an example of a service that opens its secure value and takes a new one without a restart. docs/getting-started.md
-// runs it. In a cluster the token is a projected ServiceAccount token, and the API is reached by rest.InClusterConfig.
+// Service is an example of a service that opens its secure value and takes a new one without a restart. README.md beside it says
+// how to run it.
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -22,8 +23,10 @@ import (
 func main() {
 	api := flag.String("api", "https://127.0.0.1:8443", "address of the API, where changes are watched")
 	decrypt := flag.String("decrypt", "https://127.0.0.1:8444", "address of the decrypt port")
-	ca := flag.String("ca", "data/pki/ca.crt", "file with the CA of both")
-	token := flag.String("token-file", "", "file with the token of this service")
+	ca := flag.String("ca", "data/pki/ca.crt", "file with the CA of the decrypt port")
+	token := flag.String("token-file", "", "file with the token of this service for the decrypt port")
+	apiCA := flag.String("api-ca", "", "file with the CA of the API; that of --ca when empty")
+	apiToken := flag.String("api-token-file", "", "file with the token for the API; that of --token-file when empty")
 	namespace := flag.String("namespace", "default", "namespace of the value")
 	name := flag.String("name", "", "name of the value")
 	decrypter := flag.String("decrypter", "", "the entry of spec.decrypters that this service goes by")
@@ -32,7 +35,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	values := client.Config{URL: *decrypt, CAFile: *ca, TokenFile: *token}
-	metadata := &rest.Config{Host: *api, BearerTokenFile: *token, TLSClientConfig: rest.TLSClientConfig{CAFile: *ca}}
+	metadata := &rest.Config{
+		Host: *api, BearerTokenFile: cmp.Or(*apiToken, *token), TLSClientConfig: rest.TLSClientConfig{CAFile: cmp.Or(*apiCA, *ca)},
+	}
 	if err := run(ctx, values, metadata, *namespace, *name, *decrypter); err != nil {
 		log.Fatal(err)
 	}

@@ -138,7 +138,7 @@ func (d *Deployment) readShipped(ctx context.Context) error {
 
 // WriteServing gives the replicas a serving certificate of this CA; they reload the files.
 func (d *Deployment) WriteServing(ca *pki.CA) error {
-	pair, err := ca.Serving(Name, Name+"."+Namespace+".svc")
+	pair, err := ca.Serving(Name, Name+"."+Namespace+".svc", "secret-decrypt."+Namespace+".svc")
 	if err != nil {
 		return err
 	}

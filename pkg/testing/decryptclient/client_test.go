@@ -49,11 +49,15 @@ type suite struct {
 
 func start(t *testing.T) *suite {
 	t.Helper()
-	return &suite{Server: harness.Start(t, harness.Options{
+	return &suite{Server: harness.Start(t, options())}
+}
+
+func options() harness.Options {
+	return harness.Options{
 		Tokens:    []string{harness.Token(k6Token, "k6"), harness.Token(otherToken, "nobody")},
 		RBAC:      []string{bindings},
 		RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml", "config/rbac/clusterrole-reader.yaml"},
-	})}
+	}
 }
 
 // values is the admin's typed client.

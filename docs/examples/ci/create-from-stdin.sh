@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A CI job that stores a secret: it creates the value NAME from standard input, or writes a new one when there is one already.
 #
-#   print-token | docs/examples/ci-create-from-stdin.sh NAME DESCRIPTION DECRYPTER...
+#   print-token | docs/examples/ci/create-from-stdin.sh NAME DESCRIPTION DECRYPTER...
 #
 # KUBECONFIG says where and as whom: that account needs get, create and update on securevalues, and can never read the value
 # back. The value is no argument, in no file and not in the log of the job.

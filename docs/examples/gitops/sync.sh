@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# One turn of GitOps with nothing but kubectl: applies each file whose dry run differs from what is live, and leaves the others alone.
+#
+#   docs/examples/gitops/sync.sh FILE...
+#   sops decrypt FILE | docs/examples/gitops/sync.sh -
+#
+# The comparison comes first because an apply with a value writes a new version each time, and one without a change must write none.
+# A decrypted manifest is in no file and no argument.
+set -o errexit -o nounset -o pipefail
+
+manager=${FIELD_MANAGER:-gitops}
+flags=(--server-side --force-conflicts "--field-manager=${manager}" --filename -)
+for file in "$@"; do
+    manifest=$(cat -- "${file}")
+    # 0 is no difference, 1 is one, more is an error. What it prints holds no value: the server shows none.
+    code=0
+    printf '%s\n' "${manifest}" | kubectl diff "${flags[@]}" || code=$?
+    case ${code} in
+        0) echo "${file}: unchanged" ;;
+        1) printf '%s\n' "${manifest}" | kubectl apply "${flags[@]}" ;;
+        *) echo "${file}: could not be compared" >&2; exit "${code}" ;;
+    esac
+done
