@@ -10,10 +10,10 @@ import (
 	"github.com/spf13/pflag"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/logs"
-	logsapi "k8s.io/component-base/logs/api/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/controller/certificates"
 	"github.com/securevalue/secret-apiserver/pkg/controller/rewrap"
+	"github.com/securevalue/secret-apiserver/pkg/logging"
 )
 
 // off switches a listener off.
@@ -47,7 +47,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.addFlags(fss.FlagSet("cluster"))
 	o.Rewrap.AddFlags(fss.FlagSet("rewrap"))
 	o.Certificates.AddFlags(fss.FlagSet("own CA"))
-	addLogFlags(o.Logs, fss.FlagSet("logs"))
+	logging.AddFlags(o.Logs, fss.FlagSet("logs"))
 	return fss
 }
 
@@ -62,15 +62,6 @@ func (o *Options) addFlags(fs *pflag.FlagSet) {
 		"Address for /metrics over HTTP: names of keys and counts, never a value. 0 serves none.")
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress,
 		"Address for /healthz and /readyz over HTTP. 0 serves none.")
-}
-
-// addLogFlags adds the flags that need no feature gate.
-func addLogFlags(o *logs.Options, fs *pflag.FlagSet) {
-	all := pflag.NewFlagSet("", pflag.ContinueOnError)
-	logsapi.AddFlags(o, all)
-	for _, name := range []string{"v", "vmodule", "logging-format", "log-flush-frequency"} {
-		fs.AddFlag(all.Lookup(name))
-	}
 }
 
 type completedOptions struct {
