@@ -49,10 +49,10 @@ func withLogLine(next http.Handler) http.Handler {
 			return
 		}
 		recorder := &codeRecorder{ResponseWriter: w, code: http.StatusOK}
-		started := time.Now()
+		started, auditID := time.Now(), apiaudit.GetAuditIDTruncated(r.Context())
 		defer func() {
 			klog.V(logLevel).InfoS("Decrypt", "protocol", protocolOf(r), "latency", time.Since(started), "resp", recorder.code,
-				keyAuditID, apiaudit.GetAuditIDTruncated(r.Context()), "srcIP", r.RemoteAddr)
+				keyAuditID, auditID, "srcIP", r.RemoteAddr)
 		}()
 		next.ServeHTTP(recorder, r)
 	})

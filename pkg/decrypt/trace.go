@@ -28,7 +28,7 @@ const (
 var routes = map[string]string{
 	protocolRPC:  rpcPath,
 	protocolGet:  getPrefix + "{namespace}" + getMiddle + "{name}" + getSuffix,
-	protocolNone: "",
+	protocolNone: "(no such path)",
 }
 
 // withTrace records a span of each request of an authenticated caller, as a part of the caller's trace if it sends one. Its

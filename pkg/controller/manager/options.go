@@ -14,6 +14,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/controller/certificates"
 	"github.com/securevalue/secret-apiserver/pkg/controller/rewrap"
 	"github.com/securevalue/secret-apiserver/pkg/logging"
+	"github.com/securevalue/secret-apiserver/pkg/tracing"
 )
 
 // off switches a listener off.
@@ -30,6 +31,7 @@ type Options struct {
 	MetricsBindAddress, HealthProbeBindAddress string
 	Rewrap                                     rewrap.Options
 	Certificates                               certificates.Options
+	Tracing                                    tracing.Options
 	Logs                                       *logs.Options
 }
 
@@ -47,6 +49,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.addFlags(fss.FlagSet("cluster"))
 	o.Rewrap.AddFlags(fss.FlagSet("rewrap"))
 	o.Certificates.AddFlags(fss.FlagSet("own CA"))
+	o.Tracing.AddFlags(fss.FlagSet("traces"))
 	logging.AddFlags(o.Logs, fss.FlagSet("logs"))
 	return fss
 }

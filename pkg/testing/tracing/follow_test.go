@@ -4,6 +4,7 @@ package tracing
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,11 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/collector"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
+
+// decryptAttributes are all that a span of the decrypt port has.
+var decryptAttributes = []string{
+	"audit-id", "client.address", "http.response.status_code", "http.route", "secret.asked", "secret.namespace", "secret.released",
+}
 
 // TestFollowRequests finds requests to both ports by their audit ids in the log, the audit logs and the callers' traces.
 func TestFollowRequests(t *testing.T) {
@@ -47,6 +53,9 @@ func TestFollowRequests(t *testing.T) {
 		span := wantSpan(t, c, from, id)
 		if span.Attributes["secret.namespace"] != namespace || span.Attributes["secret.released"] != "1" {
 			t.Errorf("the span says %v", span.Attributes)
+		}
+		if keys := slices.Sorted(maps.Keys(span.Attributes)); !slices.Equal(keys, decryptAttributes) {
+			t.Errorf("docs/tracing.md lists %v, the span has %v", decryptAttributes, keys)
 		}
 		for _, stage := range []string{"authorize", "read from etcd", "open", "write audit records"} {
 			if got := c.Wait(t, stage, within(from.trace, stage)); got.Parent != span.ID {

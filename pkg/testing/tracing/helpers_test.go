@@ -104,7 +104,12 @@ func wantLine(t *testing.T, file, key, text string) {
 // wantJSON asks that every line of the log is an object in JSON with a message.
 func wantJSON(t *testing.T, s *harness.Server) {
 	t.Helper()
-	for line := range strings.Lines(s.Log(t)) {
+	wantJSONLines(t, s.Log(t))
+}
+
+func wantJSONLines(t *testing.T, log string) {
+	t.Helper()
+	for line := range strings.Lines(log) {
 		var entry map[string]any
 		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry["msg"] == "" || entry["msg"] == nil || entry["ts"] == nil {
 			t.Errorf("no line of a JSON log: %.300s", line)
