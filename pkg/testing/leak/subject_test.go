@@ -59,17 +59,9 @@ func (s *subject) authenticate(request *http.Request, p port) {
 	}
 }
 
-// startCollector starts a collector, and keeps the server that is started next from dropping spans that it makes faster than it
-// sends them: one that is dropped is not searched.
-func startCollector(t *testing.T) *collector.Collector {
-	t.Helper()
-	t.Setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1000000")
-	return collector.Start(t)
-}
-
 func startStandalone(t *testing.T) *subject {
 	t.Helper()
-	traces := startCollector(t)
+	traces := collector.Start(t)
 	s := harness.Start(t, harness.Options{
 		Args:      []string{"--tracing-config-file=" + traces.Config(t, everyRequest)},
 		Tokens:    []string{harness.Token(serviceToken, "k6")},
@@ -97,7 +89,7 @@ func startAggregated(t *testing.T) *subject {
 	})
 	c.API.SetToken(serviceToken, kubeapi.Token{User: "k6", Audiences: []string{"secret.grafana.app"}})
 	log := filepath.Join(t.TempDir(), "decrypt-audit")
-	traces := startCollector(t)
+	traces := collector.Start(t)
 	s := harness.StartAggregated(t, c, "--decrypt-audit-log-path="+filepath.Join(log, "decrypt.log"), "--logging-format=json",
 		"--tracing-config-file="+traces.Config(t, everyRequest))
 	return &subject{
