@@ -4,20 +4,19 @@
 package main
 
 import (
-	"fmt"
 	"os"
-	"strings"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/cli"
 
+	"github.com/securevalue/secret-apiserver/pkg/logging"
 	"github.com/securevalue/secret-apiserver/pkg/server"
 )
 
 func main() {
-	if err := cli.RunNoErrOutput(server.NewCommand(genericapiserver.SetupSignalContext())); err != nil {
-		// One line, for whoever reads it and for whatever collects it.
-		fmt.Fprintln(os.Stderr, "error:", strings.ReplaceAll(err.Error(), "\n", "; "))
+	command := server.NewCommand(genericapiserver.SetupSignalContext())
+	if err := cli.RunNoErrOutput(command); err != nil {
+		logging.WriteError(os.Stderr, command, err)
 		os.Exit(1)
 	}
 }

@@ -4,19 +4,19 @@
 package main
 
 import (
-	"fmt"
 	"os"
-	"strings"
 
 	"k8s.io/component-base/cli"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/securevalue/secret-apiserver/pkg/controller/manager"
+	"github.com/securevalue/secret-apiserver/pkg/logging"
 )
 
 func main() {
-	if err := cli.RunNoErrOutput(manager.NewCommand(ctrl.SetupSignalHandler())); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", strings.ReplaceAll(err.Error(), "\n", "; "))
+	command := manager.NewCommand(ctrl.SetupSignalHandler())
+	if err := cli.RunNoErrOutput(command); err != nil {
+		logging.WriteError(os.Stderr, command, err)
 		os.Exit(1)
 	}
 }

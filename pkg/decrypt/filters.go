@@ -8,7 +8,9 @@ import (
 	"time"
 
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
+	apiaudit "k8s.io/apiserver/pkg/audit"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/klog/v2"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
@@ -35,6 +37,29 @@ func withMetrics(next http.Handler) http.Handler {
 		countRequest(protocol, recorder.code, time.Since(started).Seconds())
 	})
 }
+
+// logLevel is the verbosity at which requests are logged, on the API port too.
+const logLevel = 3
+
+// withLogLine logs each request under its audit id, as the API port does. What was asked for is in the audit logs.
+func withLogLine(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !klog.V(logLevel).Enabled() {
+			next.ServeHTTP(w, r)
+			return
+		}
+		recorder := &codeRecorder{ResponseWriter: w, code: http.StatusOK}
+		started, auditID := time.Now(), apiaudit.GetAuditIDTruncated(r.Context())
+		defer func() {
+			klog.V(logLevel).InfoS("Decrypt", "protocol", protocolOf(r), "latency", time.Since(started), "resp", recorder.code,
+				keyAuditID, auditID, "srcIP", r.RemoteAddr)
+		}()
+		next.ServeHTTP(recorder, r)
+	})
+}
+
+// keyAuditID is the name that upstream's log lines give the id of a request.
+const keyAuditID = "audit-ID"
 
 // codeRecorder remembers the status code.
 type codeRecorder struct {

@@ -49,9 +49,11 @@ func NewHandler(config HandlerConfig) http.Handler {
 	handler = withTimeout(handler)
 	handler = withInFlightLimit(handler, config.MaxInFlight, refusals)
 	handler = genericapifilters.WithAudit(handler, config.AuditSink, config.AuditPolicy, nil)
+	handler = withTrace(handler, config.Service.tracer)
 	handler = genericapifilters.WithAuthentication(handler, config.Authenticator,
 		genericapifilters.WithFailedAuthenticationAudit(unauthenticated(refusals), config.AuditSink, config.AuditPolicy), nil, nil)
 	handler = genericfilters.WithWaitGroup(handler, func(*http.Request, *genericapirequest.RequestInfo) bool { return false }, config.Draining)
+	handler = withLogLine(handler)
 	handler = genericapifilters.WithRequestReceivedTimestamp(handler)
 	handler = genericapifilters.WithAuditInit(handler)
 	handler = genericfilters.WithPanicRecovery(handler, infoResolver{})
@@ -62,11 +64,16 @@ func NewHandler(config HandlerConfig) http.Handler {
 // newRequest completes a request by what the filters found out.
 func newRequest(ctx context.Context, peer, namespace string, names ...string) Request {
 	who, _ := genericapirequest.UserFrom(ctx) // authentication always sets it
-	source, _, err := net.SplitHostPort(peer)
+	return Request{User: who, Namespace: namespace, Names: names, Source: hostOf(peer), AuditID: audit.GetAuditIDTruncated(ctx)}
+}
+
+// hostOf is the address of a peer without its port.
+func hostOf(peer string) string {
+	host, _, err := net.SplitHostPort(peer)
 	if err != nil {
-		source = peer
+		return peer
 	}
-	return Request{User: who, Namespace: namespace, Names: names, Source: source, AuditID: audit.GetAuditIDTruncated(ctx)}
+	return host
 }
 
 // router knows two paths. It compares them as they are: nothing is cleaned, unescaped or redirected.

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/util/sets"
+	apiaudit "k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/klog/v2"
@@ -45,6 +47,8 @@ type ServiceConfig struct {
 	AllowedDecrypters []string
 	// AuthzCacheTTL is how old an answer of the Authorizer may be.
 	AuthzCacheTTL time.Duration
+	// Tracer records spans; nil records none.
+	Tracer trace.Tracer
 }
 
 // Service opens values. It knows nothing of HTTP.
@@ -53,6 +57,7 @@ type Service struct {
 	access   *access
 	recorder audit.Recorder
 	pace     time.Duration
+	tracer   trace.Tracer
 }
 
 // NewService returns a Service.
@@ -63,6 +68,7 @@ func NewService(config ServiceConfig) *Service {
 		access:   newAccess(config.Authorizer, config.AllowedDecrypters, config.AuthzCacheTTL),
 		recorder: config.Recorder,
 		pace:     notFoundPace,
+		tracer:   config.Tracer,
 	}
 }
 
@@ -104,14 +110,20 @@ func (s *Service) Decrypt(ctx context.Context, r Request) (*Answer, error) {
 	if err := r.normalise(); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
+	answer, err := s.decrypt(ctx, &r)
+	s.annotate(ctx, &r, answer, err)
+	return answer, err
+}
+
+func (s *Service) decrypt(ctx context.Context, r *Request) (*Answer, error) {
 	started := time.Now()
 	answer, err := s.settle(ctx, newCaller(r.User, r.Namespace), r.Names)
 	if err != nil {
 		return nil, err
 	}
 	s.open(ctx, answer)
-	if err := s.recorder.Record(ctx, answer.records(&r)...); err != nil {
-		klog.ErrorS(err, "The decrypt audit log cannot be written: no value is released", "auditID", r.AuditID)
+	if err := s.record(ctx, answer, r); err != nil {
+		klog.ErrorS(err, "The decrypt audit log cannot be written: no value is released", keyAuditID, r.AuditID)
 		return nil, unavailable("the decrypt audit log cannot be written, so nothing is released; try again, or ask the operator")
 	}
 	countResults(s.access, answer)
@@ -121,15 +133,28 @@ func (s *Service) Decrypt(ctx context.Context, r Request) (*Answer, error) {
 	return answer, answer.failure()
 }
 
+// record writes the audit records of an answer.
+func (s *Service) record(ctx context.Context, answer *Answer, r *Request) error {
+	ctx, end := s.stage(ctx, "write audit records")
+	defer end()
+	return s.recorder.Record(ctx, answer.records(r)...)
+}
+
+// authorize asks which of the names the caller may decrypt, and which of the allowed decrypters it may use.
+func (s *Service) authorize(ctx context.Context, c caller, names []string) (allowed, uses sets.Set[string], err error) {
+	ctx, end := s.stage(ctx, "authorize")
+	defer end()
+	if allowed, err = s.access.mayDecrypt(ctx, c, names); err == nil {
+		uses, err = s.access.mayUse(ctx, c)
+	}
+	return allowed, uses, err
+}
+
 // settle decides about each name: first what the caller may do at all, then, after one read, what each value says.
 func (s *Service) settle(ctx context.Context, c caller, names []string) (*Answer, error) {
-	allowed, err := s.access.mayDecrypt(ctx, c, names)
+	allowed, uses, err := s.authorize(ctx, c, names)
 	if err != nil {
-		return nil, authorizerFailed(err)
-	}
-	uses, err := s.access.mayUse(ctx, c)
-	if err != nil {
-		return nil, authorizerFailed(err)
+		return nil, authorizerFailed(ctx, err)
 	}
 	answer := &Answer{Results: make([]Result, len(names))}
 	wanted := make([]string, 0, len(names))
@@ -148,19 +173,21 @@ func (s *Service) settle(ctx context.Context, c caller, names []string) (*Answer
 	}
 	if s.access.any {
 		if uses, err = s.access.mayUseOf(ctx, c, decryptersOf(reading)); err != nil {
-			return nil, authorizerFailed(err)
+			return nil, authorizerFailed(ctx, err)
 		}
 	}
-	answer.take(reading, uses)
+	answer.take(ctx, reading, uses)
 	return answer, nil
 }
 
 func (s *Service) read(ctx context.Context, namespace string, names []string) (*sealed.Reading, error) {
+	ctx, end := s.stage(ctx, "read from etcd")
+	defer end()
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	reading, err := s.reader.Read(ctx, namespace, names)
 	if err != nil {
-		klog.ErrorS(err, "Could not read secure values to decrypt")
+		klog.ErrorS(err, "Could not read secure values to decrypt", keyAuditID, apiaudit.GetAuditIDTruncated(ctx))
 		return nil, unavailable("the storage is out of reach; try again")
 	}
 	return reading, nil
@@ -168,23 +195,23 @@ func (s *Service) read(ctx context.Context, namespace string, names []string) (*
 
 // take puts what was read to the names that it is about. Whoever may not use a decrypter of a value learns nothing of it,
 // not even that its record is damaged.
-func (a *Answer) take(reading *sealed.Reading, uses sets.Set[string]) {
+func (a *Answer) take(ctx context.Context, reading *sealed.Reading, uses sets.Set[string]) {
 	a.Revision = reading.Revision
 	next := 0
 	for i := range a.Results {
 		if next == len(reading.Records) || a.Results[i].Name != reading.Records[next].Name {
 			continue
 		}
-		a.Results[i].take(&reading.Records[next], uses)
+		a.Results[i].take(ctx, &reading.Records[next], uses)
 		next++
 	}
 }
 
-func (r *Result) take(record *sealed.Record, uses sets.Set[string]) {
+func (r *Result) take(ctx context.Context, record *sealed.Record, uses sets.Set[string]) {
 	r.record, r.Outcome = record, NotFound
 	switch {
 	case record.Err != nil:
-		klog.ErrorS(record.Err, "A record of a secure value cannot be used: it was changed")
+		klog.ErrorS(record.Err, "A record of a secure value cannot be used: it was changed", keyAuditID, apiaudit.GetAuditIDTruncated(ctx))
 		r.reason = audit.ReasonOpenFailed
 		return
 	case record.Object == nil:
@@ -200,6 +227,8 @@ func (r *Result) take(record *sealed.Record, uses sets.Set[string]) {
 
 // open decrypts what the caller may have.
 func (s *Service) open(ctx context.Context, answer *Answer) {
+	ctx, end := s.stage(ctx, "open")
+	defer end()
 	for i := range answer.Results {
 		r := &answer.Results[i]
 		if r.Outcome != Released {
@@ -214,7 +243,7 @@ func (s *Service) open(ctx context.Context, answer *Answer) {
 		if errors.Is(err, sealed.ErrKeyUnavailable) {
 			r.Outcome = KeyUnavailable
 		}
-		klog.ErrorS(err, "Could not open a secure value", "securevalue", klog.KObj(r.Object))
+		klog.ErrorS(err, "Could not open a secure value", "securevalue", klog.KObj(r.Object), keyAuditID, apiaudit.GetAuditIDTruncated(ctx))
 	}
 }
 
@@ -233,8 +262,8 @@ func unavailable(text string) error {
 	return connect.NewError(connect.CodeUnavailable, errors.New(text))
 }
 
-func authorizerFailed(err error) error {
-	klog.ErrorS(err, "Could not ask what a caller may decrypt")
+func authorizerFailed(ctx context.Context, err error) error {
+	klog.ErrorS(err, "Could not ask what a caller may decrypt", keyAuditID, apiaudit.GetAuditIDTruncated(ctx))
 	return unavailable("the caller's rights cannot be determined now; try again")
 }
 

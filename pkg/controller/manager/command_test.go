@@ -58,6 +58,7 @@ func TestRefusals(t *testing.T) {
 		"a Lease for nobody":     {[]string{"--leader-elect=false", "--leader-elect-namespace=x"}, "needs --leader-elect"},
 		"metrics without a port": {[]string{"--metrics-bind-address=localhost"}, "--metrics-bind-address"},
 		"health without a port":  {[]string{"--health-probe-bind-address=1"}, "--health-probe-bind-address"},
+		"no tracing file":        {[]string{"--kubeconfig=testdata/absent", "--leader-elect=false", "--tracing-config-file=testdata/none"}, "--tracing-config-file"},
 		"no rewraps":             {[]string{"--rewrap-qps=0"}, "--rewrap-qps"},
 		"no workers":             {[]string{"--rewrap-concurrency=-1"}, "--rewrap-concurrency"},
 		"no probe":               {[]string{"--rewrap-probe-interval=0s"}, "--rewrap-probe-interval"},

@@ -10,10 +10,11 @@ import (
 	"github.com/spf13/pflag"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/logs"
-	logsapi "k8s.io/component-base/logs/api/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/controller/certificates"
 	"github.com/securevalue/secret-apiserver/pkg/controller/rewrap"
+	"github.com/securevalue/secret-apiserver/pkg/logging"
+	"github.com/securevalue/secret-apiserver/pkg/tracing"
 )
 
 // off switches a listener off.
@@ -30,6 +31,7 @@ type Options struct {
 	MetricsBindAddress, HealthProbeBindAddress string
 	Rewrap                                     rewrap.Options
 	Certificates                               certificates.Options
+	Tracing                                    tracing.Options
 	Logs                                       *logs.Options
 }
 
@@ -47,7 +49,8 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.addFlags(fss.FlagSet("cluster"))
 	o.Rewrap.AddFlags(fss.FlagSet("rewrap"))
 	o.Certificates.AddFlags(fss.FlagSet("own CA"))
-	addLogFlags(o.Logs, fss.FlagSet("logs"))
+	o.Tracing.AddFlags(fss.FlagSet("traces"))
+	logging.AddFlags(o.Logs, fss.FlagSet("logs"))
 	return fss
 }
 
@@ -62,15 +65,6 @@ func (o *Options) addFlags(fs *pflag.FlagSet) {
 		"Address for /metrics over HTTP: names of keys and counts, never a value. 0 serves none.")
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress,
 		"Address for /healthz and /readyz over HTTP. 0 serves none.")
-}
-
-// addLogFlags adds the flags that need no feature gate.
-func addLogFlags(o *logs.Options, fs *pflag.FlagSet) {
-	all := pflag.NewFlagSet("", pflag.ContinueOnError)
-	logsapi.AddFlags(o, all)
-	for _, name := range []string{"v", "vmodule", "logging-format", "log-flush-frequency"} {
-		fs.AddFlag(all.Lookup(name))
-	}
 }
 
 type completedOptions struct {

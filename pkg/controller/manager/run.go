@@ -22,9 +22,19 @@ import (
 // leaseName is the Lease of the leader election.
 const leaseName = "secret-controller-manager"
 
+// serviceName is service.name of the controllers' spans.
+const serviceName = "secret-controller-manager"
+
 // Run runs the controllers until ctx ends or the Lease is lost.
 func Run(ctx context.Context, opts CompletedOptions) error {
 	ctrl.SetLogger(klog.Background())
+	traces, err := opts.Tracing.Open(ctx, serviceName)
+	if err != nil {
+		return err
+	}
+	if traces != nil {
+		defer func() { _ = traces.Shutdown(context.WithoutCancel(ctx)) }() // what cannot be sent is logged by itself
+	}
 	config, err := restConfig(opts.Kubeconfig)
 	if err != nil {
 		return err
@@ -33,7 +43,7 @@ func Run(ctx context.Context, opts CompletedOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := opts.setup(mgr); err != nil {
+	if err := opts.setup(mgr, traces); err != nil {
 		return err
 	}
 	klog.InfoS("Starting the controllers", "leaderElection", opts.LeaderElect)

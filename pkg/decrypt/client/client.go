@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"go.opentelemetry.io/otel/propagation"
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/decryptv1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/decryptv1beta1/decryptv1beta1connect"
@@ -52,6 +53,8 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Get returns the values of names in a namespace. Names are asked for once each, 128 a call; the values of one call are
 // of one revision of the store.
+//
+// When ctx carries an OpenTelemetry span, the server's span of the call is part of its trace.
 //
 // When some names do not open, Get returns the values of the others together with an error that joins one *NameError
 // for each: errors.Is(err, ErrNotFound) says whether any was not found. What is temporary is tried again until ctx ends.
@@ -102,7 +105,9 @@ func (c *Client) call(ctx context.Context, namespace string, names []string) (_ 
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	ctx, h := withHint(ctx)
-	response, err := c.rpc.DecryptSecureValues(ctx, connect.NewRequest(&decryptv1beta1.DecryptSecureValuesRequest{Namespace: namespace, Names: names}))
+	request := connect.NewRequest(&decryptv1beta1.DecryptSecureValuesRequest{Namespace: namespace, Names: names})
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(request.Header()))
+	response, err := c.rpc.DecryptSecureValues(ctx, request)
 	if err != nil {
 		return nil, h.asked(), err
 	}

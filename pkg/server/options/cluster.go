@@ -12,6 +12,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/admission"
 	authndelegated "github.com/securevalue/secret-apiserver/pkg/authentication/delegated"
 	authzdelegated "github.com/securevalue/secret-apiserver/pkg/authorization/delegated"
+	"github.com/securevalue/secret-apiserver/pkg/tracing"
 )
 
 // cluster is what a server takes from the cluster that it runs in: who calls, what a caller may do, what else bounds a
@@ -22,10 +23,10 @@ type cluster struct {
 	authz authorizer.Authorizer
 }
 
-func (o CompletedOptions) loadCluster(ctx context.Context) (*cluster, error) {
+func (o CompletedOptions) loadCluster(ctx context.Context, traces tracing.Provider) (*cluster, error) {
 	var c cluster
 	var err error
-	if c.core, err = o.Core.load(); err != nil {
+	if c.core, err = o.Core.load(traces); err != nil {
 		return nil, err
 	}
 	if c.authz, err = o.DelegatedAuthorization.load(c.core.authz); err != nil {

@@ -27,6 +27,7 @@ func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 	if err := o.Serving.applyTo(generic); err != nil {
 		return nil, err
 	}
+	o.applyTracing(inputs.tracing, generic)
 	sealer, err := o.Encryption.applyTo(generic)
 	if err != nil {
 		return nil, err

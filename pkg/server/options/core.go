@@ -13,6 +13,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	componenttracing "k8s.io/component-base/tracing"
+
+	"github.com/securevalue/secret-apiserver/pkg/tracing"
 )
 
 const (
@@ -48,17 +51,18 @@ type core struct {
 	informers            informers.SharedInformerFactory
 }
 
-// load reads the kubeconfigs. It asks nobody.
-func (o *CoreOptions) load() (*core, error) {
+// load reads the kubeconfigs. It asks nobody. Of what is asked later, reviews of rights are in the trace of the request that
+// they are about; everything else is asked outside of a request, or before its trace begins.
+func (o *CoreOptions) load(traces tracing.Provider) (*core, error) {
 	var c core
 	var err error
-	if c.client, err = o.client("kubeconfig", o.Kubeconfig, 0); err != nil {
+	if c.client, err = o.client("kubeconfig", o.Kubeconfig, 0, nil); err != nil {
 		return nil, err
 	}
-	if c.authn, err = o.client("authentication-kubeconfig", o.AuthenticationKubeconfig, 0); err != nil {
+	if c.authn, err = o.client("authentication-kubeconfig", o.AuthenticationKubeconfig, 0, nil); err != nil {
 		return nil, err
 	}
-	if c.authz, err = o.client("authorization-kubeconfig", o.AuthorizationKubeconfig, reviewTimeout); err != nil {
+	if c.authz, err = o.client("authorization-kubeconfig", o.AuthorizationKubeconfig, reviewTimeout, traces); err != nil {
 		return nil, err
 	}
 	c.informers = informers.NewSharedInformerFactory(c.client, informerResync)
@@ -66,7 +70,7 @@ func (o *CoreOptions) load() (*core, error) {
 }
 
 // client has no rate limit of its own: one would bound this server, and kube-apiserver has priority and fairness.
-func (o *CoreOptions) client(flag, file string, timeout time.Duration) (kubernetes.Interface, error) {
+func (o *CoreOptions) client(flag, file string, timeout time.Duration, traces tracing.Provider) (kubernetes.Interface, error) {
 	if file == "" {
 		flag, file = "kubeconfig", o.Kubeconfig
 	}
@@ -75,6 +79,9 @@ func (o *CoreOptions) client(flag, file string, timeout time.Duration) (kubernet
 		return nil, err
 	}
 	config.QPS, config.Timeout = -1, timeout
+	if traces != nil {
+		config.Wrap(componenttracing.WrapperFor(traces))
+	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("--%s %s: %w", flag, file, err)

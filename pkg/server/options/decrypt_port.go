@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -53,7 +54,7 @@ func (o CompletedOptions) applyDecrypt(config *genericapiserver.Config, sealer *
 	if err != nil {
 		return err
 	}
-	service, err := o.decryptService(sealer, access)
+	service, err := o.decryptService(sealer, access, decryptTracer(inputs.tracing))
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func (o CompletedOptions) applyDecrypt(config *genericapiserver.Config, sealer *
 }
 
 // decryptService opens the connection to etcd and the decrypt audit log.
-func (o CompletedOptions) decryptService(sealer *sealed.Sealer, access decryptAccess) (*decrypt.Service, error) {
+func (o CompletedOptions) decryptService(sealer *sealed.Sealer, access decryptAccess, tracer trace.Tracer) (*decrypt.Service, error) {
 	prefix := o.Storage.upstream.StorageConfig.Prefix
 	client, err := o.decryptEtcd()
 	if err != nil {
@@ -104,7 +105,7 @@ func (o CompletedOptions) decryptService(sealer *sealed.Sealer, access decryptAc
 	return decrypt.NewService(decrypt.ServiceConfig{
 		Reader:     sealed.NewOpener(client, prefix, sealed.NewCodec(apiserver.NewStorageCodec()), sealer),
 		Authorizer: access.authorizer, Recorder: log,
-		AllowedDecrypters: o.API.AllowedDecrypters, AuthzCacheTTL: o.Decrypt.AuthzCacheTTL,
+		AllowedDecrypters: o.API.AllowedDecrypters, AuthzCacheTTL: o.Decrypt.AuthzCacheTTL, Tracer: tracer,
 	}), nil
 }
 

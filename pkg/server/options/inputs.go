@@ -9,6 +9,7 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/authentication"
 	"github.com/securevalue/secret-apiserver/pkg/authorization/rbac"
+	"github.com/securevalue/secret-apiserver/pkg/tracing"
 )
 
 // Inputs is the content of the files that flags name. It can only come from Load.
@@ -18,6 +19,8 @@ type Inputs struct {
 	// cluster is nil in a standalone server.
 	cluster *cluster
 	audit   *auditLog
+	// tracing is nil when nothing is to be traced.
+	tracing tracing.Provider
 }
 
 // Load reads every file that a flag names. It is called before the data folder is touched, so that a faulty file
@@ -31,10 +34,13 @@ func (o CompletedOptions) Load(ctx context.Context, admin authenticator.Token) (
 	}
 	var inputs Inputs
 	var err error
+	if inputs.tracing, err = o.Tracing.Open(ctx, serviceName); err != nil {
+		return nil, err
+	}
 	if o.Standalone.Enabled {
 		err = inputs.loadStandalone(ctx, o, admin)
 	} else {
-		inputs.cluster, err = o.loadCluster(ctx)
+		inputs.cluster, err = o.loadCluster(ctx, inputs.tracing)
 	}
 	if err != nil {
 		return nil, err

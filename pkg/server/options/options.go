@@ -3,12 +3,12 @@
 package options
 
 import (
-	"github.com/spf13/pflag"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/logs"
-	logsapi "k8s.io/component-base/logs/api/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/apiserver"
+	"github.com/securevalue/secret-apiserver/pkg/logging"
+	"github.com/securevalue/secret-apiserver/pkg/tracing"
 )
 
 // Options is everything that flags can say.
@@ -24,6 +24,7 @@ type Options struct {
 	Decrypt        *DecryptOptions
 	Rewrap         *RewrapOptions
 	Server         *ServerOptions
+	Tracing        *tracing.Options
 	Logs           *logs.Options
 
 	Core                    *CoreOptions
@@ -47,6 +48,7 @@ func NewOptions() *Options {
 		Decrypt:        NewDecryptOptions(),
 		Rewrap:         NewRewrapOptions(),
 		Server:         NewServerOptions(),
+		Tracing:        &tracing.Options{},
 		Logs:           logs.NewOptions(),
 
 		Core:                    &CoreOptions{},
@@ -72,8 +74,8 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.Decrypt.AddFlags(fss.FlagSet("decrypt"))
 	o.Rewrap.AddFlags(fss.FlagSet(setRewrap))
 	o.Server.AddFlags(fss.FlagSet("requests and shutdown"))
-	pick(fss.FlagSet("logs"), func(fs *pflag.FlagSet) { logsapi.AddFlags(o.Logs, fs) },
-		"v", "vmodule", "logging-format", "log-flush-frequency") // the others need a feature gate
+	o.Tracing.AddFlags(fss.FlagSet("traces"))
+	logging.AddFlags(o.Logs, fss.FlagSet("logs"))
 	o.flags = fss
 	return fss
 }

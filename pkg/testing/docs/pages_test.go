@@ -31,6 +31,7 @@ var unrun = map[string]string{
 	"docs/reliability.md":             "the robustness suite itself, for minutes",
 	"docs/security-model.md":          "shows what an attack would do; pkg/testing/attack makes the attacks",
 	"docs/standalone.md":              "backup into fixed names and a server on the fixed port: pkg/testing/backup and pkg/testing/process run them",
+	"docs/tracing.md":                 "needs a collector, or a cluster: pkg/testing/tracing follows requests with both",
 }
 
 // Every block of commands is run, or its page says why not.

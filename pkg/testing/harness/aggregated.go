@@ -102,7 +102,8 @@ func (c *Cluster) Args(t *testing.T) []string {
 	}
 }
 
-var readyLine = regexp.MustCompile(`"Ready" address="(\S+)" decrypt="(\S*)"`)
+// readyLine is what a server in a cluster logs once it serves, as text or in JSON.
+var readyLine = regexp.MustCompile(`"Ready".* ?"?address"?[=:]"([^"]+)",? ?"?decrypt"?[=:]"([^"]*)"`)
 
 // StartAggregated runs a server in a cluster until the test ends, audited and logged as Start does. It stops at once
 // when it is told to, unless args say otherwise.

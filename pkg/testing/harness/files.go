@@ -39,6 +39,14 @@ func Binary(t testing.TB) string {
 	return file
 }
 
+// ControllerManagerBinary builds secret-controller-manager from this tree once and returns its path.
+func ControllerManagerBinary(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(Root(t), "bin", "test", "secret-controller-manager")
+	once(t, file, "go", "build", "-o", file, "./cmd/secret-controller-manager")
+	return file
+}
+
 // KubectlBinary builds the pinned kubectl once and returns its path.
 func KubectlBinary(t testing.TB) string {
 	t.Helper()

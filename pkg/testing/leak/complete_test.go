@@ -162,7 +162,8 @@ var sinks = map[string]string{
 	"audit-log-path":         "beside the server's log, at level RequestResponse",
 	"decrypt-audit-log-path": "in the data folder; in a folder of its own in a cluster",
 	"v":                      "the log, at 10", "vmodule": "the log, at 10",
-	"logging-format": "text here; the texts are the same in JSON",
+	"logging-format":      "text standalone, JSON in a cluster",
+	"tracing-config-file": "every request is traced; what the collector received is searched as a file",
 }
 
 // sources are flags with one of sinkWords in their name that write nothing.

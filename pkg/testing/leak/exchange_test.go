@@ -172,7 +172,7 @@ func (c control) find(t *testing.T, s *subject, out string) {
 	t.Helper()
 	for what, where := range map[string][]string{
 		c.label: {s.etcdDir, out}, // database and watches
-		c.name:  {s.etcdDir, out, s.LogFile, s.AuditFile},
+		c.name:  {s.etcdDir, out, s.LogFile, s.AuditFile, s.spans},
 	} {
 		for _, path := range where {
 			if !holds(t, newFinder(what), path) {

@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	authorizationv1 "k8s.io/api/authorization/v1"
 
+	"github.com/securevalue/secret-apiserver/pkg/testing/collector"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 	"github.com/securevalue/secret-apiserver/pkg/testing/kubeapi"
 )
@@ -26,6 +27,9 @@ const (
 	decryptPort
 )
 
+// everyRequest of a million is traced.
+const everyRequest = 1_000_000
+
 const serviceToken = "token-of-k6"
 
 // subject is the server under test and the way to it.
@@ -37,6 +41,8 @@ type subject struct {
 	// etcdDir is where etcd keeps everything, dirs are all folders that the server or etcd write to.
 	etcdDir string
 	dirs    []string
+	// spans is what the collector received.
+	spans string
 	// etcdServers are set where the test can reach etcd by itself.
 	etcdServers string
 }
@@ -55,7 +61,9 @@ func (s *subject) authenticate(request *http.Request, p port) {
 
 func startStandalone(t *testing.T) *subject {
 	t.Helper()
+	traces := collector.Start(t)
 	s := harness.Start(t, harness.Options{
+		Args:      []string{"--tracing-config-file=" + traces.Config(t, everyRequest)},
 		Tokens:    []string{harness.Token(serviceToken, "k6")},
 		RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
 		RBAC: []string{`apiVersion: rbac.authorization.k8s.io/v1
@@ -65,7 +73,10 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
 `},
 	})
-	return &subject{Server: s, service: s, etcdDir: filepath.Join(s.DataDir, "etcd"), dirs: []string{filepath.Dir(s.LogFile)}}
+	return &subject{
+		Server: s, service: s, etcdDir: filepath.Join(s.DataDir, "etcd"), spans: traces.File,
+		dirs: []string{filepath.Dir(s.LogFile), filepath.Dir(traces.File)},
+	}
 }
 
 func startAggregated(t *testing.T) *subject {
@@ -78,10 +89,13 @@ func startAggregated(t *testing.T) *subject {
 	})
 	c.API.SetToken(serviceToken, kubeapi.Token{User: "k6", Audiences: []string{"secret.grafana.app"}})
 	log := filepath.Join(t.TempDir(), "decrypt-audit")
-	s := harness.StartAggregated(t, c, "--decrypt-audit-log-path="+filepath.Join(log, "decrypt.log"))
+	traces := collector.Start(t)
+	s := harness.StartAggregated(t, c, "--decrypt-audit-log-path="+filepath.Join(log, "decrypt.log"), "--logging-format=json",
+		"--tracing-config-file="+traces.Config(t, everyRequest))
 	return &subject{
 		Server: s.As(t, c.ProxyCA.Client(t, harness.FrontProxy)), service: s, header: http.Header{"X-Remote-User": {"admin"}, "X-Remote-Group": {"system:authenticated"}},
-		etcdDir: c.EtcdDir, dirs: []string{filepath.Dir(s.LogFile), c.EtcdDir, log}, etcdServers: c.EtcdServers,
+		etcdDir: c.EtcdDir, dirs: []string{filepath.Dir(s.LogFile), c.EtcdDir, log, filepath.Dir(traces.File)},
+		spans: traces.File, etcdServers: c.EtcdServers,
 	}
 }
 

@@ -104,6 +104,7 @@ func truncate(name string) func(*testing.T, string) {
 
 const (
 	badRole   = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: a, namespace: b}\nrulez: []\n---\nkind: Nonsense\n"
+	tracing   = "apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\n"
 	badIssuer = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n- issuer: {url: 'http://plain', audiences: []}\n"
 )
 
@@ -144,6 +145,12 @@ var flagRefusals = map[string]refusal{
 	"port is no number":           {args: []string{"--secure-port=nonsense"}, want: []string{"--secure-port", "nonsense"}},
 	"address is none":             {args: []string{"--bind-address=nonsense"}, want: []string{"--bind-address", "nonsense"}},
 	"address of somebody else":    {args: []string{"--bind-address=203.0.113.9"}, want: []string{"203.0.113.9", "--bind-address"}},
+	"no tracing file":             {args: []string{"--tracing-config-file=FILES/none.yaml"}, want: []string{"--tracing-config-file", "FILES/none.yaml", "no such file"}},
+	"empty tracing file":          {files: map[string]string{"t.yaml": "\n"}, args: []string{"--tracing-config-file=FILES/t.yaml"}, want: []string{"--tracing-config-file", "FILES/t.yaml", "not a valid TracingConfiguration"}},
+	"keys as tracing file":        {files: map[string]string{"t.yaml": encryption(aesgcm(leakyKey))}, args: []string{"--tracing-config-file=FILES/t.yaml"}, want: []string{"FILES/t.yaml is not a valid TracingConfiguration"}},
+	"tokens as tracing file":      {files: map[string]string{"t.yaml": "*" + leakyToken + ",bob,1"}, args: []string{"--tracing-config-file=FILES/t.yaml"}, want: []string{"FILES/t.yaml is not a valid TracingConfiguration"}},
+	"unknown field in tracing":    {files: map[string]string{"t.yaml": tracing + "endpont: a:1\n"}, args: []string{"--tracing-config-file=FILES/t.yaml"}, want: []string{"FILES/t.yaml is not a valid TracingConfiguration", "endpoint"}},
+	"bad tracing":                 {files: map[string]string{"t.yaml": tracing + "endpoint: https://a:1\nsamplingRatePerMillion: 1000001\n"}, args: []string{"--tracing-config-file=FILES/t.yaml"}, want: []string{"--tracing-config-file FILES/t.yaml", "endpoint", "samplingRatePerMillion"}},
 	"log format":                  {args: []string{"--logging-format=nonsense"}, want: []string{"log", "format", "nonsense"}},
 	"verbosity":                   {args: []string{"-v=nonsense"}, want: []string{"-v", "nonsense"}},
 	"etcd address":                {args: []string{"--etcd-servers=localhost:2379"}, want: []string{"--etcd-servers", "scheme://host:port"}},

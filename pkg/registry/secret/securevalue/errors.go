@@ -3,6 +3,7 @@
 package securevalue
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/klog/v2"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
@@ -24,10 +26,10 @@ const retryAfterSeconds = 1
 
 // clientError turns an error of the store into what the contract promises: invalid input is 400 with its causes, a key
 // out of reach is 503. The log gets the cause, the client a constant text.
-func clientError(name string, err error) error {
+func clientError(ctx context.Context, name string, err error) error {
 	if operation, ok := errors.AsType[*sealed.OperationError](err); ok {
 		klog.ErrorS(operation.Err, "Could not use the encryption key", "operation", operation.Operation,
-			"securevalue", klog.KRef(operation.Namespace, operation.Name))
+			"securevalue", klog.KRef(operation.Namespace, operation.Name), "audit-ID", audit.GetAuditIDTruncated(ctx))
 		if recordWasChanged(operation) {
 			return apierrors.NewInternalError(errors.New("the stored value does not open: its record was changed; nothing was written, ask the operator"))
 		}

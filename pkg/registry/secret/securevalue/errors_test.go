@@ -107,11 +107,11 @@ func otherErrors() []error {
 
 func TestClientErrorPasses(t *testing.T) {
 	for _, err := range append(otherErrors(), apierrors.NewAlreadyExists(secret.GroupResource, "api-key"), errors.New("plain")) {
-		if got := clientError("api-key", err); !errors.Is(got, err) {
+		if got := clientError(t.Context(), "api-key", err); !errors.Is(got, err) {
 			t.Errorf("%v became %v", err, got)
 		}
 	}
-	if clientError("api-key", nil) != nil {
+	if clientError(t.Context(), "api-key", nil) != nil {
 		t.Error("nil became an error")
 	}
 }
@@ -125,7 +125,7 @@ func TestInvalidIsBadRequest(t *testing.T) {
 	})
 	for name, err := range map[string]error{"plain": upstream, "wrapped": fmt.Errorf("storing: %w", upstream)} {
 		t.Run(name, func(t *testing.T) {
-			got := statusOf(t, clientError("api-key", err))
+			got := statusOf(t, clientError(t.Context(), "api-key", err))
 			want := upstream.ErrStatus.DeepCopy()
 			want.Code = http.StatusBadRequest
 			causes := upstream.ErrStatus.Details.Causes
@@ -143,7 +143,7 @@ func TestInvalidIsBadRequest(t *testing.T) {
 // A record that was changed in etcd never opens, so nobody is told to try again.
 func TestChangedRecordIsInternalError(t *testing.T) {
 	cause := &sealed.OperationError{Operation: "opening", Namespace: "default", Name: "api-key", Err: sealed.ErrBound}
-	got := statusOf(t, clientError("api-key", fmt.Errorf("storing: %w", cause)))
+	got := statusOf(t, clientError(t.Context(), "api-key", fmt.Errorf("storing: %w", cause)))
 	if got.Code != http.StatusInternalServerError || got.Details.RetryAfterSeconds != 0 {
 		t.Errorf("want a 500 without Retry-After, got %+v", got)
 	}
@@ -155,7 +155,7 @@ func TestOperationErrorIsUnavailable(t *testing.T) {
 	klog.SetLogger(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&buf))))
 	t.Cleanup(klog.ClearLogger)
 	cause := &sealed.OperationError{Operation: "sealing", Namespace: "default", Name: "api-key", Err: errors.New("kms: connection refused")}
-	got := clientError("api-key", fmt.Errorf("storing: %w", cause))
+	got := clientError(t.Context(), "api-key", fmt.Errorf("storing: %w", cause))
 	want := metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusServiceUnavailable, Reason: metav1.StatusReasonServiceUnavailable,
 		Message: `the value of securevalue "api-key" cannot be sealed or opened now: the encryption key is out of reach; nothing was changed, try again`,

@@ -52,7 +52,7 @@ func TestCheckMetadata(t *testing.T) {
 		if err == nil {
 			continue
 		}
-		status := statusOf(t, clientError("api-key", err))
+		status := statusOf(t, clientError(t.Context(), "api-key", err))
 		if status.Code != http.StatusBadRequest || len(status.Details.Causes) != 1 || status.Details.Causes[0].Field != tt.want {
 			t.Errorf("%s: want 400 for %s, got %+v", name, tt.want, status)
 		}

@@ -25,7 +25,7 @@ func (r *REST) Get(ctx context.Context, name string, options *metav1.GetOptions)
 		err = apierrors.NewInvalid(secret.GroupKind, name, invalid.Errs)
 	}
 	if err != nil {
-		return nil, clientError(name, err)
+		return nil, clientError(ctx, name, err)
 	}
 	return out, nil
 }
@@ -37,7 +37,7 @@ func (r *REST) Watch(ctx context.Context, options *internalversion.ListOptions) 
 		err = apierrors.NewInvalid(secret.GroupKind, "", invalid.Errs)
 	}
 	if err != nil {
-		return nil, clientError("", err)
+		return nil, clientError(ctx, "", err)
 	}
 	return w, nil
 }

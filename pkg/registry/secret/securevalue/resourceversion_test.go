@@ -22,7 +22,7 @@ func TestResourceVersion(t *testing.T) {
 		if err == nil {
 			continue
 		}
-		status := statusOf(t, clientError("api-key", err))
+		status := statusOf(t, clientError(t.Context(), "api-key", err))
 		if status.Code != http.StatusBadRequest || status.Details.Causes[0].Field != "metadata.resourceVersion" {
 			t.Errorf("%q: want 400 for metadata.resourceVersion, got %+v", version, status)
 		}

@@ -71,7 +71,7 @@ func (r *RewrapREST) Create(ctx context.Context, name string, obj runtime.Object
 	result, err := r.rewrapper.Rewrap(ctx, key, preconditionsOf(asked), dryrun.IsDryRun(options.DryRun))
 	countRewrap(result, err)
 	if err != nil {
-		return nil, clientError(name, storeerr.InterpretUpdateError(err, secret.GroupResource, name))
+		return nil, clientError(ctx, name, storeerr.InterpretUpdateError(err, secret.GroupResource, name))
 	}
 	return &secret.SecureValueRewrap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},

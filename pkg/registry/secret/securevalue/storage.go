@@ -87,11 +87,11 @@ func (*REST) Categories() []string { return nil }
 func (r *REST) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
 	stack.Grow() // upstream starts a goroutine for each write
 	if err := checkMetadata(obj); err != nil {
-		return nil, clientError(nameOf(obj), err)
+		return nil, clientError(ctx, nameOf(obj), err)
 	}
 	out, err := r.Store.Create(ctx, obj, validate, options)
 	if err != nil {
-		return nil, clientError(nameOf(obj), err)
+		return nil, clientError(ctx, nameOf(obj), err)
 	}
 	return withoutPlaintext(out), nil
 }
@@ -106,7 +106,7 @@ func (r *REST) Update(
 	info = updatedObject{UpdatedObjectInfo: info, request: update, name: name}
 	out, created, err := r.Store.Update(ctx, name, info, validateCreate, r.guardDecrypters(validateUpdate), forceAllowCreate, options)
 	if err != nil {
-		return nil, false, clientError(name, err)
+		return nil, false, clientError(ctx, name, err)
 	}
 	return withoutPlaintext(out), created, nil
 }
@@ -117,7 +117,7 @@ func (r *REST) Delete(ctx context.Context, name string, validate rest.ValidateOb
 	stack.Grow()
 	out, deleted, err := r.Store.Delete(ctx, name, validate, options)
 	if err != nil {
-		return nil, false, clientError(name, err)
+		return nil, false, clientError(ctx, name, err)
 	}
 	if status, ok := out.(*metav1.Status); ok && status.Status == metav1.StatusSuccess {
 		status.Code = http.StatusOK
@@ -129,7 +129,7 @@ func (r *REST) Delete(ctx context.Context, name string, validate rest.ValidateOb
 func (r *REST) DeleteCollection(ctx context.Context, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions, list *internalversion.ListOptions) (runtime.Object, error) {
 	out, err := r.Store.DeleteCollection(ctx, validate, options, list)
 	if err != nil {
-		return nil, clientError("", err)
+		return nil, clientError(ctx, "", err)
 	}
 	return out, nil
 }

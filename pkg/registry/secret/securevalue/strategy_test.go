@@ -168,7 +168,7 @@ func TestBeforeCreateReportsAllFaultsOnce(t *testing.T) {
 	sv := requested()
 	sv.Name, sv.Spec.Description, sv.Spec.Decrypters = "Bad", "", []string{"other"}
 	rest.FillObjectMetaSystemFields(sv)
-	err := clientError(sv.Name, rest.BeforeCreate(testStrategy(), as(t, "alice"), sv))
+	err := clientError(t.Context(), sv.Name, rest.BeforeCreate(testStrategy(), as(t, "alice"), sv))
 	wantCauses(t, err, "metadata.name", "spec.description", "spec.decrypters[0]")
 }
 
@@ -189,7 +189,7 @@ func TestBeforeUpdateReportsAllFaultsOnce(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			sv := stored()
 			tt.change(sv)
-			wantCauses(t, clientError(sv.Name, rest.BeforeUpdate(testStrategy(), as(t, "alice"), sv, stored())), tt.want...)
+			wantCauses(t, clientError(t.Context(), sv.Name, rest.BeforeUpdate(testStrategy(), as(t, "alice"), sv, stored())), tt.want...)
 		})
 	}
 }
