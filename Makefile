@@ -2,10 +2,10 @@
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run image kubectl test test-e2e test-observe test-race fuzz leak overload robustness robustness-bugs bench \
+.PHONY: help build run image release kubectl test test-e2e test-observe test-race fuzz leak overload robustness robustness-bugs bench \
 	bench-scale bench-profile bench-go bench-programs update update-protobuf update-metrics verify lint fmt clean
 
-# ARGS are more flags of the program that `make run` and `make bench` start: make run ARGS="--secure-port 9443 -v=2".
+# ARGS are more flags of the program that `make run`, `make bench` and `make release` start: make run ARGS="--secure-port 9443 -v=2".
 ARGS ?=
 # IMAGE is the name that `make image` gives to the image.
 IMAGE ?= secret-apiserver:dev
@@ -27,7 +27,7 @@ OVERLOAD ?= 10
 MODULES := hack/oracle hack/deploy
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build the static binaries of cmd/ into bin/.
 	@mkdir -p bin
@@ -39,6 +39,9 @@ run: build ## Build and run a standalone server on ./data; more flags in ARGS.
 
 image: build ## Build the image IMAGE with docker, podman or buildah.
 	IMAGE=$(IMAGE) hack/build-image.sh
+
+release: ## Build archives, SBOMs, manifests and checksums into dist/; ARGS="-platforms linux/amd64" for less (docs/releasing.md).
+	go run ./hack/release $(ARGS)
 
 kubectl: ## Build the kubectl that the tests use into bin/.
 	hack/build-kubectl.sh
@@ -115,5 +118,5 @@ lint: ## Run the linters of .golangci.yml.
 fmt: ## Format the Go files and sort their imports.
 	hack/lint.sh fmt
 
-clean: ## Remove bin/. The data folder of `make run` stays.
-	rm -rf bin
+clean: ## Remove bin/ and dist/. The data folder of `make run` stays.
+	rm -rf bin dist
