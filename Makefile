@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help build run image release kubectl test test-e2e test-observe test-race fuzz leak overload robustness robustness-bugs bench \
-	bench-scale bench-profile bench-go bench-programs update update-protobuf update-metrics verify lint fmt clean
+	bench-scale bench-profile bench-go bench-programs update update-protobuf update-metrics update-capture verify lint fmt clean
 
 # ARGS are more flags of the program that `make run`, `make bench` and `make release` start: make run ARGS="--secure-port 9443 -v=2".
 ARGS ?=
@@ -107,6 +107,9 @@ update-protobuf: ## Regenerate the protobuf code (needs protoc).
 
 update-metrics: ## Write the tables of docs/metrics.md anew from what a server serves.
 	UPDATE_METRICS=1 go test -count=1 -run '^TestMetricsPage$$' ./pkg/testing/observe
+
+update-capture: kubectl ## Draw docs/images/terminal.svg anew from what the commands print on a terminal.
+	UPDATE_CAPTURE=1 go test -count=1 -run '^TestTerminalPicture$$' ./pkg/testing/docs
 
 verify: ## Run every hack/verify-*.sh (needs protoc) and name those that fail.
 	@failed=; for script in hack/verify-*.sh; do echo "== $$script"; "$$script" || failed+=" $$script"; done; \
