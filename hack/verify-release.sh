@@ -32,7 +32,7 @@ go run ./hack/release -platforms "${platforms}"
 [[ -z $(git status --porcelain) ]] || fail "a release leaves files: $(git status --porcelain)"
 
 cd "${work}/another/folder"
-GOCACHE=${work}/cache GOFLAGS="-buildvcs=true -ldflags=-w" GOAMD64=v2 CGO_ENABLED=1 TZ=Asia/Tokyo LC_ALL=C.UTF-8 \
+GOCACHE=${work}/cache GOFLAGS="-buildvcs=true -ldflags=-w" GOAMD64=v2 CGO_ENABLED=1 SOURCE_DATE_EPOCH=1 TZ=Asia/Tokyo LC_ALL=C.UTF-8 \
     go run ./hack/release -platforms "${platforms}"
 
 diff "${work}/one/dist/SHA256SUMS" "${work}/another/folder/dist/SHA256SUMS" >&2 || fail "two builds of one commit differ"

@@ -58,7 +58,7 @@ func TestReadTreeRefusesChanges(t *testing.T) {
 	git("init", "--quiet")
 	git("add", ".")
 	git("-c", "commit.gpgsign=false", "commit", "--quiet", "--message", "x")
-	t.Setenv("SOURCE_DATE_EPOCH", "")
+	t.Setenv("SOURCE_DATE_EPOCH", "1")
 	got, err := readTree(t.Context(), false)
 	if err != nil {
 		t.Fatal(err)

@@ -59,18 +59,15 @@ func readTree(ctx context.Context, dirty bool) (tree, error) {
 	return t, nil
 }
 
-// commitDate is SOURCE_DATE_EPOCH, in seconds since 1970, or when the commit was made.
+// commitDate is when the commit was made. SOURCE_DATE_EPOCH of somebody's environment has no say: it would change the bytes.
 func commitDate(ctx context.Context, root string) (time.Time, error) {
-	epoch := os.Getenv("SOURCE_DATE_EPOCH")
-	if epoch == "" {
-		var err error
-		if epoch, err = output(ctx, root, os.Environ(), "git", "log", "-1", "--format=%ct"); err != nil {
-			return time.Time{}, err
-		}
+	epoch, err := output(ctx, root, os.Environ(), "git", "log", "-1", "--format=%ct")
+	if err != nil {
+		return time.Time{}, err
 	}
 	seconds, err := strconv.ParseInt(epoch, 10, 64)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH is no number of seconds: %w", err)
+		return time.Time{}, fmt.Errorf("reading the date of the commit: %w", err)
 	}
 	return time.Unix(seconds, 0).UTC(), nil
 }
