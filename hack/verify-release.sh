@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fails when `make release` is not reproducible: builds the release of a commit of this tree for linux/amd64 twice, in folders of
 # different names, the second time with empty caches of the compiler and with other settings around it, and compares. Also looks
-# that it refuses a tree with changes, that its checksums are right, and that the programs compile for the other platforms.
+# that it refuses a tree with changes, that its checksums are right, and that the programs compile for darwin/arm64.
 # PLATFORMS names those that are built twice, as linux/amd64,darwin/arm64.
 set -o errexit -o nounset -o pipefail
 # shellcheck source=hack/lib.sh
@@ -40,11 +40,9 @@ cd "${work}/one/dist"
 sha256sum --check --quiet SHA256SUMS
 (($(wc -l <SHA256SUMS) == $(find . -type f ! -name SHA256SUMS | wc -l))) || fail "SHA256SUMS does not list every file"
 
-# Of the other platforms only that the packages compile: linking each would take minutes.
+# Of the other platforms, one of another system and another processor, and only that the packages compile.
 cd "${root}"
 mapfile -t packages < <(go list -f '{{join .Imports "\n"}}' ./cmd/... | sort -u)
-for target in linux/arm64 darwin/arm64; do
-    GOOS=${target%/*} GOARCH=${target#*/} CGO_ENABLED=0 go build -trimpath -buildvcs=false "${packages[@]}" ||
-        fail "the programs do not compile for ${target}"
-done
+GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -buildvcs=false "${packages[@]}" ||
+    fail "the programs do not compile for darwin/arm64"
 echo "the release is reproducible"
