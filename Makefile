@@ -2,10 +2,10 @@
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run image kubectl test test-e2e test-observe test-race fuzz leak overload robustness robustness-bugs bench \
-	bench-scale bench-profile bench-go bench-programs update update-protobuf update-metrics verify lint fmt clean
+.PHONY: help build run image release kubectl test test-e2e test-observe test-race fuzz leak overload robustness robustness-bugs bench \
+	bench-scale bench-profile bench-go bench-programs update update-protobuf update-metrics update-capture verify lint fmt clean
 
-# ARGS are more flags of the program that `make run` and `make bench` start: make run ARGS="--secure-port 9443 -v=2".
+# ARGS are more flags of the program that `make run`, `make bench` and `make release` start: make run ARGS="--secure-port 9443 -v=2".
 ARGS ?=
 # IMAGE is the name that `make image` gives to the image.
 IMAGE ?= secret-apiserver:dev
@@ -27,7 +27,7 @@ OVERLOAD ?= 10
 MODULES := hack/oracle hack/deploy hack/gitops
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build the static binaries of cmd/ into bin/.
 	@mkdir -p bin
@@ -39,6 +39,9 @@ run: build ## Build and run a standalone server on ./data; more flags in ARGS.
 
 image: build ## Build the image IMAGE with docker, podman or buildah.
 	IMAGE=$(IMAGE) hack/build-image.sh
+
+release: ## Build archives, SBOMs, manifests and checksums into dist/; ARGS="-platforms linux/amd64" for less (docs/releasing.md).
+	go run ./hack/release $(ARGS)
 
 kubectl: ## Build the kubectl that the tests use into bin/.
 	hack/build-kubectl.sh
@@ -105,6 +108,9 @@ update-protobuf: ## Regenerate the protobuf code (needs protoc).
 update-metrics: ## Write the tables of docs/metrics.md anew from what a server serves.
 	UPDATE_METRICS=1 go test -count=1 -run '^TestMetricsPage$$' ./pkg/testing/observe
 
+update-capture: kubectl ## Draw docs/images/terminal.svg anew from what the commands print on a terminal.
+	UPDATE_CAPTURE=1 go test -count=1 -run '^TestTerminalPicture$$' ./pkg/testing/docs
+
 verify: ## Run every hack/verify-*.sh (needs protoc) and name those that fail.
 	@failed=; for script in hack/verify-*.sh; do echo "== $$script"; "$$script" || failed+=" $$script"; done; \
 		if [[ -n $$failed ]]; then echo "failed:$$failed" >&2; exit 1; fi
@@ -115,5 +121,5 @@ lint: ## Run the linters of .golangci.yml.
 fmt: ## Format the Go files and sort their imports.
 	hack/lint.sh fmt
 
-clean: ## Remove bin/. The data folder of `make run` stays.
-	rm -rf bin
+clean: ## Remove bin/ and dist/. The data folder of `make run` stays.
+	rm -rf bin dist

@@ -32,6 +32,7 @@ var unrun = map[string]string{
 	"docs/security-model.md":          "shows what an attack would do; pkg/testing/attack makes the attacks",
 	"docs/standalone.md":              "backup into fixed names and a server on the fixed port: pkg/testing/backup and pkg/testing/process run them",
 	"docs/tracing.md":                 "needs a collector, or a cluster: pkg/testing/tracing follows requests with both",
+	"docs/releasing.md":               "builds for four platforms from a tag of a clone: hack/verify-release.sh does it for one",
 }
 
 // Every block of commands is run, or its page says why not.

@@ -32,11 +32,7 @@ var secrets = []string{
 
 // The commands of a page work as they stand, in order, in a fresh folder.
 func TestPagesRun(t *testing.T) {
-	plugin := filepath.Join(harness.Root(t), "bin", "test", "kubectl-securevalue")
-	command(t, harness.Root(t), "go", "build", "-o", plugin, "./cmd/kubectl-securevalue")
-	programs := map[string]string{
-		"secret-apiserver": harness.Binary(t), "kubectl": harness.KubectlBinary(t), "kubectl-securevalue": plugin,
-	}
+	programs := builtPrograms(t)
 	for _, page := range runPages {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel() // most of the time is waiting for kubectl
@@ -65,6 +61,16 @@ func TestPagesRun(t *testing.T) {
 			server := &harness.Server{DataDir: filepath.Join(c.Dir, "data"), LogFile: c.serverLog}
 			server.Leaks(t, secrets...)
 		})
+	}
+}
+
+// builtPrograms are those that `make build` makes and a page uses, and kubectl.
+func builtPrograms(t *testing.T) map[string]string {
+	t.Helper()
+	plugin := filepath.Join(harness.Root(t), "bin", "test", "kubectl-securevalue")
+	command(t, harness.Root(t), "go", "build", "-o", plugin, "./cmd/kubectl-securevalue")
+	return map[string]string{
+		"secret-apiserver": harness.Binary(t), "kubectl": harness.KubectlBinary(t), "kubectl-securevalue": plugin,
 	}
 }
 

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// sbomTool builds the pinned cyclonedx-gomod.
+func (b *builder) sbomTool(ctx context.Context) (string, error) {
+	path := filepath.Join(b.work, "cyclonedx-gomod")
+	_, err := output(ctx, filepath.Join(b.root, "hack", "sbom"), b.env, "go", "build", "-trimpath", "-buildvcs=false",
+		"-o", path, "github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod")
+	return path, err
+}
+
+// sbom writes what a binary is made of, in CycloneDX: what Go's linker recorded in it, the standard library too, with checksums and licences.
+// It works without a network, since what was built is in the module cache.
+func (b *builder) sbom(ctx context.Context, tool, binary, path string) error {
+	env := append(slices.Clone(b.env), "GOPROXY=off", "GOSUMDB=off", "GOFLAGS=-mod=mod") // go.sum was checked before
+	raw, err := output(ctx, b.work, env, tool, "bin", "-json", "-noserial", "-notimestamp", "-std", "-licenses", "-version", b.version, binary)
+	if err != nil {
+		return fmt.Errorf("listing what %s is made of: %w", filepath.Base(binary), err)
+	}
+	document, err := settle([]byte(raw), b.date)
+	if err != nil {
+		return fmt.Errorf("the SBOM of %s: %w", filepath.Base(binary), err)
+	}
+	return writeFile(path, document)
+}
+
+// settle makes an SBOM the same on every machine: it has the date of the commit, this project's licence without a module proxy being
+// asked for it, one for every part, and no checksums of the tool that wrote it.
+func settle(raw []byte, date time.Time) ([]byte, error) {
+	var document map[string]any
+	if err := json.Unmarshal(raw, &document); err != nil {
+		return nil, fmt.Errorf("reading it: %w", err)
+	}
+	metadata, _ := document["metadata"].(map[string]any)
+	component, _ := metadata["component"].(map[string]any)
+	tools, _ := metadata["tools"].([]any)
+	components, _ := document["components"].([]any)
+	if component == nil || len(tools) != 1 || len(components) == 0 {
+		return nil, fmt.Errorf("it is not of the form that cyclonedx-gomod of hack/sbom writes")
+	}
+	metadata["timestamp"] = date.Format(time.RFC3339)
+	license(component, "Apache-2.0")
+	if tool, ok := tools[0].(map[string]any); ok {
+		delete(tool, "hashes")
+	}
+	for _, item := range components {
+		part, _ := item.(map[string]any)
+		if part["name"] == "std" {
+			license(part, "BSD-3-Clause") // Go's own is in no module
+		}
+		if part["evidence"] == nil && part["licenses"] == nil {
+			return nil, fmt.Errorf("no licence is known of %v %v, so that the next run might write another file", part["name"], part["version"])
+		}
+	}
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(document); err != nil {
+		return nil, fmt.Errorf("writing it: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+func license(component map[string]any, id string) {
+	component["licenses"] = []any{map[string]any{"license": map[string]any{"id": id}}}
+	delete(component, "evidence")
+}

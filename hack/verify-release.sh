@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Fails when `make release` is not reproducible: builds the release of a commit of this tree for linux/amd64 twice, in folders of
+# different names, the second time with empty caches of the compiler and with other settings around it, and compares. Also looks
+# that it refuses a tree with changes, that its checksums are right, and that the programs compile for darwin/arm64.
+# PLATFORMS names those that are built twice, as linux/amd64,darwin/arm64.
+set -o errexit -o nounset -o pipefail
+# shellcheck source=hack/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+platforms=${PLATFORMS:-linux/amd64}
+work=$(mktemp -d)
+trap 'rm -rf "${work}"' EXIT
+fail() { echo "verify-release: $1" >&2; exit 1; }
+
+copy_tree "${work}/one"
+git -C "${work}/one" -c user.name=nobody -c user.email=nobody@example.com -c commit.gpgsign=false commit --quiet --message "Try a release"
+git -C "${work}/one" tag v0.0.1-verify
+mkdir "${work}/another"
+git clone --quiet "${work}/one" "${work}/another/folder"
+# What is built from nested modules is the same in all of them, and no part of a release.
+mkdir "${work}/one/bin" "${work}/another/folder/bin"
+"${root}/hack/build-kubectl.sh"
+cp -p "${root}/bin/kubectl" "${work}/one/bin/"
+cp -p "${root}/bin/kubectl" "${work}/another/folder/bin/"
+
+cd "${work}/one"
+touch surprise
+if go run ./hack/release -platforms "${platforms}" 2>"${work}/refused"; then fail "a tree with changes is released"; fi
+grep -q '?? surprise' "${work}/refused" || fail "the refusal does not name the change: $(cat "${work}/refused")"
+rm surprise
+go run ./hack/release -platforms "${platforms}"
+[[ -z $(git status --porcelain) ]] || fail "a release leaves files: $(git status --porcelain)"
+
+cd "${work}/another/folder"
+GOCACHE=${work}/cache GOFLAGS="-buildvcs=true -ldflags=-w" GOAMD64=v2 CGO_ENABLED=1 SOURCE_DATE_EPOCH=1 TZ=Asia/Tokyo LC_ALL=C.UTF-8 \
+    go run ./hack/release -platforms "${platforms}"
+
+diff "${work}/one/dist/SHA256SUMS" "${work}/another/folder/dist/SHA256SUMS" >&2 || fail "two builds of one commit differ"
+cd "${work}/one/dist"
+sha256sum --check --quiet SHA256SUMS
+(($(wc -l <SHA256SUMS) == $(find . -type f ! -name SHA256SUMS | wc -l))) || fail "SHA256SUMS does not list every file"
+
+# Of the other platforms, one of another system and another processor, and only that the packages compile.
+cd "${root}"
+mapfile -t packages < <(go list -f '{{join .Imports "\n"}}' ./cmd/... | sort -u)
+GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 go build -trimpath -buildvcs=false "${packages[@]}" ||
+    fail "the programs do not compile for darwin/arm64"
+echo "the release is reproducible"
