@@ -16,6 +16,8 @@ import (
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
+
+	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
 )
 
 const (
@@ -57,7 +59,7 @@ func NewHandler(config HandlerConfig) http.Handler {
 	handler = genericapifilters.WithAuditInit(handler)
 	handler = genericfilters.WithPanicRecovery(handler, infoResolver{})
 	handler = genericapifilters.WithRequestInfo(handler, infoResolver{})
-	return withFixedHeaders(withMetrics(handler))
+	return withFixedHeaders(withMetrics(guard.WithURILimit(handler)))
 }
 
 // newRequest completes a request by what the filters found out.

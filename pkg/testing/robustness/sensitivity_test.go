@@ -111,6 +111,36 @@ func wantSensitive(t *testing.T, r *report, start time.Time) {
 	}
 }
 
+// restoredMutations change what a restored server answered, as a backup would that lost or mixed up something.
+var restoredMutations = []mutation{
+	{"a value of before the backup is gone", func(history []Operation, at int) bool {
+		o := &history[at]
+		if o.Client != restoredClient || o.Input.Kind != Get || o.Output.Result != OK {
+			return false
+		}
+		o.Output = Output{Result: Absent}
+		return true
+	}},
+	{"a restored value is another one", func(history []Operation, at int) bool {
+		o := &history[at]
+		if o.Client != restoredClient || o.Input.Kind != Decrypt || o.Output.Result != OK {
+			return false
+		}
+		o.Output.Value = "a later value"
+		return true
+	}},
+}
+
+// wantRestoredSensitive does the same to what a restored server answered.
+func wantRestoredSensitive(t *testing.T, restored []Operation) {
+	t.Helper()
+	for _, m := range restoredMutations {
+		if !caught(restored, m) {
+			t.Errorf("restored: %s: no check sees it", m.name)
+		}
+	}
+}
+
 // caught tries a mutation at one place after the other, from the middle of the history.
 func caught(history []Operation, m mutation) bool {
 	tried := 0
