@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securevalue/secret-apiserver/pkg/testing/clock"
 	"github.com/securevalue/secret-apiserver/pkg/testing/etcdcluster"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
@@ -49,6 +50,9 @@ type environment struct {
 // replica is one server, which is another process after each restart.
 type replica struct {
 	options harness.Options
+	// clock is nil unless clocks jump, shifts are how far it was off.
+	clock  *clock.Clock
+	shifts []time.Duration
 
 	mu      sync.Mutex
 	current *harness.Server
@@ -71,7 +75,8 @@ func (r *replica) start(t testing.TB) {
 	r.current, r.all = s, append(r.all, s)
 }
 
-func newEnvironment(t *testing.T, h *History) *environment {
+// newEnvironment starts everything. With clocks, those of the servers can jump.
+func newEnvironment(t *testing.T, h *History, clocks bool) *environment {
 	t.Helper()
 	options := etcdcluster.Options{Args: append([]string{fmt.Sprintf("--quota-backend-bytes=%d", quota)}, walArgs...)}
 	if etcdcluster.CanMount() == nil {
@@ -94,7 +99,12 @@ func newEnvironment(t *testing.T, h *History) *environment {
 		}
 		e.servers[i] = &replica{options: e.options("--etcd-servers="+strings.Join(urls, ","),
 			"--decrypt-audit-instance=server-"+strconv.Itoa(i))} // two servers of one host would share the host's name
-		e.servers[i].start(t)
+	}
+	if clocks {
+		e.withClocks(t)
+	}
+	for _, r := range e.servers {
+		r.start(t)
 	}
 	return e
 }

@@ -42,7 +42,23 @@ type Injected struct {
 const controlTimeout = 3 * time.Second
 
 // allFaults are all that can happen.
-var allFaults = slices.Concat(processFaults, keyFaults, diskFaults)
+var allFaults = slices.Concat(processFaults, keyFaults, diskFaults, clockFaults)
+
+// possible says whether a fault can be injected here.
+func (e *environment) possible(f fault) bool {
+	switch f.name {
+	case diskFaults[0].name:
+		return e.etcd.Members[members-1].Disk != nil
+	case clockFaults[0].name:
+		return e.servers[0].clock != nil
+	}
+	return true
+}
+
+// possibleFaults are all but those that this machine or this run does not allow.
+func possibleFaults(e *environment) []fault {
+	return slices.DeleteFunc(slices.Clone(allFaults), func(f fault) bool { return !e.possible(f) })
+}
 
 // processFaults concern processes, and the ways between them.
 var processFaults = []fault{
@@ -121,7 +137,7 @@ func breakThings(ctx context.Context, t *testing.T, e *environment, seed uint64,
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1<<32)) //nolint:gosec // repeatable on purpose
 	var done []Injected
-	faults := possibleFaults(t, e)
+	faults := possibleFaults(e)
 	for start := time.Now(); ; {
 		for _, i := range random.Perm(len(faults)) {
 			calm, held := time.Duration(200+random.IntN(500))*time.Millisecond, time.Duration(200+random.IntN(1300))*time.Millisecond

@@ -15,7 +15,6 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/securevalue/secret-apiserver/pkg/testing/etcdcluster"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -72,22 +71,6 @@ var diskFaults = []fault{
 			heal:   func() { emptyDatabase(t, e) },
 		}
 	}},
-}
-
-// possibleFaults are all but those that this machine does not allow.
-func possibleFaults(t testing.TB, e *environment) []fault {
-	t.Helper()
-	if e.etcd.Members[members-1].Disk != nil {
-		return allFaults
-	}
-	t.Logf("%q is not possible here: %v", diskFaults[0].name, etcdcluster.CanMount())
-	var possible []fault
-	for _, f := range allFaults {
-		if f.name != diskFaults[0].name {
-			possible = append(possible, f)
-		}
-	}
-	return possible
 }
 
 // fillDatabase writes until etcd raises its alarm.

@@ -18,11 +18,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securevalue/secret-apiserver/pkg/testing/etcdcluster"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
 var (
 	duration = flag.Duration("duration", 12*time.Second, "How long clients work while things break.")
+	clocks   = flag.Bool("clocks", false, "Let the clocks of the servers jump too. The servers are built anew for it, which takes minutes.")
 	seed     = flag.Uint64("seed", 0, "Seed of all choices of operations and faults; 0 draws one.")
 )
 
@@ -33,26 +35,32 @@ func TestNothingIsLostWhileThingsBreak(t *testing.T) {
 	}
 	t.Logf("go test ./pkg/testing/robustness -args -seed=%d -duration=%s repeats the choices of operations and faults", *seed, *duration)
 	h := newHistory()
-	e := newEnvironment(t, h)
+	e := newEnvironment(t, h, *clocks)
+	if err := etcdcluster.CanMount(); err != nil {
+		t.Logf("without %q, which takes root: %v", diskFaults[0].name, err)
+	}
 	r := &report{Seed: *seed}
 	taken := run(t, e, h, r)
+	t.Logf("all is healed and read after %s", time.Since(h.start).Round(time.Second))
 	r.Backup = taken.revision
 	r.Operations = h.operations
 	r.Findings = stop(t, e, h)
 	r.Records = readAudit(t, e)
 	restored := taken.restore(t, e, h, highest(r.Operations, r.Segments))
+	t.Logf("the backup is restored after %s", time.Since(h.start).Round(time.Second))
 
 	faults, picture := linearizable(r.Operations)
 	r.picture = picture
 	lost, _ := linearizable(restored)
 	r.Findings = slices.Concat(h.wrong, r.Findings, faults, prefixed("restored: ", lost), rising(r.Segments), complete(r.Segments, r.Operations),
-		agree(r.Segments), audited(h.start, r.Records, r.Operations))
+		agree(r.Segments), audited(h.start, e.shifts(), r.Records, r.Operations))
+	t.Logf("all is checked after %s", time.Since(h.start).Round(time.Second))
 	summarise(t, e, r, h)
 	for _, fault := range r.Findings[:min(len(r.Findings), 20)] {
 		t.Error(fault)
 	}
 	if !t.Failed() {
-		wantSensitive(t, r, h.start)
+		wantSensitive(t, r, h.start, e.shifts())
 		wantRestoredSensitive(t, restored)
 	}
 	if t.Failed() {
@@ -232,7 +240,7 @@ func summarise(t *testing.T, e *environment, r *report, h *History) {
 		}
 	}
 	if *duration >= wholeRound {
-		for _, fault := range possibleFaults(t, e) {
+		for _, fault := range possibleFaults(e) {
 			if injected[fault.name] == 0 {
 				t.Errorf("%q was never injected", fault.name)
 			}

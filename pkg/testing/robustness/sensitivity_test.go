@@ -69,7 +69,7 @@ var mutations = []mutation{
 }
 
 // wantSensitive changes what a sound run recorded, and wants every check to see it.
-func wantSensitive(t *testing.T, r *report, start time.Time) {
+func wantSensitive(t *testing.T, r *report, start time.Time, shifts [replicas][]time.Duration) {
 	t.Helper()
 	for _, m := range mutations {
 		if !caught(r.Operations, m) {
@@ -101,12 +101,12 @@ func wantSensitive(t *testing.T, r *report, start time.Time) {
 	allowed := slices.IndexFunc(r.Records, func(record AuditRecord) bool {
 		return record.Decision == "allow" && slices.ContainsFunc(r.Operations, func(o Operation) bool { return o.Output.AuditID == record.AuditID })
 	})
-	if allowed < 0 || len(audited(start, slices.Delete(slices.Clone(r.Records), allowed, allowed+1), r.Operations)) != 1 {
+	if allowed < 0 || len(audited(start, shifts, slices.Delete(slices.Clone(r.Records), allowed, allowed+1), r.Operations)) != 1 {
 		t.Error("an audit record is lost: no check sees it")
 	}
 	late := slices.Clone(r.Records)
-	late[max(allowed, 0)].Time = time.Now()
-	if len(audited(start, late, r.Operations)) != 1 {
+	late[max(allowed, 0)].Time = time.Now().Add(farthest)
+	if len(audited(start, shifts, late, r.Operations)) != 1 {
 		t.Error("an audit record comes after the release: no check sees it")
 	}
 }
