@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	duration = flag.Duration("duration", 12*time.Second, "How long clients work while things break.")
+	duration = flag.Duration("duration", 10*time.Second, "How long clients work while things break.")
 	clocks   = flag.Bool("clocks", false, "Let the clocks of the servers jump too. The servers are built anew for it, which takes minutes.")
 	seed     = flag.Uint64("seed", 0, "Seed of all choices of operations and faults; 0 draws one.")
 )
