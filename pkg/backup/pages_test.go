@@ -49,7 +49,7 @@ func wholeBackup(t *testing.T) []byte {
 	if err := errors.Join(err, snapshot.Snapshot.Close(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(path) //nolint:gosec // just written
+	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func rootPage(t *testing.T, database []byte) (id int) {
 	}
 	defer func() { _ = db.Close() }()
 	err = db.View(func(tx *bolt.Tx) error {
-		id = int(tx.Bucket(schema.Key.Name()).Root()) //nolint:gosec // a page of the file
+		id = int(tx.Bucket(schema.Key.Name()).Root())
 		return nil
 	})
 	if err != nil {
@@ -116,7 +116,7 @@ func TestForgedPages(t *testing.T) {
 		t.Fatal("the records are on one page")
 	}
 	child := branch + headerBytes + 8
-	leaf := int(binary.NativeEndian.Uint64(database[child:])) * size //nolint:gosec // a page of the file
+	leaf := int(binary.NativeEndian.Uint64(database[child:])) * size
 	for name, change := range map[string]func(b []byte){
 		"a page that is its own child":   func(b []byte) { binary.NativeEndian.PutUint64(b[child:], uint64(branch/size)) },
 		"a page with two parents":        func(b []byte) { copy(b[child:child+8], b[child+elementBytes:]) },
@@ -150,8 +150,8 @@ func TestForgedByChance(t *testing.T) {
 	whole := wholeBackup(t)
 	database := whole[:len(whole)-sha256.Size]
 	size := os.Getpagesize()
-	seed := uint64(time.Now().UnixNano())    //nolint:gosec // printed below
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // repeatable on purpose
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	tried, taken := 0, 0
@@ -160,7 +160,7 @@ func TestForgedByChance(t *testing.T) {
 		for range 1 + random.IntN(3) {
 			page := (2 + random.IntN(len(database)/size-2)) * size
 			at := page + 2*random.IntN(100)
-			values := []uint16{0, 1, 2, 4, 0xFFFF, uint16(random.IntN(len(database) / size)), uint16(random.Uint32())} //nolint:gosec // cut on purpose
+			values := []uint16{0, 1, 2, 4, 0xFFFF, uint16(random.IntN(len(database) / size)), uint16(random.Uint32())}
 			binary.NativeEndian.PutUint16(changed[at:], values[random.IntN(len(values))])
 		}
 		if forged(t, changed) {

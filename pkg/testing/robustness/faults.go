@@ -160,12 +160,10 @@ func breakThings(ctx context.Context, t *testing.T, e *environment, seed uint64,
 	}
 }
 
-// wait reports false when ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool {
+// wait waits, and not longer than ctx.
+func wait(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
-		return false
 	case <-time.After(d):
-		return true
 	}
 }

@@ -3,6 +3,7 @@
 package robustness
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/http"
 	"testing"
@@ -27,15 +28,15 @@ var clockFaults = []fault{
 		r.shifts = append(r.shifts, offset)
 		r.clock.Jump(t, offset)
 		return injection{
-			effect: func() bool { return (time.Until(wallClock(r.get())) - offset).Abs() < offset.Abs()/2 },
+			effect: func() bool { return (time.Until(wallClock(t.Context(), r.get())) - offset).Abs() < offset.Abs()/2 },
 			heal:   func() { r.clock.Jump(t, 0) },
 		}
 	}},
 }
 
 // wallClock is the time that a server gives its answers.
-func wallClock(s *harness.Server) (now time.Time) {
-	request, err := http.NewRequest(http.MethodGet, s.URL+"/livez", http.NoBody)
+func wallClock(ctx context.Context, s *harness.Server) (now time.Time) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/livez", http.NoBody)
 	if err != nil {
 		return time.Time{}
 	}

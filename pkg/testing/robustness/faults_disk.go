@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	clientv3 "go.etcd.io/etcd/client/v3"
+	clientv3 "go.etcd.io/etcd/client/v3" //nolint:depguard // fills and empties etcd, as an operator does
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )

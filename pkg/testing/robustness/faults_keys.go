@@ -3,6 +3,7 @@
 package robustness
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -24,7 +25,7 @@ var keyFaults = []fault{
 	{"reload the keys", func(t *testing.T, e *environment, random *mathrand.Rand) injection {
 		e.addKey()
 		e.writeKeys(t, random.IntN(2) == 0)
-		return injection{effect: e.sealWithFirst}
+		return injection{effect: func() bool { return e.sealWithFirst(t.Context()) }}
 	}},
 	{"kill the KMS", func(t *testing.T, e *environment, random *mathrand.Rand) injection {
 		effect := e.withoutKMS(t, random, e.kms.kill)
@@ -38,12 +39,13 @@ var keyFaults = []fault{
 	{"rotate the key of the KMS", func(t *testing.T, e *environment, random *mathrand.Rand) injection {
 		e.useKMS(t)
 		r := e.servers[random.IntN(replicas)]
-		old := writeKey(r.get())
+		ctx := t.Context()
+		old := writeKey(ctx, r.get())
 		e.kms.rotate(t)
 		r.get().Kill()
 		r.start(t)
 		return injection{effect: func() bool {
-			now := writeKey(r.get())
+			now := writeKey(ctx, r.get())
 			return strings.HasPrefix(now, kmsKey) && now != old
 		}}
 	}},
@@ -80,7 +82,7 @@ resources:
 func (e *environment) useKMS(t testing.TB) {
 	t.Helper()
 	e.writeKeys(t, true)
-	if !eventually(e.sealWithFirst) {
+	if !eventually(func() bool { return e.sealWithFirst(t.Context()) }) {
 		t.Error("the servers do not seal with the KMS")
 	}
 }
@@ -101,9 +103,9 @@ func (e *environment) withoutKMS(t *testing.T, random *mathrand.Rand, takeAway f
 }
 
 // sealWithFirst says whether both servers seal with the key that is first in the file.
-func (e *environment) sealWithFirst() bool {
+func (e *environment) sealWithFirst(ctx context.Context) bool {
 	for _, r := range e.servers {
-		key := writeKey(r.get())
+		key := writeKey(ctx, r.get())
 		if strings.HasPrefix(key, kmsKey) {
 			key = kmsKey
 		}
@@ -117,8 +119,8 @@ func (e *environment) sealWithFirst() bool {
 var writeKeyMetric = regexp.MustCompile(`(?m)^secret_encryption_write_key\{key="([^"]*)"\} 1$`)
 
 // writeKey is the key that a server says it seals with; "" when it does not say.
-func writeKey(s *harness.Server) string {
-	request, err := http.NewRequest(http.MethodGet, s.URL+"/metrics", http.NoBody)
+func writeKey(ctx context.Context, s *harness.Server) string {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/metrics", http.NoBody)
 	if err != nil {
 		return ""
 	}

@@ -47,7 +47,7 @@ func (p *plugin) start(t testing.TB) {
 	if p.log, err = os.OpenFile(p.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_ = os.Remove(p.socket)                                                                                            //nolint:errcheck // of one that was killed
+	_ = os.Remove(p.socket)                                                                                            // of one that was killed
 	p.command = exec.Command(harness.KMSPluginBinary(t), "--socket="+p.socket, "--keys="+p.keysFile, "--key="+p.first) //nolint:gosec,noctx // ended by kill
 	p.command.Stderr = p.log
 	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
