@@ -19,6 +19,8 @@ FUZZ ?= .
 # DURATION is how long `make robustness` breaks things, SEED repeats the choices of a run; 0 draws one.
 DURATION ?= 10m
 SEED ?= 0
+# CLOCKS=true lets the clocks of the servers jump too, for which they are built anew.
+CLOCKS ?= false
 # CANARIES is how many random values `make leak` sends at least; CANARY_SEED in the environment repeats a run.
 CANARIES ?= 100000
 # OVERLOAD multiplies the load of `make overload`.
@@ -72,7 +74,7 @@ overload: ## Flood a server with OVERLOAD times what the tests do, and ask that 
 	OVERLOAD=$(OVERLOAD) go test -count=1 -timeout 60m -v $(TESTFLAGS) ./pkg/testing/overload
 
 robustness: ## Break two servers and their etcd for DURATION while clients work; look for lost writes (SEED repeats a run).
-	go test -count=1 -timeout 24h -v $(TESTFLAGS) ./pkg/testing/robustness -args -duration=$(DURATION) -seed=$(SEED)
+	go test -count=1 -timeout 24h -v $(TESTFLAGS) ./pkg/testing/robustness -args -duration=$(DURATION) -seed=$(SEED) -clocks=$(CLOCKS)
 
 robustness-bugs: ## Show that the robustness suite finds bugs: build servers with one each, and expect it to fail.
 	hack/robustness-bugs.sh

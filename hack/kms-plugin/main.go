@@ -4,6 +4,8 @@
 // lie in a file in clear.
 //
 //	go run ./hack/kms-plugin --socket /tmp/kms.sock --keys /tmp/kms-keys.json --key 2026-01
+//
+// SIGHUP rotates: a new key wraps from then on, and the ones before still unwrap.
 package main
 
 import (
@@ -41,6 +43,8 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	hangUps := make(chan os.Signal, 1)
+	signal.Notify(hangUps, syscall.SIGHUP) // before it listens, so that who found it there can rotate at once
 	plugin := kmsplugin.New(*socket, keys)
 	plugin.SetDelay(*delay)
 	if err := plugin.Listen(ctx); err != nil {
@@ -50,8 +54,14 @@ func run(ctx context.Context, args []string) error {
 	fmt.Fprintf(os.Stderr, "listening on %s with key %s\n", plugin.Endpoint(), keys.Current())
 	ticker := time.NewTicker(*every)
 	defer ticker.Stop()
-	for {
+	for n := 1; ; {
 		select {
+		case <-hangUps:
+			if err := keys.Use(fmt.Sprintf("%s-%d", *key, n)); err != nil {
+				return err
+			}
+			n++
+			fmt.Fprintf(os.Stderr, "rotated to key %s\n", keys.Current())
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:

@@ -91,10 +91,18 @@ func (o *backupOptions) run(ctx context.Context, command *cobra.Command) error {
 
 // announce prints the closing line.
 func announce(out io.Writer, f *file) error {
-	_, err := fmt.Fprintf(out, "%s: %s (%d bytes), revision %d, %d values. The keys are not in it: keep the file of "+
+	_, err := fmt.Fprintf(out, "%s: %s (%d bytes), revision %d, %s. The keys are not in it: keep the file of "+
 		"--encryption-provider-config (encryption.yaml of a standalone server) apart from it; without it no value opens\n",
-		f.path, progress.Size(f.size), f.size, f.revision, len(f.records))
+		f.path, progress.Size(f.size), f.size, f.revision, values(len(f.records)))
 	return err
+}
+
+// values counts in words.
+func values(n int) string {
+	if n == 1 {
+		return "1 value"
+	}
+	return fmt.Sprintf("%d values", n)
 }
 
 func addPrefix(fs *pflag.FlagSet, prefix *string) {

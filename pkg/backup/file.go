@@ -90,8 +90,8 @@ func reason(err error) error {
 }
 
 // load opens the database and reads all of it. What somebody put together with a checksum of its own must not end the
-// command in a panic: bbolt panics on a page that is not what it should be, and a page that is not there is a fault of
-// memory. bbolt's own check is of no use here, since it panics on a goroutine of its own.
+// command in a panic, nor keep it busy for ever: bbolt panics on a page that is not what it should be, and a page that is not
+// there is a fault of memory. bbolt's own check is of no use here, since it runs on a goroutine of its own.
 func (f *file) load(root string) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -110,6 +110,14 @@ func (f *file) load(root string) (err error) {
 	defer func() { err = errors.Join(err, tx.Rollback()) }()
 	if tx.Size() > f.size {
 		return errDatabase
+	}
+	raw, err := os.Open(f.path)
+	if err != nil {
+		return reason(err)
+	}
+	defer func() { _ = raw.Close() }() // only read
+	if err := checkPages(raw, f.db, tx); err != nil {
+		return err
 	}
 	if err := tx.ForEach(func(_ []byte, bucket *bolt.Bucket) error { return touch(bucket) }); err != nil {
 		return errDatabase

@@ -105,9 +105,9 @@ func (o *restoreOptions) run(ctx context.Context, command *cobra.Command) error 
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(command.OutOrStdout(), "%s: %d values of revision %d, which is now %d. The keys were not in the backup: put "+
+	_, err = fmt.Fprintf(command.OutOrStdout(), "%s: %s of revision %d, which is now %d. The keys were not in the backup: put "+
 		"those of its time at %s, then start the server\n",
-		o.dataDir, len(f.records), f.revision, f.revision+int64(bump), filepath.Join(o.dataDir, "encryption.yaml")) //nolint:gosec // far below
+		o.dataDir, values(len(f.records)), f.revision, f.revision+int64(bump), filepath.Join(o.dataDir, "encryption.yaml")) //nolint:gosec // far below
 	return err
 }
 

@@ -141,8 +141,11 @@ func (f *file) verify(ctx context.Context, opener *sealed.Verifier, command *cob
 	if len(failed) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d of the %d values in %s do not open, %s/%s among them", len(failed), len(f.records), f.path,
-		failed[0].Namespace, failed[0].Name)
+	first := failed[0]
+	if len(f.records) == 1 {
+		return fmt.Errorf("the only value in %s, %s/%s, does not open", f.path, first.Namespace, first.Name)
+	}
+	return fmt.Errorf("%d of the %d values in %s do not open, %s/%s among them", len(failed), len(f.records), f.path, first.Namespace, first.Name)
 }
 
 func (f *file) print(out io.Writer, byKey map[string]outcome, failed []sealed.Scanned) error {
@@ -168,6 +171,10 @@ func (f *file) print(out io.Writer, byKey map[string]outcome, failed []sealed.Sc
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(out, "%d of %d values open at revision %d\n", len(f.records)-len(failed), len(f.records), f.revision)
+	verb := "open"
+	if len(f.records) == 1 {
+		verb = "opens"
+	}
+	_, err := fmt.Fprintf(out, "%d of %s %s at revision %d\n", len(f.records)-len(failed), values(len(f.records)), verb, f.revision)
 	return err
 }

@@ -2,8 +2,10 @@
 
 // Package guard holds the HTTP filters that stand in front of the API handlers.
 //
-// It owns two of them. WithScrub is the outermost filter: it refuses upgraded connections and redirects, and takes what
-// may be a value out of the query string before anything can log it. WithRequestGuard stands behind authorization: it
+// It owns four of them. WithBodyTimeout is the outermost filter of both ports, so that it bounds the bodies of strangers too.
+// WithScrub stands outside of everything that logs: it refuses upgraded connections and redirects, and takes what
+// may be a value out of the query string before anything can log it. WithURILimit, which is a part of it and stands in front
+// of the decrypt port too, refuses what is too long to be parsed. WithRequestGuard stands behind authorization: it
 // reads the body of every write to a SecureValue and refuses, with a constant text, each body that an upstream decoder
 // would quote in its own error, or would read in another way than its author meant.
 //

@@ -11,10 +11,13 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/responsewriter"
 )
 
-// WithScrub wraps the whole handler chain. It refuses upgraded connections on every path and every redirect, forbids
-// caches to store an answer, and scrubs the query string (see ScrubQuery) in a copy of the request, so that neither the
+// WithScrub wraps the whole handler chain. It refuses upgraded connections on every path, URIs over MaxURIBytes and every
+// redirect, forbids caches to store an answer, and scrubs the query string (see ScrubQuery) in a copy of the request, so that neither the
 // access log nor the audit log nor a trace ever sees the original.
 func WithScrub(handler http.Handler) http.Handler {
+	scrubbing := WithURILimit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler.ServeHTTP(responsewriter.WrapForHTTP1Or2(&redirectRefuser{ResponseWriter: w}), scrubbed(r))
+	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// WithCacheControl keeps what is set already.
 		w.Header().Set("Cache-Control", "no-store")
@@ -22,7 +25,7 @@ func WithScrub(handler http.Handler) http.Handler {
 			writeStatus(w, http.StatusBadRequest, "upgraded connections are not served: send a plain request")
 			return
 		}
-		handler.ServeHTTP(responsewriter.WrapForHTTP1Or2(&redirectRefuser{ResponseWriter: w}), scrubbed(r))
+		scrubbing.ServeHTTP(w, r)
 	})
 }
 

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/securevalue/secret-apiserver/pkg/testing/certs"
 	"github.com/securevalue/secret-apiserver/pkg/testing/etcdcluster"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
@@ -43,4 +46,38 @@ func TestBackupOfAnEtcdWithTLS(t *testing.T) {
 		t.Errorf("%d values open", len(opened))
 	}
 	refused(t, "--etcd-servers: no answer from etcd", "backup", servers, "--to="+file(t))
+}
+
+// A database that was full when it was backed up takes writes again once it is restored.
+func TestAnAlarmIsNotRestored(t *testing.T) {
+	t.Parallel()
+	members := etcdcluster.Start(t, 1, etcdcluster.Options{})
+	s := start(t, "", "--etcd-servers="+members.Endpoints()[0])
+	stored := fill(t, s, 1, 0)
+	etcd := members.Client(t)
+	t.Cleanup(func() { _ = etcd.Close() })
+	list, err := etcd.MemberList(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raise := &etcdserverpb.AlarmRequest{
+		Action: etcdserverpb.AlarmRequest_ACTIVATE, Alarm: etcdserverpb.AlarmType_NOSPACE, MemberID: list.Members[0].ID,
+	}
+	if _, err := etcdserverpb.NewMaintenanceClient(etcd.ActiveConnection()).Alarm(t.Context(), raise); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client(t, s).Create(t.Context(), newValue("refused", "x"), metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "database space exceeded") {
+		t.Fatalf("a write to a full database: %v", err)
+	}
+	backup := file(t)
+	if line := must(t, "backup", "--etcd-servers="+members.Endpoints()[0], "--to="+backup); !strings.Contains(line, ", 1 value. ") {
+		t.Errorf("got %s", line)
+	}
+	restored := start(t, restore(t, backup, s.DataDir))
+	if got := decrypt(t, restored, "value-0"); got != stored[namespace+"/value-0"] {
+		t.Error("value-0 opens to something else")
+	}
+	if _, err := client(t, restored).Create(t.Context(), newValue("taken", "x"), metav1.CreateOptions{}); err != nil {
+		t.Errorf("a write to the restored database: %v", err)
+	}
 }

@@ -4,6 +4,7 @@ package etcdcluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -29,6 +30,8 @@ type Options struct {
 	Args []string
 	// HTTPS is set when Args bring certificates for clients.
 	HTTPS bool
+	// DiskBytes is the size of a disk that the last member gets for itself, in memory; 0 gives none. It takes root.
+	DiskBytes int64
 }
 
 // Cluster is some members of one etcd.
@@ -40,6 +43,8 @@ type Cluster struct {
 type Member struct {
 	// Name is --name, ClientURL where clients connect, Dir the data folder, LogFile what it printed.
 	Name, ClientURL, Dir, LogFile string
+	// Disk is where Dir lies when the member has one for itself.
+	Disk *Disk
 
 	peerURL string
 	args    []string
@@ -64,6 +69,11 @@ func Start(t testing.TB, n int, opts Options) *Cluster {
 		}
 		initial = append(initial, m.Name+"="+m.peerURL)
 		c.Members = append(c.Members, m)
+	}
+	if opts.DiskBytes > 0 {
+		last := c.Members[n-1]
+		last.Disk = newDisk(t, opts.DiskBytes)
+		last.Dir = filepath.Join(last.Disk.dir, "data")
 	}
 	for _, m := range c.Members {
 		m.args = append([]string{
@@ -106,26 +116,32 @@ func dial(t testing.TB, endpoints ...string) *clientv3.Client {
 	return client
 }
 
-// MoveLeader makes a member the leader, and returns an error when it cannot: while another fault is in force.
-func (c *Cluster) MoveLeader(ctx context.Context, t testing.TB, to int) error {
+// MoveLeader makes another member the leader, the one that comes by places behind the present one, and returns an error when
+// it cannot: while another fault is in force.
+func (c *Cluster) MoveLeader(ctx context.Context, t testing.TB, by int) error {
 	t.Helper()
-	target := dial(t, c.Members[to].ClientURL)
-	defer func() { _ = target.Close() }()
-	wanted, err := target.Status(ctx, c.Members[to].ClientURL)
-	if err != nil || wanted.Leader == wanted.Header.GetMemberId() {
-		return err
-	}
-	for _, m := range c.Members {
+	ids := make([]uint64, len(c.Members))
+	leader, err := -1, error(nil)
+	for i, m := range c.Members {
 		client := dial(t, m.ClientURL)
-		status, err := client.Status(ctx, m.ClientURL)
-		if err == nil && status.Header.GetMemberId() == wanted.Leader {
-			_, err = client.MoveLeader(ctx, wanted.Header.GetMemberId())
-			_ = client.Close()
-			return err
+		defer func() { _ = client.Close() }()
+		status, statusErr := client.Status(ctx, m.ClientURL)
+		if statusErr != nil {
+			err = statusErr
+			continue
 		}
-		_ = client.Close()
+		if ids[i] = status.Header.GetMemberId(); ids[i] == status.Leader {
+			leader = i
+		}
 	}
-	return fmt.Errorf("no leader answers")
+	if leader < 0 {
+		return errors.Join(errors.New("no leader answers"), err)
+	}
+	target := ids[(leader+by)%len(ids)]
+	client := dial(t, c.Members[leader].ClientURL)
+	defer func() { _ = client.Close() }()
+	_, err = client.MoveLeader(ctx, target)
+	return err
 }
 
 // Start starts a member that does not run.

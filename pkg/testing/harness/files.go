@@ -62,6 +62,14 @@ func EtcdBinary(t testing.TB) string {
 	return file
 }
 
+// KMSPluginBinary builds hack/kms-plugin once and returns its path.
+func KMSPluginBinary(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(Root(t), "bin", "test", "kms-plugin")
+	once(t, file, "go", "build", "-o", file, "./hack/kms-plugin")
+	return file
+}
+
 func once(t testing.TB, key, name string, args ...string) {
 	t.Helper()
 	builds.Lock()

@@ -39,6 +39,9 @@ type Options struct {
 	RBACFiles []string
 	// Args are further flags; the last one of a name wins.
 	Args []string
+	// Program is another build of the server when set, Env what its environment has in addition.
+	Program string
+	Env     []string
 }
 
 // Server is a running binary.
@@ -54,6 +57,8 @@ type Server struct {
 	// TokenFile and RBACDir can be rewritten while the server runs.
 	TokenFile, RBACDir string
 
+	program string
+	env     []string
 	command *exec.Cmd
 	exited  chan error
 	client  *http.Client
@@ -123,6 +128,11 @@ func newServer(t testing.TB, opts Options) *Server {
 		OutFile:   filepath.Join(dir, "server.out"),
 		AuditFile: filepath.Join(dir, "audit.log"),
 		exited:    make(chan error, 1),
+		program:   opts.Program,
+		env:       opts.Env,
+	}
+	if s.program == "" {
+		s.program = Binary(t)
 	}
 	if s.DataDir == "" {
 		s.DataDir = filepath.Join(dir, "data")
@@ -167,7 +177,8 @@ func (s *Server) accessArgs(t testing.TB, opts Options) []string {
 func (s *Server) run(t testing.TB, args []string) {
 	t.Helper()
 	stdout, stderr := create(t, s.OutFile), create(t, s.LogFile)
-	s.command = exec.Command(Binary(t), args...) //nolint:gosec,noctx // the binary under test; stopped by Stop and Kill
+	s.command = exec.Command(s.program, args...) //nolint:gosec,noctx // the binary under test; stopped by Stop and Kill
+	s.command.Env = append(s.command.Environ(), s.env...)
 	s.command.Stdout, s.command.Stderr = stdout, stderr
 	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.command.Start(); err != nil {

@@ -36,7 +36,9 @@ type object struct {
 		Labels          map[string]string `json:"labels"`
 	} `json:"metadata"`
 	Status objectStatus `json:"status"`
-	Reason string       `json:"reason"` // of a Status
+	// Reason and Message are those of a Status.
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
 }
 
 // objectStatus is an object in a SecureValue, and a word in a Status.
@@ -69,10 +71,15 @@ type client struct {
 	history *History
 	seen    map[string]int64 // the last resourceVersion that it read, by name
 	failure error            // why the last operation has no answer
+	made    int              // names that fresh made
 }
 
-// errNotSent says that no server got the request.
-var errNotSent = errors.New("not sent")
+// Why an operation has no answer. After the first and the second, it surely did not happen.
+var (
+	errNotSent      = errors.New("not sent")
+	errKeyAway      = errors.New("the encryption key is out of reach; nothing was changed")
+	errDatabaseFull = errors.New("database space exceeded")
+)
 
 // answer is what came back.
 type answer struct {
@@ -132,7 +139,7 @@ func (c *client) do(ctx context.Context, server int, epoch string, in Input) boo
 		c.history.complain(fmt.Sprintf("%s %s: %s", in.Kind, in.Name, unexpected))
 	}
 	if err != nil {
-		if in.Kind == Get || in.Kind == Decrypt {
+		if in.Kind == Get || in.Kind == Decrypt || errors.Is(err, errKeyAway) {
 			return false
 		}
 		operation.Output, operation.Detail = Output{Result: Unknown}, strings.ReplaceAll(err.Error(), in.Name, "NAME")
@@ -145,6 +152,16 @@ func (c *client) do(ctx context.Context, server int, epoch string, in Input) boo
 	}
 	c.history.add(operation)
 	return operation.Output.Result != Unknown
+}
+
+// fresh creates a name that nobody else knows, and returns why that failed.
+func (c *client) fresh(ctx context.Context, server int) (name string, err error) {
+	c.made++
+	name = fmt.Sprintf("probe-%d-%d", c.id, c.made)
+	if !c.do(ctx, server, "probe", Input{Kind: Create, Name: name, Op: name, Value: harness.Canary()}) {
+		return "", c.failure
+	}
+	return name, nil
 }
 
 // encode turns an operation into a request.
@@ -213,9 +230,19 @@ func decode(in Input, got answer) (Output, error) {
 	case code == http.StatusOK || code == http.StatusCreated:
 		return obj.output(), nil
 	case code >= http.StatusInternalServerError || code == http.StatusTooManyRequests:
-		return Output{}, fmt.Errorf("%d %.200s", code, data)
+		return Output{}, failed(code, obj.Message, data)
 	}
 	return Output{}, &unexpectedError{code, string(data)}
+}
+
+// failed is an answer that leaves open what happened, unless it says so.
+func failed(code int, message string, data []byte) error {
+	for _, reason := range []error{errKeyAway, errDatabaseFull} {
+		if strings.Contains(message, reason.Error()) {
+			return fmt.Errorf("%w: %d", reason, code)
+		}
+	}
+	return fmt.Errorf("%d %.200s", code, data)
 }
 
 func decodeDecrypt(got answer) (Output, error) {

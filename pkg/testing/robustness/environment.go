@@ -4,8 +4,6 @@ package robustness
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -14,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securevalue/secret-apiserver/pkg/testing/clock"
 	"github.com/securevalue/secret-apiserver/pkg/testing/etcdcluster"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
@@ -37,16 +36,23 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
 // environment is what a run works on.
 type environment struct {
 	etcd    *etcdcluster.Cluster
+	kms     *plugin
 	proxies [replicas][members]*proxy
 	servers [replicas]*replica
-	// keysFile is the --encryption-provider-config of both servers; keys are its keys, newest first.
-	keysFile string
-	keys     []string
+	// keysFile is the --encryption-provider-config of both servers; keys are its local keys, newest first, and first names the
+	// key that it seals with.
+	keysFile, first string
+	keys            []string
+	// prober asks whether a fault shows.
+	prober *client
 }
 
 // replica is one server, which is another process after each restart.
 type replica struct {
 	options harness.Options
+	// clock is nil unless clocks jump, shifts are how far it was off.
+	clock  *clock.Clock
+	shifts []time.Duration
 
 	mu      sync.Mutex
 	current *harness.Server
@@ -69,10 +75,17 @@ func (r *replica) start(t testing.TB) {
 	r.current, r.all = s, append(r.all, s)
 }
 
-func newEnvironment(t *testing.T) *environment {
+// newEnvironment starts everything. With clocks, those of the servers can jump.
+func newEnvironment(t *testing.T, h *History, clocks bool) *environment {
 	t.Helper()
-	e := &environment{etcd: etcdcluster.Start(t, members, etcdcluster.Options{}), keysFile: filepath.Join(t.TempDir(), "encryption.yaml")}
-	e.rotate(t)
+	options := etcdcluster.Options{Args: append([]string{fmt.Sprintf("--quota-backend-bytes=%d", quota)}, walArgs...)}
+	if etcdcluster.CanMount() == nil {
+		options.DiskBytes = diskBytes
+	}
+	e := &environment{etcd: etcdcluster.Start(t, members, options), kms: startPlugin(t), keysFile: filepath.Join(t.TempDir(), "encryption.yaml")}
+	e.prober = &client{id: clients, env: e, history: h, seen: map[string]int64{}}
+	e.addKey()
+	e.writeKeys(t, true)
 	for i := range e.servers {
 		var urls []string
 		for j, url := range e.etcd.Endpoints() {
@@ -84,31 +97,25 @@ func newEnvironment(t *testing.T) *environment {
 			e.proxies[i][j] = p
 			urls = append(urls, p.url())
 		}
-		e.servers[i] = &replica{options: harness.Options{
-			Tokens: []string{harness.Token(decryptToken, "k6")}, RBAC: []string{bindK6}, RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
-			Args: []string{"--etcd-servers=" + strings.Join(urls, ","), "--encryption-provider-config=" + e.keysFile, "--encryption-provider-config-automatic-reload",
-				"--decrypt-audit-instance=server-" + strconv.Itoa(i), // two servers of one host would share the host's name
-				"-v=2", "--shutdown-delay-duration=0s"},
-		}}
-		e.servers[i].start(t)
+		e.servers[i] = &replica{options: e.options("--etcd-servers="+strings.Join(urls, ","),
+			"--decrypt-audit-instance=server-"+strconv.Itoa(i))} // two servers of one host would share the host's name
+	}
+	if clocks {
+		e.withClocks(t)
+	}
+	for _, r := range e.servers {
+		r.start(t)
 	}
 	return e
 }
 
-// rotate puts a new key in front of the others.
-func (e *environment) rotate(t testing.TB) {
-	t.Helper()
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails
-	e.keys = append([]string{fmt.Sprintf("      - {name: key-%d, secret: %s}\n", len(e.keys), base64.StdEncoding.EncodeToString(key))}, e.keys...)
-	harness.WriteFile(t, e.keysFile, `apiVersion: apiserver.config.k8s.io/v1
-kind: EncryptionConfiguration
-resources:
-- resources: [securevalues.secret.grafana.app]
-  providers:
-  - aesgcm:
-      keys:
-`+strings.Join(e.keys, ""))
+// options are those of a server, with further flags.
+func (e *environment) options(args ...string) harness.Options {
+	return harness.Options{
+		Tokens: []string{harness.Token(decryptToken, "k6")}, RBAC: []string{bindK6}, RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
+		Args: append(args, "--encryption-provider-config="+e.keysFile, "--encryption-provider-config-automatic-reload",
+			"-v=2", "--shutdown-delay-duration=0s"),
+	}
 }
 
 // eventually waits until something is true, and reports whether it came to be.

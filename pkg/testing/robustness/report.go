@@ -12,8 +12,10 @@ import (
 
 // report is what a run leaves when it fails: enough to look at, and to check again.
 type report struct {
-	Seed       uint64        `json:"seed"`
-	Faults     []string      `json:"faults"`
+	Seed   uint64     `json:"seed"`
+	Faults []Injected `json:"faults"`
+	// Backup is the revision of the backup that was made meanwhile.
+	Backup     int64         `json:"backup"`
 	Findings   []string      `json:"findings"`
 	Operations []Operation   `json:"operations"`
 	Segments   []Segment     `json:"segments"`

@@ -14,16 +14,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/securevalue/secret-apiserver/pkg/testing/etcdcluster"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
 var (
-	duration = flag.Duration("duration", 12*time.Second, "How long clients work while things break.")
+	duration = flag.Duration("duration", 10*time.Second, "How long clients work while things break.")
+	clocks   = flag.Bool("clocks", false, "Let the clocks of the servers jump too. The servers are built anew for it, which takes minutes.")
 	seed     = flag.Uint64("seed", 0, "Seed of all choices of operations and faults; 0 draws one.")
 )
 
@@ -33,45 +34,67 @@ func TestNothingIsLostWhileThingsBreak(t *testing.T) {
 		*seed = rand.Uint64N(1 << 32)
 	}
 	t.Logf("go test ./pkg/testing/robustness -args -seed=%d -duration=%s repeats the choices of operations and faults", *seed, *duration)
-	e := newEnvironment(t)
 	h := newHistory()
+	e := newEnvironment(t, h, *clocks)
+	if err := etcdcluster.CanMount(); err != nil {
+		t.Logf("without %q, which takes root: %v", diskFaults[0].name, err)
+	}
 	r := &report{Seed: *seed}
-	r.Faults, r.Segments = run(t, e, h, *seed)
+	taken := run(t, e, h, r)
+	t.Logf("all is healed and read after %s", time.Since(h.start).Round(time.Second))
+	r.Backup = taken.revision
 	r.Operations = h.operations
-	r.Findings = slices.Concat(h.wrong, stop(t, e, h))
+	r.Findings = stop(t, e, h)
 	r.Records = readAudit(t, e)
+	restored := taken.restore(t, e, h, highest(r.Operations, r.Segments))
+	t.Logf("the backup is restored after %s", time.Since(h.start).Round(time.Second))
 
 	faults, picture := linearizable(r.Operations)
 	r.picture = picture
-	r.Findings = slices.Concat(r.Findings, faults, rising(r.Segments), complete(r.Segments, r.Operations), agree(r.Segments),
-		audited(h.start, r.Records, r.Operations))
-	summarise(t, r, h)
+	lost, _ := linearizable(restored)
+	r.Findings = slices.Concat(h.wrong, r.Findings, faults, prefixed("restored: ", lost), rising(r.Segments), complete(r.Segments, r.Operations),
+		agree(r.Segments), audited(h.start, e.shifts(), r.Records, r.Operations))
+	t.Logf("all is checked after %s", time.Since(h.start).Round(time.Second))
+	summarise(t, e, r, h)
 	for _, fault := range r.Findings[:min(len(r.Findings), 20)] {
 		t.Error(fault)
 	}
 	if !t.Failed() {
-		wantSensitive(t, r, h.start)
+		wantSensitive(t, r, h.start, e.shifts())
+		wantRestoredSensitive(t, restored)
 	}
 	if t.Failed() {
 		for _, fault := range r.Faults {
-			t.Log(fault)
+			t.Logf("%+v", fault)
 		}
 		r.save(t)
 	}
 }
 
-// run lets clients and watchers work while things break, heals everything, and reads everything once more.
-func run(t *testing.T, e *environment, h *History, seed uint64) (faults []string, segments []Segment) {
+func prefixed(prefix string, lines []string) (all []string) {
+	for _, line := range lines {
+		all = append(all, prefix+line)
+	}
+	return all
+}
+
+// wholeRound is the duration from which a run goes on until every fault was there once.
+const wholeRound = time.Minute
+
+// run lets clients and watchers work while things break and a backup is made, heals everything, and reads everything once more.
+func run(t *testing.T, e *environment, h *History, r *report) (taken snapshot) {
 	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), *duration)
+	breaking, stopBreaking := context.WithTimeout(t.Context(), *duration)
+	defer stopBreaking()
+	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	watching, stopWatching := context.WithCancel(t.Context())
 	defer stopWatching()
-	var working, watches sync.WaitGroup
+	var working, watches, backing sync.WaitGroup
 	all := make([]*client, clients)
 	for i := range all {
 		all[i] = &client{id: i, env: e, history: h, seen: map[string]int64{}}
-		working.Go(func() { all[i].run(ctx, seed) })
+		working.Go(func() { all[i].run(ctx, r.Seed) })
 	}
 	var watchers []*watcher
 	for i := range replicas {
@@ -79,28 +102,32 @@ func run(t *testing.T, e *environment, h *History, seed uint64) (faults []string
 		watchers = append(watchers, w)
 		watches.Go(func() { w.run(watching) })
 	}
-	faults = breakThings(ctx, t, e, seed)
+	backing.Go(func() {
+		var err error
+		if taken, err = backUp(t, e, h, r.Seed, *duration); err != nil {
+			t.Error(err)
+		}
+	})
+	r.Faults = breakThings(breaking, t, e, r.Seed, *duration >= wholeRound)
+	backing.Wait()
+	stop()
 	working.Wait()
-	last := readAll(t, &client{id: clients, env: e, history: h, seen: map[string]int64{}})
+	last := readAll(t, e.prober)
 	if !eventually(func() bool { return watchers[0].last() >= last && watchers[1].last() >= last }) {
 		h.complain("a watch does not come to the last write")
 	}
 	stopWatching()
 	watches.Wait()
 	for _, w := range watchers {
-		segments = append(segments, w.segments...)
+		r.Segments = append(r.Segments, w.segments...)
 	}
-	return faults, segments
+	return taken
 }
 
 // readAll reads and opens every name through both servers, and returns the revision of a last write.
-func readAll(t *testing.T, c *client) int64 {
+func readAll(t *testing.T, c *client) (revision int64) {
 	t.Helper()
-	names := map[string]bool{}
-	for _, o := range c.history.operations {
-		names[o.Input.Name] = true
-	}
-	for name := range names {
+	for name := range names(c.history.operations) {
 		for server := range replicas {
 			for _, kind := range []Kind{Get, Decrypt} {
 				if !eventually(func() bool { return c.do(t.Context(), server, "end", Input{Kind: kind, Name: name}) }) {
@@ -110,11 +137,16 @@ func readAll(t *testing.T, c *client) int64 {
 			}
 		}
 	}
-	in := Input{Kind: Create, Name: "end", Op: "end", Value: harness.Canary()}
-	if !c.do(t.Context(), 0, "end", in) {
-		c.history.complain("the last write failed though all is healed")
+	for server := range replicas {
+		if !eventually(func() bool {
+			name, err := c.fresh(t.Context(), server)
+			revision = max(revision, c.seen[name])
+			return err == nil
+		}) {
+			c.history.complain(fmt.Sprintf("server %d does not write though all is healed: %v", server, c.failure))
+		}
 	}
-	return c.seen["end"]
+	return revision
 }
 
 // stop ends the servers, looks for values where none may be, and verifies the audit logs.
@@ -133,6 +165,11 @@ func stop(t *testing.T, e *environment, h *History) (faults []string) {
 		}
 	}
 	search := harness.NewFragments(len(canaryMark)+8, values...)
+	for _, file := range []string{e.kms.logFile, e.kms.keysFile} {
+		if len(search.Find(harness.ReadFile(t, file))) > 0 {
+			faults = append(faults, file+" of the KMS plugin holds a value")
+		}
+	}
 	for _, m := range e.etcd.Members {
 		m.Kill()
 		err := filepath.WalkDir(m.Dir, func(path string, entry fs.DirEntry, err error) error {
@@ -171,13 +208,11 @@ func readAudit(t *testing.T, e *environment) (records []AuditRecord) {
 }
 
 // summarise logs the counts of a run, and wants it to have been one.
-func summarise(t *testing.T, r *report, h *History) {
+func summarise(t *testing.T, e *environment, r *report, h *History) {
 	t.Helper()
 	count := map[string]int{}
-	names := map[string]bool{}
 	for _, o := range r.Operations {
 		count[string(o.Input.Kind)]++
-		names[o.Input.Name] = true
 		if o.Output.Result == Unknown {
 			count["unknown"]++
 		}
@@ -190,16 +225,25 @@ func summarise(t *testing.T, r *report, h *History) {
 		events += len(segment.Events)
 	}
 	injected := map[string]int{}
-	for _, line := range r.Faults {
-		_, what, _ := strings.Cut(strings.TrimSpace(line), " ")
-		what, _, _ = strings.Cut(what, " for ")
-		injected[what]++
+	for _, fault := range r.Faults {
+		injected[fault.Name]++
+		if !fault.Effect {
+			t.Errorf("%q was injected and never took effect", fault.Name)
+		}
 	}
-	t.Logf("seed %d: %d requests, %d operations on %d names %v; %d faults %v; %d watches with %d events; %d audit records; %d findings",
-		r.Seed, h.requests, len(r.Operations), len(names), count, len(r.Faults), injected, len(r.Segments), events, len(r.Records), len(r.Findings))
+	t.Logf("seed %d: %d requests, %d operations on %d names %v; %d faults, all of which took effect %v; a backup at revision %d; "+
+		"%d watches with %d events; %d audit records; %d findings",
+		r.Seed, h.requests, len(r.Operations), len(names(r.Operations)), count, len(r.Faults), injected, r.Backup, len(r.Segments), events, len(r.Records), len(r.Findings))
 	for _, kind := range []Kind{Create, Replace, Keep, Label, Value, Delete, Get, Decrypt} {
 		if count[string(kind)] == 0 {
 			t.Errorf("no %s was answered: this run proves nothing", kind)
+		}
+	}
+	if *duration >= wholeRound {
+		for _, fault := range possibleFaults(e) {
+			if injected[fault.name] == 0 {
+				t.Errorf("%q was never injected", fault.name)
+			}
 		}
 	}
 	if events == 0 || len(r.Faults) == 0 {

@@ -69,7 +69,7 @@ var mutations = []mutation{
 }
 
 // wantSensitive changes what a sound run recorded, and wants every check to see it.
-func wantSensitive(t *testing.T, r *report, start time.Time) {
+func wantSensitive(t *testing.T, r *report, start time.Time, shifts [replicas][]time.Duration) {
 	t.Helper()
 	for _, m := range mutations {
 		if !caught(r.Operations, m) {
@@ -101,29 +101,64 @@ func wantSensitive(t *testing.T, r *report, start time.Time) {
 	allowed := slices.IndexFunc(r.Records, func(record AuditRecord) bool {
 		return record.Decision == "allow" && slices.ContainsFunc(r.Operations, func(o Operation) bool { return o.Output.AuditID == record.AuditID })
 	})
-	if allowed < 0 || len(audited(start, slices.Delete(slices.Clone(r.Records), allowed, allowed+1), r.Operations)) != 1 {
+	if allowed < 0 || len(audited(start, shifts, slices.Delete(slices.Clone(r.Records), allowed, allowed+1), r.Operations)) != 1 {
 		t.Error("an audit record is lost: no check sees it")
 	}
 	late := slices.Clone(r.Records)
-	late[max(allowed, 0)].Time = time.Now()
-	if len(audited(start, late, r.Operations)) != 1 {
+	late[max(allowed, 0)].Time = time.Now().Add(farthest)
+	if len(audited(start, shifts, late, r.Operations)) != 1 {
 		t.Error("an audit record comes after the release: no check sees it")
+	}
+}
+
+// restoredMutations change what a restored server answered, as a backup would that lost or mixed up something.
+var restoredMutations = []mutation{
+	{"a value of before the backup is gone", func(history []Operation, at int) bool {
+		o := &history[at]
+		if o.Client != restoredClient || o.Input.Kind != Get || o.Output.Result != OK {
+			return false
+		}
+		o.Output = Output{Result: Absent}
+		return true
+	}},
+	{"a restored value is another one", func(history []Operation, at int) bool {
+		o := &history[at]
+		if o.Client != restoredClient || o.Input.Kind != Decrypt || o.Output.Result != OK {
+			return false
+		}
+		o.Output.Value = "a later value"
+		return true
+	}},
+}
+
+// wantRestoredSensitive does the same to what a restored server answered.
+func wantRestoredSensitive(t *testing.T, restored []Operation) {
+	t.Helper()
+	for _, m := range restoredMutations {
+		if !caught(restored, m) {
+			t.Errorf("restored: %s: no check sees it", m.name)
+		}
 	}
 }
 
 // caught tries a mutation at one place after the other, from the middle of the history.
 func caught(history []Operation, m mutation) bool {
-	tried := 0
+	tried, changed := 0, slices.Clone(history)
 	for i := range history {
 		at := (len(history)/3 + i) % len(history)
-		changed := slices.Clone(history)
 		if !m.change(changed, at) {
 			continue
 		}
-		part := slices.DeleteFunc(changed, func(o Operation) bool { return o.Input.Name != history[at].Input.Name })
+		var part []Operation
+		for _, o := range changed {
+			if o.Input.Name == history[at].Input.Name {
+				part = append(part, o)
+			}
+		}
 		if faults, _ := linearizable(part); len(faults) > 0 {
 			return true
 		}
+		changed[at] = history[at]
 		if tried++; tried == candidates {
 			break
 		}
