@@ -18,7 +18,7 @@ func TestControllerManager(t *testing.T) {
 	c := collector.Start(t)
 	config := c.Config(t, 1_000_000)
 	s := start(t, config)
-	manager := exec.CommandContext(t.Context(), harness.ControllerManagerBinary(t), "--kubeconfig="+s.Kubeconfig, "--leader-elect=false", //nolint:gosec // the binary under test
+	manager := exec.CommandContext(t.Context(), harness.ControllerManagerBinary(t), "--kubeconfig="+s.Kubeconfig, "--leader-elect=false",
 		"--metrics-bind-address=0", "--health-probe-bind-address=0", "--logging-format=json", "--tracing-config-file="+config)
 	var log bytes.Buffer
 	manager.Stderr = &log
