@@ -27,7 +27,7 @@ import (
 // eventually waits until something is true.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience(t)); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if done() {
 			return
 		}
@@ -240,7 +240,7 @@ func resetStreams(t *testing.T, s *harness.Server, url, token string, streams in
 		return 0
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(patience))
+	_ = conn.SetDeadline(time.Now().Add(patience(t)))
 	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
 		return 0
 	}

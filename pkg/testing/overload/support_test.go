@@ -23,9 +23,14 @@ const (
 	floodToken = "token-of-the-flood"
 	workToken  = "token-of-the-worker"
 	namespace  = "load"
-	// patience bounds waiting for what must come; it is no claim about speed.
-	patience = 60 * time.Second
 )
+
+// patience bounds waiting for what must come, more of it for more load: who stops reading keeps a place for --request-timeout, a
+// minute, and then the next one comes. It is no claim about speed.
+func patience(t *testing.T) time.Duration {
+	t.Helper()
+	return time.Duration(scale(t, 60)) * time.Second
+}
 
 // limit is the memory that a server under any of these loads may take, in bytes. docs/reliability.md has what was measured.
 const limit = 1 << 30
@@ -152,7 +157,7 @@ func (o *others) round(t *testing.T, s *harness.Server, n int) bool {
 // persist repeats a request that is answered with 429, as every client of Kubernetes does. Health is never refused.
 func (o *others) persist(t *testing.T, s *harness.Server, method, path, body string) (int, error) {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience(t)); ; time.Sleep(20 * time.Millisecond) {
 		code, header, err := try(t, s, harness.Request{Method: method, Path: path, Token: workToken, Body: body})
 		if err != nil || code != http.StatusTooManyRequests || strings.HasSuffix(path, "z") || time.Now().After(end) {
 			return code, err

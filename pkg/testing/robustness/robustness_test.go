@@ -156,8 +156,9 @@ func stop(t *testing.T, e *environment, h *History) (faults []string) {
 	for _, r := range e.servers {
 		r.get().Stop(t)
 		for _, s := range r.all {
-			s.Leaks(t, values...)
+			s.OutputLeaks(t, values...)
 		}
+		r.get().Leaks(t, values...)
 		dir := r.get().DataDir
 		command := exec.CommandContext(t.Context(), harness.Binary(t), "audit", "verify", "--key-file="+filepath.Join(dir, "decrypt-audit.key"), filepath.Join(dir, "decrypt-audit"))
 		if output, err := command.CombinedOutput(); err != nil {
