@@ -17,11 +17,11 @@ git -C "${work}/one" -c user.name=nobody -c user.email=nobody@example.com -c com
 git -C "${work}/one" tag v0.0.1-verify
 mkdir "${work}/another"
 git clone --quiet "${work}/one" "${work}/another/folder"
-# What is built from nested modules is the same in all of them, and no part of a release.
+# The kubectl that renders install.yaml is no part of a release: one will do. Its date says that it is not outdated.
 mkdir "${work}/one/bin" "${work}/another/folder/bin"
 "${root}/hack/build-kubectl.sh"
-cp -p "${root}/bin/kubectl" "${work}/one/bin/"
-cp -p "${root}/bin/kubectl" "${work}/another/folder/bin/"
+cp "${root}/bin/kubectl" "${work}/one/bin/"
+cp "${root}/bin/kubectl" "${work}/another/folder/bin/"
 
 cd "${work}/one"
 touch surprise

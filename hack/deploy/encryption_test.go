@@ -4,9 +4,9 @@ package deploy
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -60,17 +60,18 @@ var keyOf = regexp.MustCompile(`secret:\s*["']?[A-Za-z0-9+/]{22,}`)
 // TestNoKeyInTheRepository: whatever looks like a key of 32 bytes in a manifest or a document would be used by somebody.
 func TestNoKeyInTheRepository(t *testing.T) {
 	for _, folder := range []string{"../../deploy", "../../docs", "../../config"} {
-		err := filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
+		tree := os.DirFS(folder)
+		err := fs.WalkDir(tree, ".", func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
 				return err
 			}
-			data, err := os.ReadFile(path)
+			data, err := fs.ReadFile(tree, path)
 			if err != nil {
 				return err
 			}
 			for line := range strings.Lines(string(data)) {
 				if keyOf.MatchString(line) {
-					t.Errorf("%s holds a key: %s", path, strings.TrimSpace(line))
+					t.Errorf("%s/%s holds a key: %s", folder, path, strings.TrimSpace(line))
 				}
 			}
 			return nil

@@ -86,7 +86,7 @@ func TestServerFlags(t *testing.T) {
 				t.Errorf("port %s is not --%s", name, port)
 			}
 		}
-		for _, server := range strings.Split(strings.Trim(fs.Lookup("etcd-servers").Value.String(), "[]"), ",") {
+		for server := range strings.SplitSeq(strings.Trim(fs.Lookup("etcd-servers").Value.String(), "[]"), ",") {
 			if !strings.HasPrefix(server, "https://") {
 				t.Errorf("etcd is reached without TLS: %s", server)
 			}

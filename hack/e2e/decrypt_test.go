@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -26,9 +27,7 @@ const (
 func decrypt(t *testing.T, replica *deployment.Replica, namespace, name, token string, certificate *pki.Pair, headers http.Header) (answer, error) {
 	t.Helper()
 	all := http.Header{"Accept": {"text/plain"}}
-	for key, values := range headers {
-		all[key] = values
-	}
+	maps.Copy(all, headers)
 	return send(t, replica.DecryptURL+"/decrypt/v1/namespaces/"+namespace+"/secrets/"+name+"/decrypt", server.CA, certificate, token, all)
 }
 

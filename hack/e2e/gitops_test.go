@@ -37,7 +37,7 @@ func (g gitOps) reconcile(text string) (changed bool) {
 		g.t.Fatal(err)
 	}
 	live, err := g.client.Get(g.t.Context(), desired.GetName(), metav1.GetOptions{})
-	if err == nil && cmp.Equal(comparable(live), comparable(planned)) {
+	if err == nil && cmp.Equal(withoutStatus(live), withoutStatus(planned)) {
 		return false
 	}
 	options.DryRun = nil
@@ -47,8 +47,8 @@ func (g gitOps) reconcile(text string) (changed bool) {
 	return true
 }
 
-// comparable is what such controllers compare: metadata that a person writes, and everything else but the status.
-func comparable(object *unstructured.Unstructured) map[string]any {
+// withoutStatus is what such controllers compare: metadata that a person writes, and everything else but the status.
+func withoutStatus(object *unstructured.Unstructured) map[string]any {
 	object = object.DeepCopy()
 	metadata := map[string]any{"labels": object.GetLabels(), "annotations": object.GetAnnotations(), "owners": object.GetOwnerReferences()}
 	delete(object.Object, "status")

@@ -48,7 +48,7 @@ func run(m *testing.M) (code int) {
 		fmt.Fprintf(os.Stderr, "starting the cluster: %v\n", err)
 		return 1
 	}
-	fmt.Printf("the cluster was ready after %s\n", time.Since(started).Round(time.Second))
+	fmt.Fprintf(os.Stderr, "the cluster was ready after %s\n", time.Since(started).Round(time.Second))
 	return m.Run()
 }
 

@@ -116,16 +116,16 @@ func TestSumsAreThoseOfSha256sum(t *testing.T) {
 }
 
 // A folder with somebody's files is left alone; that of an earlier run, finished or not, is emptied.
-func TestClear(t *testing.T) {
+func TestEmptyFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "dist")
 	file := write(t, filepath.Join(dir, "thesis.txt"), "years of work")
-	if err := clear(dir); err == nil || !strings.Contains(err.Error(), "-out") {
+	if err := emptyFolder(dir); err == nil || !strings.Contains(err.Error(), "-out") {
 		t.Errorf("a folder with a file in it: %v", err)
 	}
 	read(t, file)
 	write(t, filepath.Join(dir, sumsFile), "")
 	for range 2 {
-		if err := clear(dir); err != nil {
+		if err := emptyFolder(dir); err != nil {
 			t.Fatal(err)
 		}
 		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {

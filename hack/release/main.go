@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string) error {
 	if !filepath.IsAbs(o.out) {
 		o.out = filepath.Join(t.root, o.out)
 	}
-	if err := clear(o.out); err != nil {
+	if err := emptyFolder(o.out); err != nil {
 		return err
 	}
 	work, err := os.MkdirTemp(o.out, ".work-") // below the tree, so that kustomize finds the overlay from there
@@ -96,9 +96,9 @@ func run(ctx context.Context, args []string) error {
 	return nil
 }
 
-// clear empties the folder of an earlier run, and refuses one with anything else in it. The empty SHA256SUMS says whose it is when
+// emptyFolder empties the folder of an earlier run, and refuses one with anything else in it. The empty SHA256SUMS says whose it is when
 // this run breaks off.
-func clear(dir string) error {
+func emptyFolder(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("looking at what -out has: %w", err)

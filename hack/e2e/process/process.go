@@ -114,6 +114,7 @@ func (p *Process) Await(ctx context.Context, ready func(ctx context.Context) err
 		}
 		select {
 		case <-p.exited:
+			//nolint:errorlint // the error is nil when the program ended with code 0
 			return fmt.Errorf("%s ended (%v); last lines of %s:\n%s", p.binary, p.err, p.LogFile, p.Tail(15))
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready (%w); last lines of %s:\n%s", p.binary, err, p.LogFile, p.Tail(15))
