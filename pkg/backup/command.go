@@ -93,16 +93,8 @@ func (o *backupOptions) run(ctx context.Context, command *cobra.Command) error {
 func announce(out io.Writer, f *file) error {
 	_, err := fmt.Fprintf(out, "%s: %s (%d bytes), revision %d, %s. The keys are not in it: keep the file of "+
 		"--encryption-provider-config (encryption.yaml of a standalone server) apart from it; without it no value opens\n",
-		f.path, progress.Size(f.size), f.size, f.revision, values(len(f.records)))
+		f.path, progress.Size(f.size), f.size, f.revision, progress.NumberOfValues(int64(len(f.records))))
 	return err
-}
-
-// values counts in words.
-func values(n int) string {
-	if n == 1 {
-		return "1 value"
-	}
-	return fmt.Sprintf("%d values", n)
 }
 
 func addPrefix(fs *pflag.FlagSet, prefix *string) {

@@ -107,7 +107,7 @@ func (o *restoreOptions) run(ctx context.Context, command *cobra.Command) error 
 	}
 	_, err = fmt.Fprintf(command.OutOrStdout(), "%s: %s of revision %d, which is now %d. The keys were not in the backup: put "+
 		"those of its time at %s, then start the server\n",
-		o.dataDir, values(len(f.records)), f.revision, f.revision+int64(bump), filepath.Join(o.dataDir, "encryption.yaml")) //nolint:gosec // far below
+		o.dataDir, progress.NumberOfValues(int64(len(f.records))), f.revision, f.revision+int64(bump), filepath.Join(o.dataDir, "encryption.yaml")) //nolint:gosec // far below
 	return err
 }
 

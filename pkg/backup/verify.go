@@ -175,6 +175,6 @@ func (f *file) print(out io.Writer, byKey map[string]outcome, failed []sealed.Sc
 	if len(f.records) == 1 {
 		verb = "opens"
 	}
-	_, err := fmt.Fprintf(out, "%d of %s %s at revision %d\n", len(f.records)-len(failed), values(len(f.records)), verb, f.revision)
+	_, err := fmt.Fprintf(out, "%d of %s %s at revision %d\n", len(f.records)-len(failed), progress.NumberOfValues(int64(len(f.records))), verb, f.revision)
 	return err
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
 
 // Report is what --output json prints.
@@ -85,6 +87,6 @@ func printTable(out io.Writer, report Report) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(out, "%d values at revision %d\n", report.Values, report.Revision)
+	_, err := fmt.Fprintf(out, "%s at revision %d\n", progress.NumberOfValues(report.Values), report.Revision)
 	return err
 }

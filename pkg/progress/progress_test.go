@@ -38,4 +38,9 @@ func TestLabels(t *testing.T) {
 	if got := Values(1, 3); got != "1 of 3 values" {
 		t.Errorf("got %q", got)
 	}
+	for n, want := range map[int64]string{0: "0 values", 1: "1 value", 200000: "200000 values"} {
+		if got := NumberOfValues(n); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
 }

@@ -116,11 +116,11 @@ func printTable(out io.Writer, r report) error {
 	var err error
 	switch {
 	case r.Stale == nil:
-		_, err = fmt.Fprintf(out, "%d values\n", r.Values)
+		_, err = fmt.Fprintf(out, "%s\n", progress.NumberOfValues(r.Values))
 	case *r.Stale == 0:
-		_, err = fmt.Fprintf(out, "%d values, all under %s, which seals now\n", r.Values, r.WriteKey)
+		_, err = fmt.Fprintf(out, "%s, all under %s, which seals now\n", progress.NumberOfValues(r.Values), r.WriteKey)
 	default:
-		_, err = fmt.Fprintf(out, "%d values, %d still to move to %s, which seals now\n", r.Values, *r.Stale, r.WriteKey)
+		_, err = fmt.Fprintf(out, "%s, %d still to move to %s, which seals now\n", progress.NumberOfValues(r.Values), *r.Stale, r.WriteKey)
 	}
 	return err
 }

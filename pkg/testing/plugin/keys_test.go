@@ -96,7 +96,7 @@ func TestKeys(t *testing.T) {
 		return strings.Contains(out, "3 values, 3 still to move to aesgcm/new, which seals now")
 	})
 	expect("4 values, 4 still to move to aesgcm/new", "--all-namespaces")
-	expect("1 values, 1 still to move", "-n", "other")
+	expect("1 value, 1 still to move", "-n", "other")
 	expect("takes the right to create securevalues/rewrap", "--token", readerToken)
 	if _, errs, err := runPlugin(t, s, "keys", "--watch", "--token", readerToken); err == nil || !strings.Contains(errs, "securevalues/rewrap") {
 		t.Errorf("following without the right: %v\n%s", err, errs)
