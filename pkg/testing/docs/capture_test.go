@@ -9,15 +9,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+	"github.com/securevalue/secret-apiserver/pkg/testing/screen"
 )
 
 // typedValue is what somebody types at a prompt; the picture shows it once, where a service opens it.
@@ -125,10 +124,13 @@ func (c *clone) onTerminal(t *testing.T, s scene) string {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	screen := watch(control)
+	shown := screen.Watch(control)
 	for _, prompt := range s.prompts {
-		eventually(t, func() bool { return strings.HasSuffix(screen.text(), prompt) && hides(t, tty) }, func() string {
-			return s.command + "\nasked for nothing by " + prompt + "; the terminal shows\n" + screen.text()
+		eventually(t, func() bool {
+			echoes, err := screen.Echoes(tty)
+			return err == nil && !echoes && strings.HasSuffix(shown.Text(), prompt)
+		}, func() string {
+			return s.command + "\nasked for nothing by " + prompt + "; the terminal shows\n" + shown.Text()
 		})
 		if _, err := control.WriteString(typedValue + "\n"); err != nil {
 			t.Fatal(err)
@@ -136,8 +138,8 @@ func (c *clone) onTerminal(t *testing.T, s scene) string {
 	}
 	err = command.Wait()
 	_ = tty.Close()
-	<-screen.done
-	text := rendered(screen.text())
+	shown.Wait()
+	text := rendered(shown.Text())
 	if code := command.ProcessState.ExitCode(); code != s.code {
 		t.Fatalf("%s\nended with %v, code %d; want code %d; the terminal shows\n%s", s.command, err, code, s.code, text)
 	}
@@ -171,45 +173,4 @@ func TestRendered(t *testing.T) {
 	if got, want := rendered("\r[==] 1\x1b[K\r\x1b[KKEY\r\nabc\rX\r\n"), "KEY\nXbc\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-}
-
-// hides reports whether a terminal shows nothing of what is typed.
-func hides(t *testing.T, tty *os.File) bool {
-	t.Helper()
-	state, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return state.Lflag&unix.ECHO == 0
-}
-
-// screen collects what a terminal shows.
-type screen struct {
-	mu    sync.Mutex
-	shown strings.Builder
-	done  chan struct{}
-}
-
-func watch(control *os.File) *screen {
-	s := &screen{done: make(chan struct{})}
-	go func() {
-		defer close(s.done)
-		buffer := make([]byte, 4096)
-		for {
-			n, err := control.Read(buffer)
-			s.mu.Lock()
-			s.shown.Write(buffer[:n])
-			s.mu.Unlock()
-			if err != nil { // EIO, once the other end is closed
-				return
-			}
-		}
-	}()
-	return s
-}
-
-func (s *screen) text() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.shown.String()
 }

@@ -5,18 +5,17 @@ package plugin
 import (
 	"bytes"
 	"context"
-	"io"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/creack/pty"
 	"github.com/rogpeppe/go-internal/testscript"
-	"golang.org/x/sys/unix"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/screen"
 )
 
 // patience bounds what should happen soon; it is no claim about speed.
@@ -41,19 +40,19 @@ func (s *suite) typed(ts *testscript.TestScript, neg bool, args []string) {
 	command.Stdin, command.Stdout, command.Stderr = tty, &stdout, tty
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0, Pdeathsig: syscall.SIGKILL}
 	ts.Check(command.Start())
-	screen := watch(control)
-	play(ts, control, tty, screen, dialogue)
+	shown := screen.Watch(control)
+	play(ts, control, tty, shown, dialogue)
 	err = command.Wait()
 	if ctx.Err() != nil {
-		ts.Fatalf("the plugin did not end; the terminal shows:\n%s", screen.text())
+		ts.Fatalf("the plugin did not end; the terminal shows:\n%s", shown.Text())
 	}
 	if !echoes(ts, tty) {
 		ts.Fatalf("the terminal was left without echo")
 	}
 	_ = tty.Close()
-	screen.wait()
+	shown.Wait()
 	ts.Setenv("EXIT", strconv.Itoa(exitCode(ts, err)))
-	text := strings.ReplaceAll(screen.text(), "\r\n", "\n")
+	text := strings.ReplaceAll(shown.Text(), "\r\n", "\n")
 	ts.Logf("[terminal]\n%s[stdout]\n%s", text, stdout.String())
 	ts.Check(os.WriteFile(ts.MkAbs("terminal"), []byte(text), 0o600))
 	ts.Check(os.WriteFile(ts.MkAbs("out"), stdout.Bytes(), 0o600))
@@ -62,14 +61,14 @@ func (s *suite) typed(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // play says a dialogue's lines.
-func play(ts *testscript.TestScript, control, tty *os.File, screen *screen, dialogue string) {
+func play(ts *testscript.TestScript, control, tty *os.File, shown *screen.Screen, dialogue string) {
 	for line := range strings.Lines(dialogue) {
 		ts.Logf("  %s", strings.TrimSuffix(line, "\n"))
 		verb, text, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		text = os.Expand(text, ts.Getenv)
 		switch verb {
 		case "wait":
-			until(ts, "the terminal shows "+strconv.Quote(text), func() bool { return screen.next(text) })
+			until(ts, "the terminal shows "+strconv.Quote(text), func() bool { return shown.Next(text) })
 		case "hidden", "shown":
 			until(ts, "typing is "+verb, func() bool { return echoes(ts, tty) == (verb == "shown") })
 		case "type":
@@ -94,56 +93,10 @@ func until(ts *testscript.TestScript, what string, done func() bool) {
 
 // echoes reports whether a terminal shows what is typed.
 func echoes(ts *testscript.TestScript, tty *os.File) bool {
-	state, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	yes, err := screen.Echoes(tty)
 	ts.Check(err)
-	return state.Lflag&unix.ECHO != 0
+	return yes
 }
-
-// screen collects what a terminal shows.
-type screen struct {
-	mu    sync.Mutex
-	shown strings.Builder
-	seen  int
-	done  chan struct{}
-}
-
-func watch(control io.Reader) *screen {
-	s := &screen{done: make(chan struct{})}
-	go func() {
-		defer close(s.done)
-		buffer := make([]byte, 4096)
-		for {
-			n, err := control.Read(buffer)
-			s.mu.Lock()
-			s.shown.Write(buffer[:n])
-			s.mu.Unlock()
-			if err != nil { // EIO, once the other end is closed
-				return
-			}
-		}
-	}()
-	return s
-}
-
-// next reports whether text is shown behind what was found before.
-func (s *screen) next(text string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	at := strings.Index(s.shown.String()[s.seen:], text)
-	if at < 0 {
-		return false
-	}
-	s.seen += at + len(text)
-	return true
-}
-
-func (s *screen) text() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.shown.String()
-}
-
-func (s *screen) wait() { <-s.done }
 
 // environment is that of the script.
 func environment(ts *testscript.TestScript) []string {
