@@ -192,7 +192,7 @@ func TestStartRefuses(t *testing.T) {
 		}, "run chmod 700 "},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "etcd")
+			dir := filepath.Join(busyDir(t), "etcd")
 			start(t, dir).Stop()
 			tc.prepare(t, dir)
 			log := &lockedBuffer{}
@@ -205,6 +205,25 @@ func TestStartRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// busyDir is a temporary folder in which somebody may still write when it is to go: an etcd that panicked leaves goroutines behind.
+func busyDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "etcd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		var err error
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if err = os.RemoveAll(dir); err == nil {
+				return
+			}
+		}
+		t.Error(err)
+	})
+	return dir
 }
 
 func damage(t *testing.T, path string) {
