@@ -25,9 +25,9 @@ func moved(prepare func()) bool {
 	go func() {
 		prepare()
 		var here byte
-		before := uintptr(unsafe.Pointer(&here))
+		before := uintptr(unsafe.Pointer(&here)) //nolint:gosec // only compared
 		descend(size / 1024)
-		result <- uintptr(unsafe.Pointer(&here)) != before
+		result <- uintptr(unsafe.Pointer(&here)) != before //nolint:gosec // as above
 	}()
 	return <-result
 }
