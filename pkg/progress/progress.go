@@ -58,7 +58,9 @@ func Bytes(done, total int64) string {
 func Size(bytes int64) string { return humanize.IBytes(uint64(max(bytes, 0))) }
 
 // NumberOfValues is a number of values for people.
-func NumberOfValues(n int64) string { return fmt.Sprintf("%d %s", n, english.PluralWord(int(n), "value", "")) }
+func NumberOfValues(n int64) string {
+	return fmt.Sprintf("%d %s", n, english.PluralWord(int(n), "value", ""))
+}
 
 // Add says that n more of total is done. total is 0 when it is not known.
 func (b *Bar) Add(n, total int64) {
