@@ -83,10 +83,10 @@ func (b *builder) all(ctx context.Context, o options) error {
 	for _, p := range o.platforms {
 		fmt.Fprintf(os.Stderr, "release: building %s for %s/%s\n", b.version, p.os, p.arch)
 		dir := filepath.Join(b.work, p.os+"_"+p.arch)
-		if err := b.compile(ctx, p, dir, programs...); err != nil {
+		if err := b.compile(ctx, p, dir, o.programs...); err != nil {
 			return err
 		}
-		for _, program := range programs {
+		for _, program := range o.programs {
 			name := fmt.Sprintf("%s_%s_%s_%s", program, b.version, p.os, p.arch)
 			entries, err := b.contents(filepath.Join(dir, program))
 			if err != nil {

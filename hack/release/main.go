@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -33,16 +34,18 @@ func main() {
 type options struct {
 	out       string
 	platforms []platform
+	programs  []string
 	image     string
 	dirty     bool
 }
 
 func parse(args []string) (options, error) {
 	var o options
-	var platforms string
+	var platforms, chosen string
 	flags := flag.NewFlagSet("release", flag.ContinueOnError)
 	flags.StringVar(&o.out, "out", "dist", "the folder to write; what an earlier run left in it is removed")
 	flags.StringVar(&platforms, "platforms", "linux/amd64,linux/arm64,darwin/amd64,darwin/arm64", "what to build for")
+	flags.StringVar(&chosen, "programs", strings.Join(programs, ","), "what to build")
 	flags.StringVar(&o.image, "image", "", "the image, without a tag, that install.yaml names; that of deploy/overlays/production if empty")
 	flags.BoolVar(&o.dirty, "dirty", false, "build from a tree with changes that no commit has, to try this program")
 	if err := flags.Parse(args); err != nil {
@@ -57,6 +60,12 @@ func parse(args []string) (options, error) {
 			return o, fmt.Errorf("-platforms: %q is not of the form linux/amd64", name)
 		}
 		o.platforms = append(o.platforms, platform{system, arch})
+	}
+	for name := range strings.SplitSeq(chosen, ",") {
+		if !slices.Contains(programs, name) {
+			return o, fmt.Errorf("-programs: there is no %q; there are %s", name, strings.Join(programs, ", "))
+		}
+		o.programs = append(o.programs, name)
 	}
 	return o, nil
 }

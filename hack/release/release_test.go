@@ -21,7 +21,7 @@ func TestParse(t *testing.T) {
 	if !slices.Equal(o.platforms, []platform{{"linux", "amd64"}, {"darwin", "arm64"}}) || o.out != "dist" || o.dirty {
 		t.Errorf("options %+v", o)
 	}
-	for _, args := range [][]string{{"-platforms", "linux"}, {"-platforms", ""}, {"stray"}} {
+	for _, args := range [][]string{{"-platforms", "linux"}, {"-platforms", ""}, {"-programs", "surprise"}, {"stray"}} {
 		if _, err := parse(args); err == nil {
 			t.Errorf("%q: no error", args)
 		}
