@@ -195,7 +195,7 @@ func TestValueInGit(t *testing.T) {
 	f.opens("2", second)
 	f.expect("the value taken out of Git", manifest("", "2"), ssa.UnchangedAction)
 	f.opens("2", second)
-	if _, err := f.apply(strings.Replace(manifest(f.canary(), "3"), "description", "descripton", 1)); err == nil {
+	if _, err := f.apply(strings.Replace(manifest(f.canary(), "3"), "description", "describes", 1)); err == nil {
 		t.Error("a misspelt manifest was applied")
 	}
 	f.opens("2", second)
