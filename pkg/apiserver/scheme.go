@@ -21,8 +21,10 @@ import (
 var (
 	// Scheme holds every type this server speaks.
 	Scheme = runtime.NewScheme()
-	// Codecs serialises them. Serve the group through safecodec.Wrap(Codecs), whose errors quote nothing.
-	Codecs = serializer.NewCodecFactory(Scheme)
+	// Codecs serialises them, a list item by item, as NewDefaultAPIGroupInfo of k8s.io/apiserver would. Serve the group through
+	// safecodec.Wrap(Codecs), whose errors quote nothing.
+	Codecs = serializer.NewCodecFactory(Scheme,
+		serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf())
 )
 
 func init() {

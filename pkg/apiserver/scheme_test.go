@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -14,6 +15,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/safecodec"
 )
 
 func hub() *secret.SecureValue {
@@ -129,6 +131,51 @@ func TestSchemeKnowsWhatIsServed(t *testing.T) {
 	for _, want := range []string{runtime.ContentTypeJSON, runtime.ContentTypeYAML, runtime.ContentTypeProtobuf} {
 		if !media[want] {
 			t.Errorf("%s is not served", want)
+		}
+	}
+}
+
+// writes keeps the length of each write.
+type writes struct {
+	bytes.Buffer
+	longest int
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.longest = max(w.longest, len(p))
+	return w.Buffer.Write(p)
+}
+
+// A list is encoded item by item: a client that is slow, or asks for a long one, costs the memory of an item and not of the list.
+func TestListsAreEncodedItemByItem(t *testing.T) {
+	const items = 100
+	list := &secret.SecureValueList{}
+	for range items {
+		list.Items = append(list.Items, *hub())
+	}
+	whole := v1beta1.SecureValueList{}
+	if err := v1beta1.Convert_secret_SecureValueList_To_v1beta1_SecureValueList(list, &whole, nil); err != nil {
+		t.Fatal(err)
+	}
+	negotiated := safecodec.Wrap(Codecs)
+	for _, mediaType := range []string{runtime.ContentTypeJSON, runtime.ContentTypeProtobuf} {
+		info, ok := runtime.SerializerInfoForMediaType(negotiated.SupportedMediaTypes(), mediaType)
+		if !ok {
+			t.Fatalf("%s is not served", mediaType)
+		}
+		var got writes
+		if err := negotiated.EncoderForVersion(info.Serializer, v1beta1.SchemeGroupVersion).Encode(list, &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.longest > got.Len()/items*2 {
+			t.Errorf("%s: one write of %d bytes, of %d for %d items", mediaType, got.longest, got.Len(), items)
+		}
+		decoded, err := runtime.Decode(Codecs.UniversalDecoder(v1beta1.SchemeGroupVersion), got.Bytes())
+		if err != nil {
+			t.Fatalf("%s: %v", mediaType, err)
+		}
+		if diff := cmp.Diff(whole.Items, decoded.(*v1beta1.SecureValueList).Items, cmpopts.IgnoreTypes(metav1.TypeMeta{})); diff != "" {
+			t.Errorf("%s: %s", mediaType, diff)
 		}
 	}
 }
