@@ -63,12 +63,12 @@ func (c *Config) Complete() CompletedConfig {
 	return CompletedConfig{&completedConfig{generic: c.Generic.Complete(c.Informers), extra: c.Extra}}
 }
 
-// buildHandlerChain puts the timeout of bodies outside of everything, the scrubber outside of everything that logs or audits a URL,
-// and the request guard right in front of the handlers, where the request is known and authorised.
+// buildHandlerChain puts the timeouts of whoever stands still outside of everything, the scrubber outside of everything that logs or
+// audits a URL, and the request guard right in front of the handlers, where the request is known and authorised.
 func buildHandlerChain(api http.Handler, c *genericapiserver.Config) http.Handler {
 	guarded := guard.WithRequestGuard(api, c.Serializer, c.MaxRequestBodyBytes)
 	c.Authentication.Authenticator = withGrownStack(c.Authentication.Authenticator)
-	return guard.WithBodyTimeout(guard.WithScrub(withoutLimitOnHealth(guarded, c)))
+	return guard.WithTimeouts(guard.WithScrub(withoutLimitOnHealth(guarded, c)))
 }
 
 // withGrownStack makes room on the stack of the goroutine that upstream starts for each request: authentication is the first thing

@@ -58,7 +58,7 @@ func NewHandler(config HandlerConfig) http.Handler {
 	handler = genericapifilters.WithAuditInit(handler)
 	handler = genericfilters.WithPanicRecovery(handler, infoResolver{})
 	handler = genericapifilters.WithRequestInfo(handler, infoResolver{})
-	return guard.WithBodyTimeout(withFixedHeaders(withMetrics(guard.WithURILimit(handler))))
+	return guard.WithTimeouts(withFixedHeaders(withMetrics(guard.WithURILimit(handler))))
 }
 
 // newRequest completes a request by what the filters found out.

@@ -14,10 +14,16 @@ import (
 // that is answered.
 const BodyTimeout = 10 * time.Second
 
-// WithBodyTimeout lets every read of a body that is not there after BodyTimeout fail with os.ErrDeadlineExceeded. It belongs
-// outside of everything that answers, authentication too. Over HTTP/1.1 the library then ends the connection, at times before
-// the answer is written. A connection that knows no deadline, as in a test, has none.
-func WithBodyTimeout(handler http.Handler) http.Handler {
+// WithTimeouts ends requests whose clients stand still: whose body does not come within BodyTimeout, or who take nothing of their
+// answer for WriteTimeout. It belongs outside of everything that answers, authentication too.
+func WithTimeouts(handler http.Handler) http.Handler {
+	return withStreamTimeout(withBodyTimeout(handler))
+}
+
+// withBodyTimeout lets every read of a body that is not there after BodyTimeout fail with os.ErrDeadlineExceeded. Over HTTP/1.1 the
+// library then ends the connection, at times before the answer is written. A connection that knows no deadline, as in a test,
+// has none.
+func withBodyTimeout(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 0 || r.Body == nil {
 			handler.ServeHTTP(w, r)

@@ -39,7 +39,7 @@ func TestBodyTimeout(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conn := &deadlines{ResponseRecorder: httptest.NewRecorder()}
 			before := time.Now()
-			handler := WithBodyTimeout(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			handler := withBodyTimeout(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				_, _ = io.CopyN(io.Discard, r.Body, test.read)
 			}))
 			handler.ServeHTTP(conn, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", test.body))

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
 )
 
 // DefaultDecryptPort is the port of the decrypt service.
@@ -85,7 +87,7 @@ func (o *DecryptOptions) Listen(ctx context.Context, bind net.IP) error {
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w; choose another --decrypt-port, or 0 for none", address, err)
 	}
-	o.running.listener = listener
+	o.running.listener = guard.NewListener(listener)
 	return nil
 }
 

@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
@@ -134,22 +133,47 @@ func writeSlowly(t *testing.T, s *harness.Server) int {
 	return response.StatusCode
 }
 
-// TestSlowReaders: clients ask for lists and do not read them, others open connections and say nothing.
-func TestSlowReaders(t *testing.T) {
-	s := start(t, "--max-requests-inflight=50") // each keeps its list, in some 14 MiB, for a minute: docs/reliability.md
-	for n := range 300 {
+// standing is what a client does that asks for a list and never reads it. Its socket takes a few KB, so the server cannot leave the
+// answer to the kernel.
+func standing(t *testing.T, s *harness.Server, protocol string) {
+	t.Helper()
+	if protocol == "h2" {
+		conn, framer, err := dialFramer(t, s, s.URL, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if err := writeGet(framer, 1, harness.Collection("big"), floodToken); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	conn, err := dial(t, s, s.URL, protocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", harness.Collection("big"), floodToken)
+}
+
+// fillBig makes a namespace whose list has 10 KB for each object. The kernel keeps up to 4 MB for a client that does not read.
+func fillBig(t *testing.T, s *harness.Server, objects int) {
+	t.Helper()
+	for n := range objects {
 		body := fmt.Sprintf(`{"metadata":{"name":"big-%d","annotations":{"a":%q}},"spec":{"description":"d","value":"v"}}`, n, strings.Repeat("x", 10000))
 		if code, _, err := try(t, s, harness.Request{Method: http.MethodPost, Path: harness.Collection("big"), Token: floodToken, Body: body}); err != nil || code != http.StatusCreated {
 			t.Fatalf("%d %v", code, err)
 		}
 	}
-	for range scale(t, 45) {
-		conn, err := dial(t, s, s.URL, "http/1.1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", harness.Collection("big"), floodToken)
+}
+
+// TestSlowReaders: clients ask for lists and do not read them, others open connections and say nothing.
+func TestSlowReaders(t *testing.T) {
+	s := start(t)
+	fillBig(t, s, 300)
+	for range scale(t, 50) {
+		standing(t, s, "http/1.1")
+		standing(t, s, "h2")
 	}
 	for range scale(t, 200) { // no handshake, no request
 		for _, url := range []string{s.URL, s.DecryptURL} {
@@ -163,6 +187,24 @@ func TestSlowReaders(t *testing.T) {
 	o := work(t, s)
 	o.wait(t)
 	wantBounded(t, s)
+}
+
+// TestSlowReadersLoseTheirPlaces: readers that stand still take every place for reads, by either protocol, and the others are served
+// once their time is over.
+func TestSlowReadersLoseTheirPlaces(t *testing.T) {
+	for _, protocol := range []string{"http/1.1", "h2"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, "--max-requests-inflight=2", "--request-timeout=30s")
+			fillBig(t, s, 600)
+			for range 2 {
+				standing(t, s, protocol)
+			}
+			get := harness.Request{Method: http.MethodGet, Path: harness.Collection(namespace) + "/a", Token: workToken}
+			eventually(t, "the readers have taken every place", func() bool { return s.Do(t, get).Code == http.StatusTooManyRequests })
+			eventually(t, "the others are served", func() bool { return s.Do(t, get).Code == http.StatusNotFound })
+		})
+	}
 }
 
 // TestManyWatches: each write goes to thousands of watches, each of which sees it.
@@ -234,20 +276,13 @@ func TestIncident13RapidResets(t *testing.T) {
 // resetStreams opens streams and resets them at once, as fast as the connection takes it, and returns how many it sent.
 func resetStreams(t *testing.T, s *harness.Server, url, token string, streams int) int {
 	t.Helper()
-	conn, err := dial(t, s, url, "h2")
+	conn, framer, err := dialFramer(t, s, url)
 	if err != nil {
 		t.Errorf("the server takes no connection: %v", err)
 		return 0
 	}
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(patience(t)))
-	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
-		return 0
-	}
-	framer := http2.NewFramer(conn, conn)
-	if err := framer.WriteSettings(); err != nil {
-		return 0
-	}
 	go func() { // so that the server's frames do not fill its buffer
 		for {
 			if _, err := framer.ReadFrame(); err != nil {
@@ -255,18 +290,9 @@ func resetStreams(t *testing.T, s *harness.Server, url, token string, streams in
 			}
 		}
 	}()
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
 	for n := range streams {
-		block.Reset()
-		for _, field := range [][2]string{
-			{":method", "GET"}, {":scheme", "https"}, {":authority", "localhost"}, {":path", harness.Collection(namespace)}, {"authorization", "Bearer " + token},
-		} {
-			_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}) // to memory
-		}
 		id := uint32(2*n + 1)
-		if framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true, EndStream: true, BlockFragment: block.Bytes()}) != nil ||
-			framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+		if writeGet(framer, id, harness.Collection(namespace), token) != nil || framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
 			return n
 		}
 	}

@@ -3,18 +3,23 @@
 package overload
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
@@ -50,12 +55,15 @@ subjects:
 - {apiGroup: rbac.authorization.k8s.io, kind: User, name: worker}
 `
 
-// start runs a server without the log of -v=10, which would take more memory and disk than what is measured.
+// start runs a server as an operator would: without the log of -v=10 and without whole answers in its audit log, each of which would
+// take more memory than what is measured.
 func start(t *testing.T, args ...string) *harness.Server {
 	t.Helper()
+	policy := filepath.Join(t.TempDir(), "audit-policy.yaml")
+	harness.WriteFile(t, policy, "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n")
 	return harness.Start(t, harness.Options{
 		Tokens: []string{harness.Token(floodToken, "flood"), harness.Token(workToken, "worker")}, RBAC: []string{bindings},
-		Args: append([]string{"-v=1"}, args...),
+		Args: append([]string{"-v=1", "--audit-policy-file=" + policy}, args...),
 	})
 }
 
@@ -201,11 +209,49 @@ func try(t *testing.T, s *harness.Server, r harness.Request) (int, http.Header, 
 	return response.StatusCode, response.Header, response.Body.Close()
 }
 
+// smallBuffer is what the socket of a client keeps for it, in bytes: who does not read soon makes the server wait.
+const smallBuffer = 4 << 10
+
 // dial opens a TLS connection that speaks a protocol.
 func dial(t *testing.T, s *harness.Server, url, protocol string) (net.Conn, error) {
 	t.Helper()
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(harness.ReadFile(t, s.CAFile))
-	dialer := tls.Dialer{Config: &tls.Config{RootCAs: pool, NextProtos: []string{protocol}, MinVersion: tls.VersionTLS12}}
-	return dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "https://"))
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "https://"))
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.(*net.TCPConn).SetReadBuffer(smallBuffer); err != nil {
+		return nil, err
+	}
+	client := tls.Client(conn, &tls.Config{RootCAs: pool, NextProtos: []string{protocol}, MinVersion: tls.VersionTLS12, ServerName: "localhost"})
+	return client, client.HandshakeContext(t.Context())
+}
+
+// dialFramer opens a connection that speaks HTTP/2, frame by frame.
+func dialFramer(t *testing.T, s *harness.Server, url string, settings ...http2.Setting) (net.Conn, *http2.Framer, error) {
+	t.Helper()
+	conn, err := dial(t, s, url, "h2")
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := conn.Write([]byte(http2.ClientPreface)); err != nil {
+		return nil, nil, err
+	}
+	framer := http2.NewFramer(conn, conn)
+	return conn, framer, framer.WriteSettings(settings...)
+}
+
+// writeGet sends a GET as one frame. The header is compressed without what earlier ones had in common with it.
+func writeGet(framer *http2.Framer, stream uint32, path, token string) error {
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for _, field := range [][2]string{
+		{":method", "GET"}, {":scheme", "https"}, {":authority", "localhost"}, {":path", path}, {"authorization", "Bearer " + token},
+	} {
+		if err := encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
+			return err
+		}
+	}
+	return framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, EndHeaders: true, EndStream: true, BlockFragment: block.Bytes()})
 }
