@@ -24,6 +24,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/decrypt"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit/etcdhead"
+	"github.com/securevalue/secret-apiserver/pkg/storage/etcdclient"
 	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
@@ -114,7 +115,7 @@ func (o CompletedOptions) decryptEtcd() (decrypt.Etcd, error) {
 	if o.Storage.embedded != nil {
 		return o.Storage.embedded, nil
 	}
-	client, err := decrypt.NewEtcdClient(o.Storage.upstream.StorageConfig.Transport)
+	client, err := etcdclient.New(o.Storage.upstream.StorageConfig.Transport)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apiserver/pkg/registry/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
@@ -36,7 +35,7 @@ type StorageOptions struct {
 // NewStorageOptions returns the defaults. codec encodes the object part of a stored record.
 func NewStorageOptions(codec runtime.Codec) *StorageOptions {
 	upstream := genericoptions.NewEtcdOptions(storagebackend.NewDefaultConfig(EtcdPrefix, codec))
-	return &StorageOptions{upstream: upstream, newRaw: generic.NewRawStorage}
+	return &StorageOptions{upstream: upstream, newRaw: sealed.Remote}
 }
 
 // AddFlags adds the flags of this concern.

@@ -27,7 +27,7 @@ type RESTOptionsGetter struct {
 	store      *Store
 }
 
-// NewRawFunc builds the etcd3 store below a Store; generic.NewRawStorage is one.
+// NewRawFunc builds the etcd3 store below a Store: Remote, or what InProcess returns.
 type NewRawFunc func(
 	config *storagebackend.ConfigForResource, newFunc, newListFunc func() runtime.Object, resourcePrefix string,
 ) (storage.Interface, factory.DestroyFunc, error)

@@ -81,7 +81,7 @@ func newStack(t testing.TB, watchCache bool) *stack {
 	config.Transport.ServerList = s.etcd.Endpoints()
 	getter := NewRESTOptionsGetter(optionsGetter(func(resource schema.GroupResource) (generic.RESTOptions, error) {
 		return generic.RESTOptions{StorageConfig: config.ForResource(resource)}, nil
-	}), s.sealer, watchCache, generic.NewRawStorage)
+	}), s.sealer, watchCache, Remote)
 	opts, err := getter.GetRESTOptions(secret.GroupResource, &secret.SecureValue{})
 	if err != nil {
 		t.Fatal(err)
