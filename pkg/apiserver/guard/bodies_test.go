@@ -13,6 +13,19 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
+// object and list are JSON, and YAML, with so many members.
+func object(members int) string {
+	var b strings.Builder
+	for i := range members {
+		fmt.Fprintf(&b, `,"k%d": "v"`, i)
+	}
+	return "{" + b.String()[1:] + "}"
+}
+
+func list(elements int) string {
+	return "[1" + strings.Repeat(",1", elements-1) + "]"
+}
+
 func TestBodiesThatPass(t *testing.T) {
 	deep := strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1)
 	tests := map[string]struct{ contentType, body string }{
@@ -27,6 +40,9 @@ func TestBodiesThatPass(t *testing.T) {
 		"escapes":                  {jsonType, `{"spec":{"value":"\"\\\/\b\f\n\r\té\ud83d\ude00"}}`},
 		"replacement character":    {jsonType, "{\"spec\":{\"value\":\"\uFFFD\\ufffd\"}}"},
 		"numbers":                  {jsonType, `{"a":[0,-0,1.5,1e9,-2.5E-3,1E+2,true,false,null,{}, []]}`},
+		"most members":             {jsonType, `{"metadata":{"labels":` + object(maxMembers) + `},"a":` + list(maxMembers) + `}`},
+		"most members in yaml":     {yamlType, "metadata: {labels: " + object(maxMembers) + "}\na: " + list(maxMembers) + "\n"},
+		"most operations":          {patchType, "[" + strings.Repeat(`{"op":"test","path":"/a","value":1},`, maxMembers) + `{"op":"test","path":"/a","value":1}]`},
 		"deepest":                  {jsonType, `{"a":` + deep + `}`},
 		"strategic merge":          {smpType, `{"spec":{"value":"v","$patch":"replace"}}`},
 		"patch value":              {patchType, `[{"op":"replace","path":"/spec/value","value":"v"}]`},
@@ -113,6 +129,12 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		"patch garbage":         {patchType, canary, textNotJSON},
 		"patch truncated":       {patchType, `[{"op":"` + canary + `"}`, textNotJSON},
 		"too deep":              {jsonType, `{"a":` + deep + `}`, textTooDeep},
+		"too many members":      {jsonType, `{"metadata":{"labels":` + object(maxMembers+1) + `}}`, textTooMany},
+		"too many elements":     {jsonType, `{"a":` + list(maxMembers+1) + `}`, textTooMany},
+		"too many in a merge":   {mergeType, `{"metadata":{"labels":` + object(maxMembers+1) + `}}`, textTooMany},
+		"too many in a patch":   {patchType, `[{"op":"add","path":"/metadata/labels","value":` + object(maxMembers+1) + `}]`, textTooMany},
+		"yaml too many members": {yamlType, "metadata: {labels: " + object(maxMembers+1) + "}\n", textTooMany},
+		"yaml too many in list": {applyType, "a: " + list(maxMembers+1) + "\n", textTooMany},
 		"too deep patch":        {patchType, `[{"value":` + deep + `}]`, textTooDeep},
 		"yaml empty":            {yamlType, "", textEmpty},
 		"yaml comment":          {yamlType, "# " + canary + "\n", textEmpty},

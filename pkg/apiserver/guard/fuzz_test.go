@@ -19,7 +19,7 @@ import (
 
 // constants are all texts that a refusal of a body may have, without their positions.
 var constants = []string{
-	textNotUTF8, textNotJSON, textNotObject, textNotPatch, textTooDeep, textSurrogate, textNotYAML, textManyYAML,
+	textNotUTF8, textNotJSON, textNotObject, textNotPatch, textTooDeep, textTooMany, textSurrogate, textNotYAML, textManyYAML,
 	textYAMLRefs, textYAMLMerge, textYAMLEscape, textYAMLTwoWays, textEmpty,
 	"SecureValue.secret.grafana.app is invalid: spec.value: " + textMustBeString,
 	"SecureValue.secret.grafana.app is invalid: spec.value: " + textMustBeQuoted,

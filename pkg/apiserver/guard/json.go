@@ -8,8 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth is the number of containers a body may nest.
-const maxDepth = 100
+const (
+	// maxDepth is the number of containers a body may nest.
+	maxDepth = 100
+	// maxMembers bounds an object and a list in a body. What the handlers do before they see that there are more than 500 labels takes
+	// seconds for what fits into a megabyte. A patch that takes 500 away and adds 500 is far below.
+	maxMembers = 2000
+)
 
 // valuePath leads to the value of a SecureValue.
 var valuePath = []string{"spec", "value"}
@@ -85,7 +90,11 @@ func (s *jsonScanner) value(path []string, depth int) error {
 		if path != nil && len(path) == 0 {
 			return refuseType("spec.value", textMustBeString)
 		}
+		count := 0
 		return s.object(func(key []byte) error {
+			if count++; count > maxMembers {
+				return refuse(textTooMany)
+			}
 			return s.value(step(path, key), depth+1)
 		})
 	case c == 'n':
@@ -108,7 +117,13 @@ func (s *jsonScanner) value(path []string, depth int) error {
 func (s *jsonScanner) unwatched(first byte, depth int) error {
 	switch first {
 	case '[':
-		return s.array(func() error { return s.value(nil, depth+1) })
+		count := 0
+		return s.array(func() error {
+			if count++; count > maxMembers {
+				return refuse(textTooMany)
+			}
+			return s.value(nil, depth+1)
+		})
 	case 't':
 		return s.literal("true")
 	case 'f':

@@ -23,6 +23,7 @@ const (
 	textNotObject    = "the request body is not an object: send one SecureValue or one patch of it"
 	textNotPatch     = "the request body is not a JSON patch: send an array of operations, each an object"
 	textTooDeep      = "the request body is nested deeper than 100 levels: send a flatter one"
+	textTooMany      = "the request body holds an object or a list of more than 2000 members: send fewer; there may be 500 labels and 500 annotations"
 	textSurrogate    = "the request body holds half of a surrogate pair: escape both halves or write the character itself"
 	textNotYAML      = "the request body is not valid YAML: correct it and send it again"
 	textManyYAML     = "the request body holds more than one YAML document: send one"

@@ -31,7 +31,7 @@ const (
 	applyType = "application/apply-patch+yaml"
 	protoType = "application/vnd.kubernetes.protobuf"
 	cborType  = "application/cbor"
-	testLimit = 4096
+	testLimit = 128 << 10
 	testPath  = "/apis/secret.grafana.app/v1beta1/namespaces/default/securevalues/one"
 )
 

@@ -122,6 +122,9 @@ func checkNodes(node *yaml.Node, depth int) error {
 	if depth > maxDepth && node.Kind != yaml.ScalarNode {
 		return refuse(textTooDeep)
 	}
+	if node.Kind == yaml.SequenceNode && len(node.Content) > maxMembers || len(node.Content) > 2*maxMembers {
+		return refuse(textTooMany)
+	}
 	for i, child := range node.Content {
 		if node.Kind == yaml.MappingNode && i%2 == 0 && child.Value == "<<" {
 			return refuseAt(textYAMLMerge, "line", child.Line)

@@ -56,13 +56,13 @@ func (b *batcher) Get(ctx context.Context, key string, opts ...clientv3.OpOption
 	if first == 0 {
 		number := b.start()
 		b.mutex.Unlock()
-		defer b.done(number)
+		defer b.done(number) //nolint:contextcheck // what it sends is for other callers
 		return b.KV.Get(ctx, key, opts...)
 	}
 	r := &read{ctx: ctx, op: op, answer: make(chan *clientv3.GetResponse, 1)}
 	b.waiting = append(b.waiting, r)
 	b.mutex.Unlock()
-	if response := b.wait(r, first); response != nil {
+	if response := b.wait(r, first); response != nil { //nolint:contextcheck // as above
 		return response, nil
 	}
 	return b.KV.Get(ctx, key, opts...)
