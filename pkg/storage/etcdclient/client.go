@@ -6,8 +6,8 @@ package etcdclient
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -20,9 +20,10 @@ import (
 	"k8s.io/component-base/tracing"
 )
 
-// The values of k8s.io/apiserver for its own clients.
+// DialTimeout is how long who starts waits for a connection; it and the others are the values of k8s.io/apiserver for its own clients.
+const DialTimeout = 20 * time.Second
+
 const (
-	dialTimeout      = 20 * time.Second
 	keepAlive        = 30 * time.Second
 	keepAliveTimeout = 10 * time.Second
 )
@@ -41,7 +42,7 @@ func New(config storagebackend.TransportConfig) (*clientv3.Client, error) {
 	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: config.ServerList, TLS: secure, Logger: zap.NewNop(), DialOptions: options,
-		DialTimeout: dialTimeout, DialKeepAliveTime: keepAlive, DialKeepAliveTimeout: keepAliveTimeout,
+		DialTimeout: DialTimeout, DialKeepAliveTime: keepAlive, DialKeepAliveTimeout: keepAliveTimeout,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connecting to --etcd-servers: %w", err)
@@ -49,18 +50,17 @@ func New(config storagebackend.TransportConfig) (*clientv3.Client, error) {
 	return client, nil
 }
 
-// WaitConnected returns once a client has a connection, or an error after twenty seconds without one. A member that has no leader
-// counts: who starts then becomes ready later.
-func WaitConnected(client *clientv3.Client) error {
-	ctx, cancel := context.WithTimeout(client.Ctx(), dialTimeout)
-	defer cancel()
+// WaitConnected returns once a client has a connection, or an error when ctx ends. A member that has no leader counts: who starts then
+// becomes ready later.
+func WaitConnected(ctx context.Context, client *clientv3.Client) error {
 	conn := client.ActiveConnection()
 	for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
 		if state == connectivity.Idle {
 			conn.Connect()
 		}
 		if !conn.WaitForStateChange(ctx, state) {
-			return errors.New("no connection to --etcd-servers within " + dialTimeout.String() + ": see that etcd runs there and that --etcd-cafile, --etcd-certfile and --etcd-keyfile are right")
+			return fmt.Errorf("no connection to --etcd-servers %s: see that etcd runs there and that --etcd-cafile, --etcd-certfile and "+
+				"--etcd-keyfile are right: %w", strings.Join(client.Endpoints(), ","), ctx.Err())
 		}
 	}
 	return nil

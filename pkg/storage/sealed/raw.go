@@ -3,6 +3,7 @@
 package sealed
 
 import (
+	"context"
 	"errors"
 	"sync"
 
@@ -45,7 +46,9 @@ func Remote(
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := etcdclient.WaitConnected(client); err != nil {
+	ctx, cancel := context.WithTimeout(client.Ctx(), etcdclient.DialTimeout)
+	defer cancel()
+	if err := etcdclient.WaitConnected(ctx, client); err != nil {
 		return nil, nil, errors.Join(err, client.Close())
 	}
 	client.KV = etcdclient.BatchReads(client.KV)
