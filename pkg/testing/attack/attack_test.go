@@ -3,11 +3,15 @@
 package attack
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -15,6 +19,8 @@ const (
 	jsonType  = "application/json"
 	mergeType = "application/merge-patch+json"
 	applyType = "application/apply-patch+yaml"
+
+	protobufType = "application/vnd.kubernetes.protobuf"
 )
 
 // object is a SecureValue with more members in its metadata and spec.
@@ -61,22 +67,60 @@ func many(format string, n int) string {
 	return strings.Join(parts, ",")
 }
 
+// protobuf is an object in what typed clients send.
+func protobuf(t *testing.T, object string) string {
+	t.Helper()
+	var sv v1beta1.SecureValue
+	if err := json.Unmarshal([]byte(object), &sv); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := sv.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: sv.APIVersion, Kind: sv.Kind}, Raw: raw}
+	body, err := unknown.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "k8s\x00" + string(body)
+}
+
 // Faults by the thousand: upstream joins their texts in time that grows with the square of their number, and prints all
 // owners into the fault of each controller too many. One dry run took ten gigabytes.
 func TestFaultsByTheThousand(t *testing.T) {
 	s, all, one := start(t)
-	for field, metadata := range map[string]string{
-		"metadata.labels":      `,"labels":{` + many(`"k%d!":"!"`, 40000) + `}`,
-		"metadata.annotations": `,"annotations":{` + many(`"k%d!":""`, 40000) + `}`,
-		"metadata.finalizers":  `,"finalizers":[` + many(`"a!%d"`, 60000) + `]`,
-		"metadata.ownerReferences[1].controller": `,"ownerReferences":[` +
-			many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d","controller":true}`, 499) + `]`,
-		"metadata.ownerReferences": `,"ownerReferences":[` + many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d"}`, 12000) + `]`,
+	const most = 2000 // of what the request guard lets pass; it does not read protobuf
+	for _, fault := range []struct {
+		field, metadata string
+		members         int
+	}{
+		{"metadata.labels", `,"labels":{` + many(`"k%d!":"!"`, 40000) + `}`, 40000},
+		{"metadata.labels", `,"labels":{` + many(`"k%d!":"!"`, most) + `}`, most},
+		{"metadata.annotations", `,"annotations":{` + many(`"k%d!":""`, 40000) + `}`, 40000},
+		{"metadata.annotations", `,"annotations":{` + many(`"k%d!":""`, most) + `}`, most},
+		{"metadata.finalizers", `,"finalizers":[` + many(`"a!%d"`, 60000) + `]`, 60000},
+		{"metadata.finalizers", `,"finalizers":[` + many(`"a!%d"`, most) + `]`, most},
+		{"metadata.ownerReferences[1].controller", `,"ownerReferences":[` +
+			many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d","controller":true}`, 499) + `]`, 499},
+		{"metadata.ownerReferences", `,"ownerReferences":[` + many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d"}`, 12000) + `]`, 12000},
+		{"metadata.ownerReferences", `,"ownerReferences":[` + many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d"}`, most) + `]`, most},
 	} {
-		t.Run(field, func(t *testing.T) {
-			wantRefused(t, send(t, s, http.MethodPost, all+"?dryRun=All", jsonType, object("many", metadata, value)), field)
-			wantRefused(t, send(t, s, http.MethodPut, one, jsonType, object("kept", metadata, value)), field)
-			wantRefused(t, send(t, s, http.MethodPatch, one, mergeType, object("kept", metadata, "")), field)
+		t.Run(fmt.Sprintf("%s %d", fault.field, fault.members), func(t *testing.T) {
+			wantRefused(t, send(t, s, http.MethodPost, all+"?dryRun=All", protobufType, protobuf(t, object("many", fault.metadata, value))), fault.field)
+			wantRefused(t, send(t, s, http.MethodPut, one, protobufType, protobuf(t, object("kept", fault.metadata, value))), fault.field)
+			inJSON := []harness.Response{
+				send(t, s, http.MethodPost, all+"?dryRun=All", jsonType, object("many", fault.metadata, value)),
+				send(t, s, http.MethodPut, one, jsonType, object("kept", fault.metadata, value)),
+				send(t, s, http.MethodPatch, one, mergeType, object("kept", fault.metadata, "")),
+			}
+			for _, got := range inJSON {
+				if fault.members <= most {
+					wantRefused(t, got, fault.field)
+				} else if got.Code != http.StatusBadRequest || !strings.Contains(got.Status(t).Message, "more than 2000 members") {
+					t.Errorf("want 400 for the number of members, got %d: %.300s", got.Code, got.Body)
+				}
+			}
 		})
 	}
 	controllers := `,"ownerReferences":[` + many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d","controller":true}`, 400) + `]`
