@@ -10,14 +10,15 @@ import (
 )
 
 const (
-	// heapFloor is the size in bytes to which the heap may grow before it is collected, however little of it is live. An
-	// idle server has 30 MB of live objects: with Go's default it collects twice a second under load, a fifth of its CPU.
-	heapFloor = 192 << 20
-	// defaultGCPercent is Go's: beyond half of heapFloor a heap is collected when it has doubled.
+	// heapRoom is what may be allocated, in bytes, before the heap is collected again, however little of it is live. An idle
+	// server has 30 MB of live objects, one that holds the history of many writes for its watches 150: with Go's default they
+	// collect a few times a second under load, a fifth of their CPU.
+	heapRoom = 256 << 20
+	// defaultGCPercent is Go's: a heap with more than heapRoom live is collected when it has doubled.
 	defaultGCPercent = 100
 )
 
-// letHeapGrow has the garbage collector wait for heapFloor. GOGC, when set, wins; GOMEMLIMIT is always kept to.
+// letHeapGrow has the garbage collector wait for heapRoom. GOGC, when set, wins; GOMEMLIMIT is always kept to.
 func letHeapGrow() {
 	if os.Getenv("GOGC") == "" {
 		afterCollection(&sentinel{})
@@ -35,12 +36,12 @@ func afterCollection(s *sentinel) {
 	runtime.SetFinalizer(s, afterCollection)
 }
 
-// gcPercent is the GOGC with which a heap that has live bytes is collected at heapFloor, at least Go's default. It is
-// that too before the first collection, when nothing is known to be live.
+// gcPercent is the GOGC that gives a heap with live bytes heapRoom, at least Go's default. It is that too before the first
+// collection, when nothing is known to be live.
 func gcPercent(live uint64) int {
 	if live == 0 {
 		return defaultGCPercent
 	}
-	const smallest = 4 << 20                                                 // Go scales this one by GOGC, whatever is live
-	return max(defaultGCPercent, int(heapFloor*100/max(live, smallest))-100) //nolint:gosec // at most 4800
+	const smallest = 4 << 20                                            // Go scales this one by GOGC, whatever is live
+	return max(defaultGCPercent, int(heapRoom*100/max(live, smallest))) //nolint:gosec // at most 6400
 }

@@ -11,7 +11,7 @@ import (
 
 func TestGCPercent(t *testing.T) {
 	for live, want := range map[uint64]int{
-		0: 100, 1: 4700, 4 << 20: 4700, 16 << 20: 1100, 48 << 20: 300, 96 << 20: 100, 97 << 20: 100, 1 << 40: 100,
+		0: 100, 1: 6400, 4 << 20: 6400, 16 << 20: 1600, 64 << 20: 400, 128 << 20: 200, 256 << 20: 100, 257 << 20: 100, 1 << 40: 100,
 	} {
 		if got := gcPercent(live); got != want {
 			t.Errorf("gcPercent(%d) = %d, want %d", live, got, want)
