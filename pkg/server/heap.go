@@ -11,7 +11,7 @@ import (
 
 const (
 	// heapRoom is what may be allocated, in bytes, before the heap is collected again, however little of it is live. An idle
-	// server has 30 MB of live objects, one that holds the history of many writes for its watches 150: with Go's default they
+	// server has 30 MB of live objects, one that holds the history of many writes for its watches many more: with Go's default they
 	// collect a few times a second under load, a fifth of their CPU.
 	heapRoom = 256 << 20
 	// defaultGCPercent is Go's: a heap with more than heapRoom live is collected when it has doubled.

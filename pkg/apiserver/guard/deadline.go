@@ -15,7 +15,8 @@ import (
 const BodyTimeout = 10 * time.Second
 
 // WithTimeouts ends requests whose clients stand still: whose body does not come within BodyTimeout, or who take nothing of their
-// answer for WriteTimeout. It belongs outside of everything that answers, authentication too.
+// answer for WriteTimeout; over HTTP/1.1 the latter is the part of NewListener. It belongs outside of everything that answers,
+// authentication too.
 func WithTimeouts(handler http.Handler) http.Handler {
 	return withStreamTimeout(withBodyTimeout(handler))
 }

@@ -21,8 +21,8 @@ const (
 )
 
 // BatchReads returns kv with one difference: a Get of a single key, at no particular revision, that comes while another one is under way
-// waits for it, and is sent together with the others that wait. Half of the CPU time of a small read is that of its request
-// to etcd, on either side. It is as linearizable as it was: it is sent after it came; and etcd itself lets such reads wait for
+// waits for it, and is sent together with the others that wait: the request around a small read costs more CPU time than the
+// read, on either side. It is as linearizable as it was: it is sent after it came; and etcd itself lets such reads wait for
 // each other, since one question to the leader answers all that came before it. A batch that fails is sent again read by
 // read, so that errors and retries are those of a Get.
 func BatchReads(kv clientv3.KV) clientv3.KV {
