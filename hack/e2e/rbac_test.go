@@ -9,10 +9,12 @@ import (
 	"slices"
 	"testing"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	restclient "k8s.io/client-go/rest"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
@@ -83,10 +85,10 @@ func TestRoles(t *testing.T) {
 		"reader":   {"secret.grafana.app:securevalues-reader", reads},
 		"writer":   {"secret.grafana.app:securevalues-writer", []string{"update", "patch"}},
 		"deleter":  {"secret.grafana.app:securevalues-deleter", []string{"delete", "deletecollection"}},
-		"admin":    {"secret.grafana.app:securevalues-admin", append(slices.Concat(reads, changes), "extend")},
+		"admin":    {"secret.grafana.app:securevalues-admin", slices.Concat(reads, changes)},
 		"viewers":  {"view", reads},
 		"editors":  {"edit", slices.Concat(reads, changes)},
-		"admins":   {"admin", append(slices.Concat(reads, changes), "extend")},
+		"admins":   {"admin", slices.Concat(reads, changes)},
 		"stranger": {"system:discovery", nil},
 	} {
 		t.Run(account, func(t *testing.T) {
@@ -202,24 +204,60 @@ func TestRevocation(t *testing.T) {
 	}
 }
 
-// TestWriterIsNoReader shows the rule that keeps write access from becoming read access, for a cluster's own `edit`.
+// TestWriterIsNoReader shows the rule that keeps write access from becoming read access, for the `edit` and `admin` of the cluster itself:
+// neither holds what makes a reader of a value, nor can it give that to an account.
 func TestWriterIsNoReader(t *testing.T) {
-	namespace := newNamespace(t)
-	create(t, namespace, "held")
-	token := newServiceAccount(t, namespace, "editor")
-	bind(t, namespace, "editor", "ClusterRole", "edit")
-	client := secureValues(t, cluster.TokenConfig(token), namespace)
-	eventually(t, "edit works", func(ctx context.Context) error { return attempts["patch"](ctx, client) })
-	if err := attempts["extend"](t.Context(), client); !apierrors.IsForbidden(err) {
-		t.Errorf("adding a decrypter without a value: %v", err)
+	for _, role := range []string{"edit", "admin"} {
+		t.Run(role, func(t *testing.T) {
+			namespace, service := newNamespace(t), newNamespace(t)
+			create(t, namespace, "held")
+			newServiceAccount(t, service, "k6")
+			token := newServiceAccount(t, namespace, "owner")
+			bind(t, namespace, "owner", "ClusterRole", role)
+			client := secureValues(t, cluster.TokenConfig(token), namespace)
+			eventually(t, role+" works", func(ctx context.Context) error { return attempts["patch"](ctx, client) })
+			if err := attempts["extend"](t.Context(), client); !apierrors.IsForbidden(err) {
+				t.Errorf("adding a decrypter without a value: %v", err)
+			}
+			makesNoReader(t, token, namespace, service)
+			held, err := client.Get(t.Context(), "held", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			held.Spec.Decrypters = append(held.Spec.Decrypters, "synthetic-monitoring")
+			held.Spec.Value = sensitive.New("a new value")
+			if _, err := client.Update(t.Context(), held, metav1.UpdateOptions{}); err != nil {
+				t.Errorf("adding a decrypter with a new value: %v", err)
+			}
+			bind(t, namespace, "owner", "ClusterRole", "secret.grafana.app:securevalues-extender")
+			eventually(t, "extend by its own role", func(ctx context.Context) error {
+				return patch(ctx, client, `{"spec":{"decrypters":["k6-cloud","provisioning.grafana.app","synthetic-monitoring"]}}`)
+			})
+		})
 	}
-	held, err := client.Get(t.Context(), "held", metav1.GetOptions{})
+}
+
+// makesNoReader tries the ways from one namespace to a reader: a binding to what the caller does not hold, and the token of a service's
+// account, which lives in another namespace.
+func makesNoReader(t *testing.T, token, namespace, service string) {
+	t.Helper()
+	config := cluster.TokenConfig(token)
+	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	held.Spec.Decrypters = append(held.Spec.Decrypters, "synthetic-monitoring")
-	held.Spec.Value = sensitive.New("a new value")
-	if _, err := client.Update(t.Context(), held, metav1.UpdateOptions{}); err != nil {
-		t.Errorf("adding a decrypter with a new value: %v", err)
+	for _, role := range []string{"secret.grafana.app:securevalues-extender", k6Role} {
+		_, err := clients.RbacV1().RoleBindings(namespace).Create(t.Context(), &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "mine-"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: "owner"}},
+		}, metav1.CreateOptions{})
+		if !apierrors.IsForbidden(err) {
+			t.Errorf("binding %s: %v", role, err)
+		}
+	}
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{decryptAudience}}}
+	if _, err := clients.CoreV1().ServiceAccounts(service).CreateToken(t.Context(), "k6", request, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("the token of an account in another namespace: %v", err)
 	}
 }

@@ -45,11 +45,11 @@ type api struct {
 	parts    *harness.Fragments
 }
 
-// startAPI runs a server with four users: editor may all that the four plain roles allow, extender has the admin role,
-// reader only reads, and nobody may nothing.
+// startAPI runs a server with four users: editor may all that the four plain roles allow, extender has the admin and
+// extender roles, reader only reads, and nobody may nothing.
 func startAPI(t *testing.T, args ...string) *api {
 	t.Helper()
-	roles := []string{"admin", "creator", "deleter", "reader", "writer"}
+	roles := []string{"admin", "creator", "deleter", "extender", "reader", "writer"}
 	files := make([]string, 0, len(roles))
 	for _, role := range roles {
 		files = append(files, "config/rbac/clusterrole-"+role+".yaml")
@@ -62,7 +62,7 @@ func startAPI(t *testing.T, args ...string) *api {
 		RBACFiles: files,
 		RBAC: []string{strings.Join([]string{
 			binding("editor", "creator"), binding("editor", "deleter"), binding("editor", "reader"), binding("editor", "writer"),
-			binding("extender", "admin"), binding("reader", "reader"),
+			binding("extender", "admin"), binding("extender", "extender"), binding("reader", "reader"),
 		}, "---\n")},
 		Args: args,
 	}), parts: harness.NewFragments(8)}

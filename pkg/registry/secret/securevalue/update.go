@@ -18,7 +18,7 @@ import (
 )
 
 // VerbExtend is the RBAC verb on securevalues that lets a caller add a decrypter to a stored value without writing a
-// new one. Only the shipped admin role has it.
+// new one. Of the shipped roles only the extender has it, which aggregates nowhere.
 const VerbExtend = "extend"
 
 // updateRequest is what one update must remember between decoding and validation: registry.Store fills in the
