@@ -19,11 +19,11 @@ type body struct {
 	Description string  `json:"description"`
 	Labels      []label `json:"labels"`
 	UUID        string  `json:"uuid"`
-	OrgID       int64   `json:"org_id"`
-	StackID     int64   `json:"stack_id"`
+	OrgID       int64   `json:"org_id,omitempty"`
+	StackID     int64   `json:"stack_id,omitempty"`
 	CreatedBy   string  `json:"created_by"`
-	CreatedAt   string  `json:"created_at"`
-	ModifiedAt  string  `json:"modified_at"`
+	CreatedAt   int64   `json:"created_at"`  // Unix seconds
+	ModifiedAt  int64   `json:"modified_at"` // Unix seconds
 }
 
 type label struct {
@@ -46,14 +46,17 @@ func jsonBody(r *Result) []byte {
 }
 
 func describe(sv *secret.SecureValue) body {
-	created := sv.CreationTimestamp.UTC().Format(time.RFC3339)
+	created := sv.CreationTimestamp.Unix()
 	out := body{
 		Name: sv.Name, Description: sv.Spec.Description, Labels: make([]label, 0, len(sv.Labels)), UUID: string(sv.UID),
 		OrgID: numberAfter(sv.Namespace, "org-"), StackID: numberAfter(sv.Namespace, "stacks-"),
 		CreatedBy: sv.Annotations[secret.AnnotationCreatedBy], CreatedAt: created, ModifiedAt: created,
 	}
-	if updated := sv.Annotations[secret.AnnotationUpdatedTimestamp]; updated != "" {
-		out.ModifiedAt = updated
+	if sv.Namespace == "default" {
+		out.OrgID = 1 // as Grafana maps it
+	}
+	if updated, err := time.Parse(time.RFC3339, sv.Annotations[secret.AnnotationUpdatedTimestamp]); err == nil {
+		out.ModifiedAt = updated.Unix()
 	}
 	for _, name := range slices.Sorted(maps.Keys(sv.Labels)) {
 		out.Labels = append(out.Labels, label{name, sv.Labels[name]})
@@ -61,7 +64,7 @@ func describe(sv *secret.SecureValue) body {
 	return out
 }
 
-// numberAfter reads the id out of a namespace such as stacks-42; any other namespace has id 0.
+// numberAfter returns the id in a namespace such as stacks-42, and 0, which is left out, for any other namespace.
 func numberAfter(namespace, prefix string) int64 {
 	rest, ok := strings.CutPrefix(namespace, prefix)
 	if !ok {

@@ -3,13 +3,15 @@
 package decrypt
 
 import (
+	"cmp"
 	"errors"
+	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"connectrpc.com/connect"
-	"github.com/munnerz/goautoneg"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 )
@@ -67,11 +69,45 @@ func (h *get) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	result := &answer.Results[0]
 	w.Header().Set(HeaderRevision, strconv.FormatInt(answer.Revision, 10))
-	if goautoneg.Negotiate(r.Header.Get("Accept"), []string{typeJSON, typePlain}) == typePlain {
+	if prefersPlain(r.Header.Values("Accept")) {
 		writeValue(w, typePlain+"; charset=utf-8", []byte(result.Value.Expose()))
 		return
 	}
 	writeValue(w, typeJSON, jsonBody(result))
+}
+
+// accepted is how an Accept header takes a media type: with which weight, how closely the range that matches it best names
+// it (0 for no match to 3 for its full name), and the position of that range.
+type accepted struct {
+	weight              float64
+	closeness, position int
+}
+
+func acceptedBy(ranges []string, mediaType string) accepted {
+	var best accepted
+	group, _, _ := strings.Cut(mediaType, "/")
+	for i, mediaRange := range ranges {
+		name, params, err := mime.ParseMediaType(mediaRange)
+		closeness := 1 + slices.Index([]string{"*/*", group + "/*", mediaType}, name)
+		if err != nil || closeness <= best.closeness {
+			continue
+		}
+		weight, err := strconv.ParseFloat(params["q"], 64)
+		if err != nil {
+			weight = 1
+		}
+		best = accepted{weight, closeness, i}
+	}
+	return best
+}
+
+// prefersPlain reports whether Accept headers prefer text/plain to application/json (RFC 9110, 12.5.1): by weight, then by
+// how closely they name it, then by what comes first. A caller that takes neither gets JSON.
+func prefersPlain(headers []string) bool {
+	ranges := strings.Split(strings.Join(headers, ","), ",")
+	json, plain := acceptedBy(ranges, typeJSON), acceptedBy(ranges, typePlain)
+	return plain.weight > 0 && cmp.Or(cmp.Compare(plain.weight, json.weight),
+		cmp.Compare(plain.closeness, json.closeness), cmp.Compare(json.position, plain.position)) > 0
 }
 
 func (h *get) refuse(w http.ResponseWriter, r *http.Request, err error) {

@@ -4,9 +4,12 @@ package decrypt
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -76,7 +79,7 @@ func hostOf(peer string) string {
 	return host
 }
 
-// router knows two paths. It compares them as they are: nothing is cleaned, unescaped or redirected.
+// router knows the paths of both protocols. Nothing is cleaned or redirected.
 type router struct {
 	rpc, get http.Handler
 	refusals *refusals
@@ -105,10 +108,10 @@ const (
 )
 
 func protocolOf(r *http.Request) string {
-	if r.URL.RawPath != "" || r.Method == http.MethodConnect {
+	if !hasPlainPath(r.URL) || r.Method == http.MethodConnect {
 		return protocolNone
 	}
-	if r.URL.Path == rpcPath {
+	if isRPCPath(r.URL.Path) {
 		return protocolRPC
 	}
 	if _, _, ok := splitGetPath(r.URL.Path); ok {
@@ -116,6 +119,20 @@ func protocolOf(r *http.Request) string {
 	}
 	return protocolNone
 }
+
+// hasPlainPath reports whether u.Path can be compared: RFC 3986, 2.3 makes %76%31 the same as v1, but %2F is not a slash.
+func hasPlainPath(u *url.URL) bool {
+	for _, escape := range strings.Split(u.RawPath, "%")[1:] {
+		char, err := hex.DecodeString(escape[:min(2, len(escape))])
+		if err != nil || len(char) != 1 || strings.IndexByte(unreserved, char[0]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// unreserved are the characters that an escape does not change the meaning of.
+const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
 // unauthenticated refuses whoever brings no good credentials, whatever the path.
 func unauthenticated(refusals *refusals) http.Handler {
@@ -146,10 +163,14 @@ func withInFlightLimit(next http.Handler, limit int, refusals *refusals) http.Ha
 	})
 }
 
+// errRequestTimeout is why the context of a request ended after requestTimeout: the server's fault, unlike a deadline
+// that the caller chose.
+var errRequestTimeout = errors.New("the request took longer than the server allows")
+
 // withTimeout bounds the request.
 func withTimeout(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		ctx, cancel := context.WithTimeoutCause(r.Context(), requestTimeout, errRequestTimeout)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

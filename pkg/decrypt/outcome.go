@@ -6,8 +6,6 @@ import (
 	"context"
 	"time"
 
-	"connectrpc.com/connect"
-
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
 )
 
@@ -57,7 +55,10 @@ func (s *Service) keepPace(ctx context.Context, started time.Time, answer *Answe
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return connect.NewError(connect.CodeCanceled, ctx.Err())
+		if left := callerLeft(ctx); left != nil {
+			return left
+		}
+		return unavailable(errRequestTimeout.Error())
 	case <-timer.C:
 		return nil
 	}

@@ -26,7 +26,7 @@ type refusals struct {
 }
 
 func newRefusals() *refusals {
-	return &refusals{rpc: connect.NewErrorWriter(connect.WithCompression("gzip", nil, nil))}
+	return &refusals{rpc: connect.NewErrorWriter()}
 }
 
 // write answers an RPC with an error of its protocol, everything else with a Status.
@@ -46,7 +46,7 @@ func (f *refusals) write(w http.ResponseWriter, r *http.Request, err *connect.Er
 // isRPC reports whether a request speaks gRPC, gRPC-Web or Connect.
 func isRPC(r *http.Request) bool {
 	contentType := r.Header.Get("Content-Type")
-	return r.Method == http.MethodPost && (strings.HasPrefix(contentType, "application/grpc") || r.URL.Path == rpcPath)
+	return r.Method == http.MethodPost && (strings.HasPrefix(contentType, "application/grpc") || isRPCPath(r.URL.Path))
 }
 
 func retryable(code connect.Code) bool {

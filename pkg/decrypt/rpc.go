@@ -3,7 +3,11 @@
 package decrypt
 
 import (
+	"compress/gzip"
 	"context"
+	"errors"
+	"io"
+	"math"
 	"net/http"
 	"strconv"
 
@@ -16,10 +20,16 @@ import (
 // HeaderRevision is the response header that says at which revision of etcd all names were read.
 const HeaderRevision = "X-Secret-Revision"
 
-// rpcPath is the only path of the service.
-const rpcPath = decryptv1beta1connect.SecureValueDecrypterDecryptSecureValuesProcedure
+// The service answers under two names, with the same messages: Grafana's services moved from the first to the second.
+const (
+	rpcPath   = decryptv1beta1connect.SecureValueDecrypterDecryptSecureValuesProcedure
+	rpcPathV1 = "/decryptv1.SecureValueDecrypter/DecryptSecureValues"
+)
 
-// maxRequestBytes bounds a request message: 128 names of 253 bytes take less than half of it.
+func isRPCPath(path string) bool { return path == rpcPath || path == rpcPathV1 }
+
+// maxRequestBytes bounds a request message, before and after decompression: 128 names of 253 bytes take less than half
+// of it.
 const maxRequestBytes = 80 << 10
 
 // rpc is the face for gRPC, gRPC-Web and Connect.
@@ -29,12 +39,39 @@ type rpc struct {
 
 var _ decryptv1beta1connect.SecureValueDecrypterHandler = (*rpc)(nil)
 
-// newRPCHandler has no compression: a compressed answer would tell by its length what it has in common with what the
-// caller can choose, and a compressed request could be a bomb.
+// newRPCHandler serves both paths. It reads gzip and never writes it: the length of a compressed answer would tell what
+// the value has in common with what the caller can choose.
 func newRPCHandler(service *Service) http.Handler {
-	options := append(codecs(), connect.WithReadMaxBytes(maxRequestBytes), connect.WithCompression("gzip", nil, nil))
-	_, handler := decryptv1beta1connect.NewSecureValueDecrypterHandler(&rpc{service}, options...)
-	return handler
+	options := append(codecs(), connect.WithReadMaxBytes(maxRequestBytes), connect.WithCompressMinBytes(math.MaxInt),
+		connect.WithCompression("gzip",
+			func() connect.Decompressor { return &boundedGzip{} },
+			func() connect.Compressor { return gzip.NewWriter(io.Discard) }))
+	return connect.NewUnaryHandler(rpcPath, (&rpc{service}).DecryptSecureValues, options...)
+}
+
+// boundedGzip stops a little after maxRequestBytes of output. The library reads on to the end of a message that is too
+// large, to report its size: 80 KiB of gzip can hold 80 MiB.
+type boundedGzip struct {
+	gzip.Reader
+	left int64
+}
+
+var errTooLarge = errors.New("the message is too large")
+
+// Reset implements connect.Decompressor.
+func (r *boundedGzip) Reset(source io.Reader) error {
+	r.left = maxRequestBytes + 1
+	return r.Reader.Reset(source)
+}
+
+// Read implements io.Reader.
+func (r *boundedGzip) Read(p []byte) (int, error) {
+	if r.left <= 0 {
+		return 0, errTooLarge
+	}
+	n, err := r.Reader.Read(p[:min(int64(len(p)), r.left)])
+	r.left -= int64(n)
+	return n, err
 }
 
 // DecryptSecureValues implements the service.

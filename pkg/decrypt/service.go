@@ -121,8 +121,13 @@ func (s *Service) decrypt(ctx context.Context, r *Request) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.open(ctx, answer)
+	if err := s.open(ctx, answer); err != nil {
+		return nil, err
+	}
 	if err := s.record(ctx, answer, r); err != nil {
+		if left := callerLeft(ctx); left != nil {
+			return nil, left
+		}
 		klog.ErrorS(err, "The decrypt audit log cannot be written: no value is released", keyAuditID, r.AuditID)
 		return nil, unavailable("the decrypt audit log cannot be written, so nothing is released; try again, or ask the operator")
 	}
@@ -183,10 +188,13 @@ func (s *Service) settle(ctx context.Context, c caller, names []string) (*Answer
 func (s *Service) read(ctx context.Context, namespace string, names []string) (*sealed.Reading, error) {
 	ctx, end := s.stage(ctx, "read from etcd")
 	defer end()
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	bounded, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	reading, err := s.reader.Read(ctx, namespace, names)
+	reading, err := s.reader.Read(bounded, namespace, names)
 	if err != nil {
+		if left := callerLeft(ctx); left != nil {
+			return nil, left
+		}
 		klog.ErrorS(err, "Could not read secure values to decrypt", keyAuditID, apiaudit.GetAuditIDTruncated(ctx))
 		return nil, unavailable("the storage is out of reach; try again")
 	}
@@ -225,8 +233,8 @@ func (r *Result) take(ctx context.Context, record *sealed.Record, uses sets.Set[
 	}
 }
 
-// open decrypts what the caller may have.
-func (s *Service) open(ctx context.Context, answer *Answer) {
+// open decrypts what the caller may have. Its error is that of callerLeft.
+func (s *Service) open(ctx context.Context, answer *Answer) error {
 	ctx, end := s.stage(ctx, "open")
 	defer end()
 	for i := range answer.Results {
@@ -239,12 +247,16 @@ func (s *Service) open(ctx context.Context, answer *Answer) {
 			r.Value = v
 			continue
 		}
+		if left := callerLeft(ctx); left != nil {
+			return left
+		}
 		r.reason, r.Outcome = audit.ReasonOpenFailed, Failed
 		if errors.Is(err, sealed.ErrKeyUnavailable) {
 			r.Outcome = KeyUnavailable
 		}
 		klog.ErrorS(err, "Could not open a secure value", "securevalue", klog.KObj(r.Object), keyAuditID, apiaudit.GetAuditIDTruncated(ctx))
 	}
+	return nil
 }
 
 // decryptersOf is every decrypter that a reading names.
@@ -258,11 +270,27 @@ func decryptersOf(reading *sealed.Reading) sets.Set[string] {
 	return all
 }
 
+// callerLeft is the error of a call whose caller hung up or whose own deadline passed; nil as long as neither happened. It
+// is nobody's fault: nothing is logged as an error, and the code is not one that alerts count.
+func callerLeft(ctx context.Context) error {
+	switch {
+	case ctx.Err() == nil || errors.Is(context.Cause(ctx), errRequestTimeout):
+		return nil
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return connect.NewError(connect.CodeDeadlineExceeded, errors.New("the deadline of the call passed; nothing is released"))
+	default:
+		return connect.NewError(connect.CodeCanceled, errors.New("the caller hung up; nothing is released"))
+	}
+}
+
 func unavailable(text string) error {
 	return connect.NewError(connect.CodeUnavailable, errors.New(text))
 }
 
 func authorizerFailed(ctx context.Context, err error) error {
+	if left := callerLeft(ctx); left != nil {
+		return left
+	}
 	klog.ErrorS(err, "Could not ask what a caller may decrypt", keyAuditID, apiaudit.GetAuditIDTruncated(ctx))
 	return unavailable("the caller's rights cannot be determined now; try again")
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,6 +24,7 @@ type steps struct {
 	done      []string
 	read      [][]string
 	records   []audit.Record
+	askErr    error
 	readErr   error
 	recordErr error
 	openErr   map[string]error
@@ -65,6 +67,9 @@ func (s *steps) Record(_ context.Context, records ...audit.Record) error {
 func newTestService(s *steps) *Service {
 	a := &asked{answer: func(q authorizer.Attributes) (authorizer.Decision, error) {
 		s.done = append(s.done, "ask")
+		if s.askErr != nil {
+			return authorizer.DecisionNoOpinion, s.askErr
+		}
 		if q.GetName() == "secret" {
 			return authorizer.DecisionNoOpinion, nil
 		}
@@ -114,6 +119,39 @@ func TestDecrypt(t *testing.T) {
 	}
 	if slices.Contains(s.done, "open foreign") || s.done[len(s.done)-1] != "record" {
 		t.Errorf("done: %v", s.done)
+	}
+}
+
+// TestCallerLeft ends a call by its caller, by the caller's deadline and by the server's own, in each step.
+func TestCallerLeft(t *testing.T) {
+	left, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	slow, cancelSlow := context.WithDeadlineCause(t.Context(), time.Now().Add(-time.Second), errRequestTimeout)
+	defer cancelSlow()
+	for name, test := range map[string]struct {
+		ctx  context.Context //nolint:containedctx // a table
+		want connect.Code
+	}{
+		"left": {left, connect.CodeCanceled}, "late": {late, connect.CodeDeadlineExceeded}, "slow": {slow, connect.CodeUnavailable},
+	} {
+		for step, s := range map[string]*steps{
+			"authorize": {askErr: test.ctx.Err()}, "read": {readErr: test.ctx.Err()}, "record": {recordErr: test.ctx.Err()},
+			"open": {openErr: map[string]error{"a": sealed.ErrKeyUnavailable}},
+		} {
+			answer, err := newTestService(s).Decrypt(test.ctx, Request{User: anybody, Namespace: "ns", Names: []string{"a"}})
+			if connect.CodeOf(err) != test.want || answer != nil && answer.looksUp(Released) {
+				t.Errorf("%s in %s: %v, %v", name, step, answer, err)
+			}
+		}
+		s := &steps{}
+		service := newTestService(s)
+		service.pace = time.Hour
+		answer, err := service.Decrypt(test.ctx, Request{User: anybody, Namespace: "ns", Names: []string{"a", "absent"}})
+		if connect.CodeOf(err) != test.want || answer != nil {
+			t.Errorf("%s while waiting: %v, %v", name, answer, err)
+		}
 	}
 }
 

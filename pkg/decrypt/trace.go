@@ -24,11 +24,17 @@ const (
 	attributeReleased  = "secret.released"
 )
 
-// routes name a request by its protocol: its path may be anything.
+// routes name a request by its protocol: its path may be anything, but for an RPC.
 var routes = map[string]string{
-	protocolRPC:  rpcPath,
 	protocolGet:  getPrefix + "{namespace}" + getMiddle + "{name}" + getSuffix,
 	protocolNone: "(no such path)",
+}
+
+func routeOf(r *http.Request) string {
+	if protocol := protocolOf(r); protocol != protocolRPC {
+		return routes[protocol]
+	}
+	return r.URL.Path
 }
 
 // withTrace records a span of each request of an authenticated caller, as a part of the caller's trace if it sends one. Its
@@ -41,7 +47,7 @@ func withTrace(next http.Handler, tracer trace.Tracer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 		received, _ := genericapirequest.ReceivedTimestampFrom(ctx)
-		route := routes[protocolOf(r)]
+		route := routeOf(r)
 		ctx, span := tracer.Start(ctx, "decrypt "+route, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(received),
 			trace.WithAttributes(
 				attribute.String(attributeAuditID, apiaudit.GetAuditIDTruncated(ctx)),

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/grpc/codes"
@@ -66,14 +67,16 @@ func TestEveryProtocol(t *testing.T) {
 	})
 	t.Run("GET", func(t *testing.T) {
 		response := get(t, s, k6Token, namespace, "a")
-		got := response.Object(t)
-		if response.Code != ok || got["plaintext"] != value || got["name"] != "a" || got["description"] != "a test" || got["created_by"] != "admin" {
-			t.Errorf("%d, %d members", response.Code, len(got))
+		got := foreignSecret(t, response)
+		if response.Code != ok || got.Plaintext != value || got.Name != "a" || got.Description != "a test" || got.CreatedBy != "admin" {
+			t.Errorf("%d %+v", response.Code, got.foreignMetadata)
 		}
-		for _, member := range []string{"labels", "uuid", "org_id", "stack_id", "created_at", "modified_at"} {
-			if _, found := got[member]; !found {
-				t.Errorf("%s is missing", member)
-			}
+		if got.OrgID == nil || *got.OrgID != 1 || got.StackID != nil || got.UUID == "" || len(got.Labels) != 1 ||
+			got.Labels[0] != (foreignLabel{"team", "a"}) {
+			t.Errorf("%+v", got.foreignMetadata)
+		}
+		if age := time.Since(time.Unix(got.CreatedAt, 0)); age < 0 || age > patience || got.ModifiedAt < got.CreatedAt {
+			t.Errorf("created at %d, modified at %d", got.CreatedAt, got.ModifiedAt)
 		}
 		wantFixedHeaders(t, response.Header)
 		wantRevision(t, response.Header.Values("X-Secret-Revision"))

@@ -6,13 +6,18 @@ import (
 	"encoding/binary"
 )
 
-const decryptRPC = "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues"
+const (
+	decryptRPC   = "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues"
+	decryptRPCv1 = "/decryptv1.SecureValueDecrypter/DecryptSecureValues"
+)
 
 // ask is one way to ask the decrypt port, for a value that is there or with a canary where none belongs.
 type ask struct {
 	name, contentType, accept string
 	// releases says that the answer is meant to hold a value.
 	releases bool
+	// v1 says that the call goes to the service by its second name.
+	v1 bool
 	// get makes the address of a GET, body that of a call.
 	get  func(name string, c *caster) string
 	body func(name string, c *caster) string
@@ -22,7 +27,11 @@ func (a ask) call(name string, c *caster) call {
 	if a.get != nil {
 		return call{port: decryptPort, method: "GET", url: a.get(name, c), accept: a.accept}
 	}
-	return call{port: decryptPort, method: "POST", url: decryptRPC, contentType: a.contentType, accept: a.accept, body: a.body(name, c)}
+	url := decryptRPC
+	if a.v1 {
+		url = decryptRPCv1
+	}
+	return call{port: decryptPort, method: "POST", url: url, contentType: a.contentType, accept: a.accept, body: a.body(name, c)}
 }
 
 func decryptGet(name string) string {
@@ -50,6 +59,7 @@ var asks = []ask{
 	{name: "Connect, protobuf", contentType: "application/proto", releases: true, body: func(name string, _ *caster) string {
 		return "\x0a" + string(rune(len(namespace))) + namespace + "\x12" + string(rune(len(name))) + name
 	}},
+	{name: "Connect, decryptv1", contentType: "application/json", v1: true, releases: true, body: names},
 	{name: "gRPC, JSON", contentType: "application/grpc+json", releases: true, body: framed},
 	{name: "gRPC-Web, JSON", contentType: "application/grpc-web+json", releases: true, body: framed},
 	{name: "a value as a name", contentType: "application/json", body: func(_ string, c *caster) string { return names(c.word(), c) }},
