@@ -12,11 +12,9 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	cliflag "k8s.io/component-base/cli/flag"
-	"k8s.io/klog/v2"
 
 	"github.com/securevalue/secret-apiserver/pkg/apiserver"
 	"github.com/securevalue/secret-apiserver/pkg/encryption"
@@ -61,7 +59,6 @@ func (o *verifyOptions) open(ctx context.Context, prefix string) (*sealed.Verifi
 	if err != nil {
 		return nil, err
 	}
-	klog.SetLogger(logr.Discard()) // upstream logs each value that does not open; print tells it with its name
 	return sealed.NewVerifier(apiserver.NewStorageCodec(), prefix, provider.Transformer()), nil
 }
 

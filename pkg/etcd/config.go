@@ -36,6 +36,9 @@ type Config struct {
 	Dir string
 	// LogOutput gets etcd's warnings and errors, one JSON object a line. Nil means standard error.
 	LogOutput io.Writer
+
+	// quiet leaves out all but what ends the process: for tools, which report failures themselves.
+	quiet bool
 }
 
 func (c Config) logOutput() io.Writer {

@@ -26,9 +26,10 @@ const (
 type hook struct {
 	phase  atomic.Int32
 	failed chan error
+	quiet  bool
 }
 
-func newHook() *hook { return &hook{failed: make(chan error, 1)} }
+func newHook(quiet bool) *hook { return &hook{failed: make(chan error, 1), quiet: quiet} }
 
 // fail reports why the start failed. The first failure is the cause.
 func (h *hook) fail(err error) {
@@ -59,10 +60,11 @@ func (h *hook) logger(w io.Writer) *zap.Logger {
 // enabled leaves the end of a failing start to the caller to print, and drops what etcd says of each listener it was
 // told to close.
 func (h *hook) enabled(l zapcore.Level) bool {
-	switch h.phase.Load() {
-	case starting:
-		return l >= zapcore.WarnLevel && l < zapcore.DPanicLevel
-	case stopping:
+	phase := h.phase.Load()
+	switch {
+	case phase == starting:
+		return l >= zapcore.WarnLevel && l < zapcore.DPanicLevel && !h.quiet
+	case phase == stopping || h.quiet:
 		return l >= zapcore.DPanicLevel
 	default:
 		return l >= zapcore.WarnLevel

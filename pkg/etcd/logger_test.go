@@ -25,7 +25,7 @@ var (
 func TestLoggedRequestsHoldNoValue(t *testing.T) {
 	const canary = "canary-6f1d"
 	log := &lockedBuffer{}
-	hook := newHook()
+	hook := newHook(false)
 	hook.phase.Store(serving)
 	lg := hook.logger(log)
 	put := &pb.PutRequest{Key: []byte("/k"), Value: []byte(canary)}
@@ -48,6 +48,20 @@ func TestLoggedRequestsHoldNoValue(t *testing.T) {
 		}
 		if strings.Contains(line, canary) || !strings.Contains(line, "value_size:11") {
 			t.Errorf("want the value's size and not the value: %s", line)
+		}
+	}
+}
+
+// The member that a tool runs for itself leaves its log out, and still shows why it ended the process.
+func TestAToolsMemberIsQuiet(t *testing.T) {
+	hook := newHook(true)
+	for _, phase := range []int32{starting, serving, stopping} {
+		hook.phase.Store(phase)
+		if hook.enabled(zap.WarnLevel) || hook.enabled(zap.ErrorLevel) {
+			t.Errorf("phase %d: it logs", phase)
+		}
+		if want := phase != starting; hook.enabled(zap.FatalLevel) != want { // that of a start is the error of Start
+			t.Errorf("phase %d: the end of the process is logged: %v, want %v", phase, !want, want)
 		}
 	}
 }
@@ -84,7 +98,7 @@ func TestSlowRequestsOfALiveMember(t *testing.T) {
 // After start a fatal entry must be printed: the process ends with it.
 func TestFatalIsPrintedOnceServing(t *testing.T) {
 	log := &lockedBuffer{}
-	hook := newHook()
+	hook := newHook(false)
 	lg := hook.logger(log)
 	ended := make(chan struct{})
 	go func() {

@@ -25,7 +25,7 @@ func Open(ctx context.Context, dir string) (client *clientv3.Client, stop func()
 	if _, err := os.Stat(filepath.Join(dir, "member")); err != nil {
 		return nil, nil, fmt.Errorf("no database in %s: %w", dir, err)
 	}
-	server, err := Start(ctx, Config{Dir: dir})
+	server, err := Start(ctx, Config{Dir: dir, quiet: true})
 	if err == nil {
 		return server.Client(), server.Stop, nil
 	}

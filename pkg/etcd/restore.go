@@ -21,7 +21,7 @@ const restoredToken = "secret-apiserver-restored"
 // for a new one. The snapshot's checksum is verified. An alarm is not restored: one of a database that was full would refuse
 // every write, and is raised anew if it has a reason. On failure dir holds a part: remove it.
 func Restore(snapshotFile, dir string, bump uint64) error {
-	hook := newHook()
+	hook := newHook(true)
 	done := make(chan struct{})
 	go func() { // on a goroutine of its own because the hook may end it
 		defer close(done)

@@ -91,7 +91,7 @@ func privateDir(dir string) error {
 
 // launch starts the member and waits until it has a leader and a listener.
 func launch(ctx context.Context, cfg Config, socks sockets) (*Server, error) {
-	hook := newHook()
+	hook := newHook(cfg.quiet)
 	registered := make(chan *grpc.Server, 1)
 	started := make(chan *embed.Etcd, 1)
 	ecfg := cfg.embedConfig(socks, hook.logger(cfg.logOutput()), func(g *grpc.Server) { registered <- g })

@@ -6,13 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
-	"sync"
 
 	"github.com/spf13/pflag"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/grpclog"
 )
 
 // Source says which database a tool reads: that of a data folder, or an etcd that somebody else runs.
@@ -47,13 +44,8 @@ func (s *Source) Validate() []error {
 	return errs
 }
 
-// quiet drops the log of gRPC, which k8s.io/apiserver sends to standard error: a tool says itself what failed.
-var quiet = sync.OnceFunc(func() { grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard)) })
-
-// Open returns a client of the database that has answered once. stop ends what it needed. It is for tools: it turns off the
-// log of gRPC in this process.
+// Open returns a client of the database that has answered once. stop ends what it needed. It is for tools.
 func (s *Source) Open(ctx context.Context) (client *clientv3.Client, stop func(), err error) {
-	quiet()
 	if s.DataDir == "" {
 		client, stop, err = Dial(ctx, s.Remote)
 		if err != nil {

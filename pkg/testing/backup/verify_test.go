@@ -143,3 +143,28 @@ func tamper(t *testing.T, dataDir string) {
 		t.Fatal(err)
 	}
 }
+
+// A tool prints nothing of what its libraries log. aescbc in a file that everybody may read is what a server warns of twice.
+func TestToolsLogNothing(t *testing.T) {
+	t.Parallel()
+	config := filepath.Join(t.TempDir(), "keys.yaml")
+	harness.WriteFile(t, config, strings.NewReplacer("aesgcm", "aescbc", "NAME", "weak").Replace(otherKeys))
+	if err := os.Chmod(config, 0o644); err != nil { //nolint:gosec // what the warning is about
+		t.Fatal(err)
+	}
+	withKeys := "--encryption-provider-config=" + config
+	s := start(t, "", withKeys)
+	fill(t, s, 1, 0)
+	for _, running := range []bool{true, false} {
+		if !running {
+			s.Stop(t)
+		}
+		saved := file(t)
+		must(t, "backup", "--data-dir="+s.DataDir, "--to="+saved, "--verify", withKeys)
+		must(t, "backup", "verify", "--from="+saved, withKeys)
+		must(t, "restore", "--from="+saved, "--data-dir="+filepath.Join(t.TempDir(), "restored"), "--verify", withKeys)
+		must(t, "keys", "report", "--data-dir="+s.DataDir)
+		must(t, "keys", "check", "--data-dir="+s.DataDir, withKeys)
+	}
+	must(t, "audit", "verify", "--key-file="+filepath.Join(s.DataDir, "decrypt-audit.key"), filepath.Join(s.DataDir, "decrypt-audit"))
+}
