@@ -18,7 +18,7 @@ const (
 	MaxDecrypters = 64
 )
 
-// Annotations of the group. The first three are set by the server alone.
+// Annotations of the group. All but AnnotationValueRevision are set by the server alone.
 const (
 	// AnnotationCreatedBy names the authenticated user who created the object.
 	AnnotationCreatedBy = "grafana.app/createdBy"
@@ -26,6 +26,12 @@ const (
 	AnnotationUpdatedBy = "grafana.app/updatedBy"
 	// AnnotationUpdatedTimestamp is the time of the last change, RFC 3339 in UTC.
 	AnnotationUpdatedTimestamp = "grafana.app/updatedTimestamp"
+	// AnnotationDecryptersChangedBy names the user who last added or removed a decrypter. Absent: the list is as it was created.
+	AnnotationDecryptersChangedBy = "secret.grafana.app/decryptersChangedBy"
+	// AnnotationDecryptersAddedBy maps decrypters to the users who listed them, where that is not the creator. A JSON object.
+	AnnotationDecryptersAddedBy = "secret.grafana.app/decryptersAddedBy"
+	// AnnotationDecryptersKeptBy names users who wrote a value for the list since it last grew, latest last. A JSON array.
+	AnnotationDecryptersKeptBy = "secret.grafana.app/decryptersKeptBy"
 	// AnnotationValueRevision is free for GitOps tools, which cannot see a value change, to announce one.
 	AnnotationValueRevision = "secret.grafana.app/value-revision"
 )

@@ -25,6 +25,7 @@ const (
 	extenderToken = "token-of-extender"
 	readerToken   = "token-of-reader"
 	nobodyToken   = "token-of-nobody"
+	planterToken  = "token-of-planter"
 )
 
 const (
@@ -45,8 +46,8 @@ type api struct {
 	parts    *harness.Fragments
 }
 
-// startAPI runs a server with four users: editor may all that the four plain roles allow, extender has the admin and
-// extender roles, reader only reads, and nobody may nothing.
+// startAPI runs a server with five users: editor may all that the four plain roles allow, extender has the admin and
+// extender roles, planter only writes, reader only reads, and nobody may nothing.
 func startAPI(t *testing.T, args ...string) *api {
 	t.Helper()
 	roles := []string{"admin", "creator", "deleter", "extender", "reader", "writer"}
@@ -58,11 +59,12 @@ func startAPI(t *testing.T, args ...string) *api {
 		Tokens: []string{
 			harness.Token(editorToken, "editor"), harness.Token(extenderToken, "extender"),
 			harness.Token(readerToken, "reader"), harness.Token(nobodyToken, "nobody"),
+			harness.Token(planterToken, "planter"),
 		},
 		RBACFiles: files,
 		RBAC: []string{strings.Join([]string{
 			binding("editor", "creator"), binding("editor", "deleter"), binding("editor", "reader"), binding("editor", "writer"),
-			binding("extender", "admin"), binding("extender", "extender"), binding("reader", "reader"),
+			binding("extender", "admin"), binding("extender", "extender"), binding("reader", "reader"), binding("planter", "writer"),
 		}, "---\n")},
 		Args: args,
 	}), parts: harness.NewFragments(8)}

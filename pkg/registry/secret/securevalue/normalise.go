@@ -5,12 +5,15 @@ package securevalue
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
@@ -19,6 +22,7 @@ import (
 // serverAnnotations are set from the authenticated user; what a client sends for them is ignored.
 var serverAnnotations = []string{
 	secret.AnnotationCreatedBy, secret.AnnotationUpdatedBy, secret.AnnotationUpdatedTimestamp,
+	secret.AnnotationDecryptersChangedBy, secret.AnnotationDecryptersAddedBy, secret.AnnotationDecryptersKeptBy,
 }
 
 // specChanged compares what a reader sees of the spec.
@@ -57,6 +61,37 @@ func changed(sv, stored *secret.SecureValue) bool {
 		!apiequality.Semantic.DeepEqual(sv.Annotations, stored.Annotations) ||
 		!apiequality.Semantic.DeepEqual(sv.Finalizers, stored.Finalizers) ||
 		!apiequality.Semantic.DeepEqual(sv.OwnerReferences, stored.OwnerReferences)
+}
+
+// recordDecrypters keeps who listed which decrypter, and who wrote a value for the list.
+func recordDecrypters(ctx context.Context, sv, stored *secret.SecureValue, newValue bool) {
+	before, after, user := stored.Spec.Decrypters, sv.Spec.Decrypters, userName(ctx)
+	if !sets.New(before...).Equal(sets.New(after...)) {
+		setAnnotation(sv, secret.AnnotationDecryptersChangedBy, user)
+	}
+	addedBy, keptBy := secret.HistoryOf(stored.Annotations).Change(before, after, user, newValue).Annotations()
+	for key, value := range map[string]string{secret.AnnotationDecryptersAddedBy: addedBy, secret.AnnotationDecryptersKeptBy: keptBy} {
+		delete(sv.Annotations, key)
+		setAnnotation(sv, key, value)
+	}
+}
+
+// unseenDecrypters warns a writer whose value goes to decrypters that somebody else listed: one who may write could lengthen the list
+// together with a junk value, and wait for the owner to repair the value.
+func unseenDecrypters(ctx context.Context, sv, stored *secret.SecureValue) string {
+	if sv.Spec.Value == nil {
+		return ""
+	}
+	history := secret.HistoryOf(stored.Annotations)
+	kept := slices.DeleteFunc(slices.Clone(sv.Spec.Decrypters), func(name string) bool {
+		return !slices.Contains(stored.Spec.Decrypters, name)
+	})
+	unseen := history.Unseen(kept, userName(ctx))
+	if len(unseen) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("this value can be opened by decrypters that other users listed since you last wrote a value: %s; spec.decrypters is [%s]",
+		history.Describe(unseen), strings.Join(sv.Spec.Decrypters, ", "))
 }
 
 func userName(ctx context.Context) string {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage/names"
 	"k8s.io/apiserver/pkg/util/dryrun"
+	"k8s.io/apiserver/pkg/warning"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
@@ -108,6 +109,7 @@ func (r *REST) Update(
 	if err != nil {
 		return nil, false, clientError(ctx, name, err)
 	}
+	warning.AddWarning(ctx, "", update.warning)
 	return withoutPlaintext(out), created, nil
 }
 

@@ -57,6 +57,10 @@ func (strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
 	}
 	dropCopiesOfTheValue(sv)
 	keepServerAnnotations(sv, stored)
+	if len(sv.Spec.Decrypters) <= secret.MaxDecrypters { // a longer list is refused, and may be as long as the body
+		recordDecrypters(ctx, sv, stored, newValue)
+		noteWarning(ctx, unseenDecrypters(ctx, sv, stored))
+	}
 	if newValue || changed(sv, stored) {
 		stampUpdate(ctx, sv)
 	}
@@ -75,7 +79,7 @@ func (s strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) f
 // WarningsOnCreate has nothing to warn about.
 func (strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
 
-// WarningsOnUpdate has nothing to warn about.
+// WarningsOnUpdate has nothing to warn about: REST.Update warns of the attempt that was stored, this would of each.
 func (strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
 	return nil
 }

@@ -24,6 +24,7 @@ func TestPrepareForCreate(t *testing.T) {
 	sv.Status = secret.SecureValueStatus{Version: 99, Keeper: "other", Key: "forged"}
 	sv.Annotations = map[string]string{
 		secret.AnnotationCreatedBy: "forged", secret.AnnotationUpdatedBy: "forged", secret.AnnotationUpdatedTimestamp: "forged",
+		secret.AnnotationDecryptersChangedBy: "forged", secret.AnnotationDecryptersAddedBy: "{}", secret.AnnotationDecryptersKeptBy: `["alice"]`,
 		secret.AnnotationValueRevision:     "1",
 		corev1.LastAppliedConfigAnnotation: `{"spec":{"description":"d","value":"` + canary + `"}}`,
 	}

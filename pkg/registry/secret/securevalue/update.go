@@ -27,6 +27,8 @@ type updateRequest struct {
 	replace       bool
 	unconditional bool
 	dryRun        bool
+	// warning is that of the last attempt: registry.Store tries again when another write came first.
+	warning string
 }
 
 type updateRequestKey struct{}
@@ -48,6 +50,13 @@ func valueRequired(ctx context.Context) bool {
 func writesValue(ctx context.Context, sv *secret.SecureValue) bool {
 	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
 	return sv.Spec.Value != nil && (!ok || !update.dryRun)
+}
+
+// noteWarning remembers what the client is to be told once the update is stored.
+func noteWarning(ctx context.Context, text string) {
+	if update, ok := ctx.Value(updateRequestKey{}).(*updateRequest); ok {
+		update.warning = text
+	}
 }
 
 // updatedObject watches the client's object go by.
