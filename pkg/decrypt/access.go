@@ -16,17 +16,8 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
-)
-
-// The rights that a caller needs, both in the namespace of the value: verb decrypt on the value, and verb use on one of
-// its decrypters.
-const (
-	verbDecrypt        = "decrypt"
-	verbUse            = "use"
-	resourceDecrypters = "decrypters"
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/rights"
 )
 
 // parallelQuestions bounds how many questions one request asks at once: each may be a call of kube-apiserver.
@@ -38,8 +29,9 @@ type access struct {
 	authorizer authorizer.Authorizer
 	// decrypters are those of --allowed-decrypters; any says that the flag holds "*".
 	decrypters []string
-	any        bool
-	answers    *cache[bool]
+	any     bool
+	answers *cache[bool]
+	probe   rights.Probe
 }
 
 func newAccess(a authorizer.Authorizer, allowedDecrypters []string, ttl time.Duration) *access {
@@ -51,8 +43,7 @@ func newAccess(a authorizer.Authorizer, allowedDecrypters []string, ttl time.Dur
 	}
 }
 
-// caller is who asks, in one namespace. system:masters is not among its groups: with it an administrator could decrypt
-// whatever RBAC says.
+// caller is who asks, in one namespace, without the groups that rights.Caller takes out.
 type caller struct {
 	user      user.Info
 	namespace string
@@ -60,10 +51,7 @@ type caller struct {
 }
 
 func newCaller(who user.Info, namespace string) caller {
-	stripped := &user.DefaultInfo{
-		Name: who.GetName(), UID: who.GetUID(), Extra: who.GetExtra(),
-		Groups: slices.DeleteFunc(slices.Clone(who.GetGroups()), func(group string) bool { return group == user.SystemPrivilegedGroup }),
-	}
+	stripped := rights.Caller(who)
 	return caller{user: stripped, namespace: namespace, key: callerKey(stripped, namespace)}
 }
 
@@ -90,26 +78,36 @@ func callerKey(who *user.DefaultInfo, namespace string) string {
 
 // mayDecrypt returns those of the names that the caller may decrypt.
 func (a *access) mayDecrypt(ctx context.Context, c caller, names []string) (sets.Set[string], error) {
-	return a.askAll(ctx, c, verbDecrypt, secret.Resource, names)
+	return a.askAll(ctx, c, rights.Decrypt, names)
 }
 
 // mayUse returns those of the allowed decrypters that the caller may use.
 func (a *access) mayUse(ctx context.Context, c caller) (sets.Set[string], error) {
-	return a.askAll(ctx, c, verbUse, resourceDecrypters, a.decrypters)
+	return a.askAll(ctx, c, rights.Use, a.decrypters)
 }
 
 // mayUseOf is for a server that allows any decrypter: what can be listed is not known before the read, so it asks about
 // what was read.
 func (a *access) mayUseOf(ctx context.Context, c caller, listed sets.Set[string]) (sets.Set[string], error) {
-	return a.askAll(ctx, c, verbUse, resourceDecrypters, sets.List(listed))
+	return a.askAll(ctx, c, rights.Use, sets.List(listed))
 }
 
+// holdsWildcard reports whether the caller may use a decrypter that does not exist, and so every decrypter.
+func (a *access) holdsWildcard(ctx context.Context, c caller) (bool, error) {
+	allowed, err := a.askAll(ctx, c, rights.Use, []string{a.probe.Decrypter()})
+	return len(allowed) > 0, err
+}
+
+// question is one of the two of package rights.
+type question func(who user.Info, namespace, name string) authorizer.AttributesRecord
+
 // askAll asks about each name, about several at once where the answer is not known.
-func (a *access) askAll(ctx context.Context, c caller, verb, resource string, names []string) (sets.Set[string], error) {
+func (a *access) askAll(ctx context.Context, c caller, about question, names []string) (sets.Set[string], error) {
 	allowed := sets.New[string]()
 	var mu sync.Mutex
 	questions, ctx := errgroup.WithContext(ctx)
 	questions.SetLimit(parallelQuestions)
+	verb := about(c.user, c.namespace, "").Verb
 	for _, name := range names {
 		key := verb + "/" + name + "/" + c.key // neither verb nor name has a slash
 		if known, ok := a.answers.peek(key); ok {
@@ -121,7 +119,9 @@ func (a *access) askAll(ctx context.Context, c caller, verb, resource string, na
 			continue
 		}
 		questions.Go(func() error {
-			yes, err := a.answers.get(ctx, key, func(ctx context.Context) (bool, error) { return a.ask(ctx, c, verb, resource, name) })
+			yes, err := a.answers.get(ctx, key, func(ctx context.Context) (bool, error) {
+				return a.ask(ctx, about(c.user, c.namespace, name))
+			})
 			if err == nil && yes {
 				mu.Lock()
 				allowed.Insert(name)
@@ -134,16 +134,14 @@ func (a *access) askAll(ctx context.Context, c caller, verb, resource string, na
 }
 
 // ask is one question. What is not an answer is an error, never a yes and never a plain no.
-func (a *access) ask(ctx context.Context, c caller, verb, resource, name string) (bool, error) {
-	decision, _, err := a.authorizer.Authorize(ctx, authorizer.AttributesRecord{
-		User: c.user, Verb: verb, Namespace: c.namespace, Name: name, ResourceRequest: true,
-		APIGroup: secret.GroupName, APIVersion: v1beta1.SchemeGroupVersion.Version, Resource: resource,
-	})
+func (a *access) ask(ctx context.Context, q authorizer.AttributesRecord) (bool, error) {
+	decision, _, err := a.authorizer.Authorize(ctx, q)
 	switch {
 	case decision == authorizer.DecisionAllow:
 		return true, nil
 	case err != nil:
-		return false, fmt.Errorf("asking whether %q may %s %s %s/%s: %w", c.user.GetName(), verb, resource, c.namespace, name, err)
+		return false, fmt.Errorf("asking whether %q may %s %s %s/%s: %w",
+			q.User.GetName(), q.Verb, q.Resource, q.Namespace, q.Name, err)
 	default:
 		return false, nil
 	}

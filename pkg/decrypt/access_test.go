@@ -93,6 +93,20 @@ func TestNoAnswerIsNoYes(t *testing.T) {
 	}
 }
 
+// TestWildcardIsCached asks once about the random decrypter, as about others: its name must stay for that.
+func TestWildcardIsCached(t *testing.T) {
+	a := &asked{answer: yes}
+	access := newAccess(a.authorizer(), []string{"k6-cloud"}, time.Minute)
+	for range 2 {
+		if got, err := access.holdsWildcard(t.Context(), newCaller(anybody, "ns")); !got || err != nil {
+			t.Errorf("%v, %v", got, err)
+		}
+	}
+	if len(a.asked) != 1 || a.asked[0].GetNamespace() != "ns" || a.asked[0].GetResource() != "decrypters" {
+		t.Errorf("asked %v", a.asked)
+	}
+}
+
 // TestCallersAreToldApart asks that no two callers share an answer.
 func TestCallersAreToldApart(t *testing.T) {
 	keys := map[string]string{}

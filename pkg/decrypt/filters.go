@@ -14,6 +14,7 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/rights"
 )
 
 // withFixedHeaders sets what every answer has. The caller's own Audit-ID is dropped: it would let a caller give its
@@ -91,7 +92,7 @@ func (infoResolver) NewRequestInfo(r *http.Request) (*genericapirequest.RequestI
 	}
 	namespace, name, _ := splitGetPath(r.URL.Path)
 	return &genericapirequest.RequestInfo{
-		IsResourceRequest: true, Path: r.URL.Path, Verb: verbDecrypt, Namespace: namespace, Name: name,
+		IsResourceRequest: true, Path: r.URL.Path, Verb: rights.VerbDecrypt, Namespace: namespace, Name: name,
 		APIPrefix: "decrypt", APIGroup: secret.GroupName, APIVersion: v1beta1.SchemeGroupVersion.Version, Resource: secret.Resource,
 	}, nil
 }

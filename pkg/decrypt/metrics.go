@@ -46,7 +46,9 @@ var (
 	registerMetrics = sync.OnceFunc(func() {
 		legacyregistry.MustRegister(requestsTotal, requestSeconds, inFlight, valuesTotal)
 		// The denials exist from the start, so that an alert on their rate sees the first.
-		for _, reason := range []audit.Reason{audit.ReasonNotAuthorized, audit.ReasonAbsent, audit.ReasonNotListed, audit.ReasonOpenFailed} {
+		for _, reason := range []audit.Reason{
+			audit.ReasonNotAuthorized, audit.ReasonWildcard, audit.ReasonAbsent, audit.ReasonNotListed, audit.ReasonOpenFailed,
+		} {
 			valuesTotal.WithLabelValues(string(audit.Deny), string(reason), "")
 		}
 	})

@@ -14,7 +14,7 @@ type Outcome int
 
 // The outcomes.
 const (
-	// NotAuthorized: the caller may not decrypt this name in this namespace.
+	// NotAuthorized: the caller may not decrypt this name in this namespace, or holds a wildcard.
 	NotAuthorized Outcome = iota
 	// NotFound: there is no such value, or the caller may use none of its decrypters.
 	NotFound

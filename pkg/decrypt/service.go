@@ -145,27 +145,57 @@ func (s *Service) record(ctx context.Context, answer *Answer, r *Request) error 
 	return s.recorder.Record(ctx, answer.records(r)...)
 }
 
-// authorize asks which of the names the caller may decrypt, and which of the allowed decrypters it may use.
-func (s *Service) authorize(ctx context.Context, c caller, names []string) (allowed, uses sets.Set[string], err error) {
+// grants are what the caller may do, settled before anything is read.
+type grants struct {
+	// decrypt are those of the names, use those of the allowed decrypters that the caller may decrypt and use.
+	decrypt, use sets.Set[string]
+	// wildcard: the caller may use any decrypter, so it is given nothing.
+	wildcard bool
+}
+
+// refusal is why a name is not looked up; "" if it is.
+func (g *grants) refusal(name string) audit.Reason {
+	switch {
+	case !g.decrypt.Has(name):
+		return audit.ReasonNotAuthorized
+	case g.wildcard:
+		return audit.ReasonWildcard
+	default:
+		return ""
+	}
+}
+
+// authorize asks which of the names the caller may decrypt, which of the allowed decrypters it may use, and, if it could be
+// given something, whether it holds a wildcard. The anonymous user may do nothing.
+func (s *Service) authorize(ctx context.Context, c caller, names []string) (g grants, err error) {
+	if c.user.GetName() == user.Anonymous {
+		return g, nil
+	}
 	ctx, end := s.stage(ctx, "authorize")
 	defer end()
-	if allowed, err = s.access.mayDecrypt(ctx, c, names); err == nil {
-		uses, err = s.access.mayUse(ctx, c)
+	if g.decrypt, err = s.access.mayDecrypt(ctx, c, names); err != nil {
+		return g, err
 	}
-	return allowed, uses, err
+	if g.use, err = s.access.mayUse(ctx, c); err != nil {
+		return g, err
+	}
+	if len(g.decrypt) > 0 && (len(g.use) > 0 || s.access.any) {
+		g.wildcard, err = s.access.holdsWildcard(ctx, c)
+	}
+	return g, err
 }
 
 // settle decides about each name: first what the caller may do at all, then, after one read, what each value says.
 func (s *Service) settle(ctx context.Context, c caller, names []string) (*Answer, error) {
-	allowed, uses, err := s.authorize(ctx, c, names)
+	granted, err := s.authorize(ctx, c, names)
 	if err != nil {
 		return nil, authorizerFailed(ctx, err)
 	}
 	answer := &Answer{Results: make([]Result, len(names))}
 	wanted := make([]string, 0, len(names))
 	for i, name := range names {
-		answer.Results[i] = Result{Name: name, Outcome: NotAuthorized, reason: audit.ReasonNotAuthorized}
-		if allowed.Has(name) {
+		answer.Results[i] = Result{Name: name, Outcome: NotAuthorized, reason: granted.refusal(name)}
+		if answer.Results[i].reason == "" {
 			wanted = append(wanted, name)
 		}
 	}
@@ -177,11 +207,11 @@ func (s *Service) settle(ctx context.Context, c caller, names []string) (*Answer
 		return nil, err
 	}
 	if s.access.any {
-		if uses, err = s.access.mayUseOf(ctx, c, decryptersOf(reading)); err != nil {
+		if granted.use, err = s.access.mayUseOf(ctx, c, decryptersOf(reading)); err != nil {
 			return nil, authorizerFailed(ctx, err)
 		}
 	}
-	answer.take(ctx, reading, uses)
+	answer.take(ctx, reading, granted.use)
 	return answer, nil
 }
 

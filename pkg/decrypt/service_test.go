@@ -6,11 +6,14 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
@@ -65,17 +68,35 @@ func (s *steps) Record(_ context.Context, records ...audit.Record) error {
 
 // newTestService knows one right to decrypt, on everything but "secret", and one decrypter, k6-cloud.
 func newTestService(s *steps) *Service {
-	a := &asked{answer: func(q authorizer.Attributes) (authorizer.Decision, error) {
-		s.done = append(s.done, "ask")
+	return newServiceWith(s, []string{"k6-cloud"}, func(q authorizer.Attributes) (authorizer.Decision, error) {
 		if s.askErr != nil {
 			return authorizer.DecisionNoOpinion, s.askErr
 		}
-		if q.GetName() == "secret" {
+		if q.GetName() == "secret" || q.GetVerb() == "use" && q.GetName() != "k6-cloud" {
 			return authorizer.DecisionNoOpinion, nil
 		}
 		return authorizer.DecisionAllow, nil
+	})
+}
+
+// newServiceWith is a service whose every question is a step.
+func newServiceWith(
+	s *steps, decrypters []string, answer func(authorizer.Attributes) (authorizer.Decision, error),
+) *Service {
+	a := &asked{answer: func(q authorizer.Attributes) (authorizer.Decision, error) {
+		what := q.GetVerb() + " " + q.GetName()
+		if isProbe(q) {
+			what = "use random"
+		}
+		s.done = append(s.done, what)
+		return answer(q)
 	}}
-	return NewService(ServiceConfig{Reader: s, Authorizer: a.authorizer(), Recorder: s, AllowedDecrypters: []string{"k6-cloud"}})
+	return NewService(ServiceConfig{Reader: s, Authorizer: a.authorizer(), Recorder: s, AllowedDecrypters: decrypters})
+}
+
+// isProbe reports whether a question is about a decrypter that nobody lists.
+func isProbe(q authorizer.Attributes) bool {
+	return q.GetVerb() == "use" && len(q.GetName()) == validation.LabelValueMaxLength
 }
 
 func TestDecrypt(t *testing.T) {
@@ -114,7 +135,9 @@ func TestDecrypt(t *testing.T) {
 		t.Errorf("read %v", s.read)
 	}
 	last := slices.Index(s.done, "read")
-	if slices.Contains(s.done[last:], "ask") {
+	if slices.ContainsFunc(s.done[last:], func(step string) bool {
+		return strings.HasPrefix(step, "use ") || strings.HasPrefix(step, "decrypt ")
+	}) {
 		t.Errorf("a right was asked for after the read: %v", s.done)
 	}
 	if slices.Contains(s.done, "open foreign") || s.done[len(s.done)-1] != "record" {
@@ -168,5 +191,98 @@ func TestNothingLeavesUnrecorded(t *testing.T) {
 		if answer != nil && answer.looksUp(Released) {
 			t.Errorf("%s: a value came beside the error", name)
 		}
+	}
+}
+
+// TestWildcardReadsNothing asks as callers that may use some decrypter, every decrypter or none: when the random decrypter is
+// asked about, and that its answer decides before anything is read.
+func TestWildcardReadsNothing(t *testing.T) {
+	broken := errors.New("broken")
+	none, some := authorizer.DecisionNoOpinion, authorizer.DecisionAllow
+	for name, test := range map[string]struct {
+		decrypters     []string
+		decrypt, named authorizer.Decision
+		probe          authorizer.Decision
+		probeErr       error
+		done           []string
+		reason         audit.Reason
+		fails          bool
+	}{
+		"by name": {
+			decrypters: []string{"k6-cloud"}, decrypt: some, named: some, reason: audit.ReasonGranted,
+			done: []string{"decrypt a", "use k6-cloud", "use random", "read", "open a", "record"},
+		},
+		"by wildcard": {
+			decrypters: []string{"k6-cloud"}, decrypt: some, named: some, probe: some, reason: audit.ReasonWildcard,
+			done: []string{"decrypt a", "use k6-cloud", "use random", "record"},
+		},
+		"error": {
+			decrypters: []string{"k6-cloud"}, decrypt: some, named: some, probeErr: broken, fails: true,
+			done: []string{"decrypt a", "use k6-cloud", "use random"},
+		},
+		"no decrypter": {
+			decrypters: []string{"k6-cloud"}, decrypt: some, named: none, reason: audit.ReasonNotListed,
+			done: []string{"decrypt a", "use k6-cloud", "read", "record"},
+		},
+		"wildcard without decrypt": {
+			decrypters: []string{"k6-cloud"}, decrypt: none, named: some, probe: some, reason: audit.ReasonNotAuthorized,
+			done: []string{"decrypt a", "use k6-cloud", "record"},
+		},
+		"any decrypter, by name": {
+			decrypters: []string{"*"}, decrypt: some, named: some, reason: audit.ReasonGranted,
+			done: []string{"decrypt a", "use random", "read", "use k6-cloud", "use x", "open a", "record"},
+		},
+		"any decrypter, by wildcard": {
+			decrypters: []string{"*"}, decrypt: some, named: some, probe: some, reason: audit.ReasonWildcard,
+			done: []string{"decrypt a", "use random", "record"},
+		},
+		"any decrypter, error": {
+			decrypters: []string{"*"}, decrypt: some, named: some, probeErr: broken, fails: true,
+			done: []string{"decrypt a", "use random"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &steps{}
+			service := newServiceWith(s, test.decrypters, func(q authorizer.Attributes) (authorizer.Decision, error) {
+				switch {
+				case q.GetVerb() == "decrypt":
+					return test.decrypt, nil
+				case isProbe(q):
+					return test.probe, test.probeErr
+				default:
+					return test.named, nil
+				}
+			})
+			answer, err := service.Decrypt(t.Context(), Request{User: anybody, Namespace: "ns", Names: []string{"a"}})
+			if test.decrypters[0] == "*" && len(s.done) > 4 {
+				slices.Sort(s.done[3:5]) // asked at the same time
+			}
+			if !slices.Equal(s.done, test.done) {
+				t.Errorf("did %q, want %q", s.done, test.done)
+			}
+			if test.fails {
+				if connect.CodeOf(err) != connect.CodeUnavailable {
+					t.Errorf("want Unavailable, got %v", err)
+				}
+				return
+			}
+			if err != nil || s.records[0].Reason != test.reason {
+				t.Fatalf("recorded %+v, %v", s.records, err)
+			}
+			refused := test.reason == audit.ReasonWildcard || test.reason == audit.ReasonNotAuthorized
+			if got := answer.Results[0]; (got.Outcome == NotAuthorized) != refused || (got.Value != "") != (test.reason == audit.ReasonGranted) {
+				t.Errorf("answered %q", got.Outcome.Message())
+			}
+		})
+	}
+}
+
+// TestAnonymousMayDoNothing asks nobody about a caller that an authenticator calls anonymous.
+func TestAnonymousMayDoNothing(t *testing.T) {
+	s := &steps{}
+	who := &user.DefaultInfo{Name: user.Anonymous, Groups: []string{user.AllUnauthenticated}}
+	answer, err := newTestService(s).Decrypt(t.Context(), Request{User: who, Namespace: "ns", Names: []string{"a"}})
+	if err != nil || answer.Results[0].Outcome != NotAuthorized || !slices.Equal(s.done, []string{"record"}) {
+		t.Errorf("did %q, %v", s.done, err)
 	}
 }

@@ -37,6 +37,8 @@ const (
 	ReasonGranted Reason = "granted"
 	// ReasonNotAuthorized: no right to decrypt this name in this namespace; nothing was looked up.
 	ReasonNotAuthorized Reason = "not-authorized"
+	// ReasonWildcard: the caller may use every decrypter, by a wildcard; nothing was looked up.
+	ReasonWildcard Reason = "wildcard"
 	// ReasonAbsent: there is no such secure value.
 	ReasonAbsent Reason = "absent"
 	// ReasonNotListed: the secure value lists no decrypter that the caller may use.

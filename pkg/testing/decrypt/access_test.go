@@ -36,7 +36,42 @@ rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], verbs: [use]}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: use-look-alikes}
-rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], resourceNames: [K6-cloud, k6-cloud2, k6, 'k6-cloud ', '*'], verbs: [use]}]
+rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], resourceNames: [K6-cloud, k6-cloud2, k6, 'k6-cloud ', '*', ''], verbs: [use]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: any-verb-on-k6}
+rules: [{apiGroups: ['*'], resources: ['*'], resourceNames: [k6-cloud], verbs: ['*']}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: any-verb-on-values}
+rules: [{apiGroups: [secret.grafana.app], resources: [securevalues], verbs: ['*']}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: any-verb-on-decrypters}
+rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], verbs: ['*']}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: use-anything}
+rules: [{apiGroups: [secret.grafana.app], resources: ['*'], verbs: [decrypt, use]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: use-aggregated}
+aggregationRule: {clusterRoleSelectors: [{matchLabels: {part: use}}]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: use-k6-part, labels: {part: use}}
+rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], resourceNames: [k6-cloud], verbs: [use]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: use-any-part, labels: {part: use}}
+rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], verbs: [use]}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
@@ -58,6 +93,12 @@ kind: ClusterRoleBinding
 metadata: {name: masters}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: wildcard}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:masters'}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: admins}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: wildcard}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: admins}]
 `
 
 // binding binds a role, in the whole cluster when namespace is empty.
@@ -91,14 +132,26 @@ var accessCases = map[string]accessCase{
 	"use-by-cluster":     {[][2]string{{"decrypt", namespace}, {"use-k6", ""}}, ok, ok, nf, ok, nf, nf, no, nil},
 	"use-elsewhere":      {[][2]string{{"decrypt", namespace}, {"use-k6", "elsewhere"}}, nf, nf, nf, nf, nf, nf, no, nil},
 	"one-name":           {[][2]string{{"decrypt-mine", namespace}, {"use-k6", namespace}}, ok, no, no, no, no, nf, no, nil},
-	"use-any":            {[][2]string{{"decrypt", namespace}, {"use-any", namespace}}, ok, ok, ok, ok, nf, nf, no, nil},
+	"use-any":            {[][2]string{{"decrypt", namespace}, {"use-any", namespace}}, no, no, no, no, no, no, no, nil},
 	"look-alikes":        {[][2]string{{"decrypt", namespace}, {"use-look-alikes", namespace}}, nf, nf, nf, nf, nf, nf, no, nil},
 	"other-group":        {[][2]string{{"other-group", ""}}, no, no, no, no, no, no, no, nil},
 	"writer":             {[][2]string{{"read-all", ""}, {"use-any", ""}}, no, no, no, no, no, no, no, nil},
 	"master":             {nil, no, no, no, no, no, no, no, []string{"system:masters"}},
 	"master-and-service": {[][2]string{{"decrypt", namespace}, {"use-k6", namespace}}, ok, ok, nf, ok, nf, nf, no, []string{"system:masters"}},
-	// The documented residual: a role with * bound to somebody by another way than system:masters.
-	"wildcard": {[][2]string{{"wildcard", ""}}, ok, ok, ok, ok, nf, nf, ok, nil},
+	// A wildcard reads nothing, whichever rule it is in and whatever else the caller was granted by name.
+	"wildcard":            {[][2]string{{"wildcard", ""}}, no, no, no, no, no, no, no, nil},
+	"wildcard-here":       {[][2]string{{"wildcard", namespace}}, no, no, no, no, no, no, no, nil},
+	"wildcard-and-names":  {[][2]string{{"wildcard", ""}, {"decrypt", namespace}, {"use-k6", namespace}}, no, no, no, no, no, no, no, nil},
+	"wildcard-elsewhere":  {[][2]string{{"wildcard", "elsewhere"}, {"decrypt", ""}, {"use-k6", ""}}, ok, ok, nf, ok, nf, nf, no, nil},
+	"wildcard-by-group":   {[][2]string{{"decrypt", namespace}, {"use-k6", namespace}}, no, no, no, no, no, no, no, []string{"admins"}},
+	"any-decrypter-verb":  {[][2]string{{"decrypt", namespace}, {"any-verb-on-decrypters", namespace}}, no, no, no, no, no, no, no, nil},
+	"any-resource":        {[][2]string{{"use-anything", namespace}}, no, no, no, no, no, no, no, nil},
+	"aggregated-wildcard": {[][2]string{{"decrypt", namespace}, {"use-aggregated", namespace}}, no, no, no, no, no, no, no, nil},
+	"any-value-verb-only": {[][2]string{{"any-verb-on-values", namespace}}, nf, nf, nf, nf, nf, nf, no, nil},
+	// Verb decrypt on every value of a namespace is what a service has; "*" as its verb changes nothing as long as the
+	// decrypter is named.
+	"any-value-verb": {[][2]string{{"any-verb-on-values", namespace}, {"use-k6", namespace}}, ok, ok, nf, ok, nf, nf, no, nil},
+	"any-verb-on-k6": {[][2]string{{"decrypt", namespace}, {"any-verb-on-k6", namespace}}, ok, ok, nf, ok, nf, nf, no, nil},
 }
 
 func TestWhoMayOpenWhat(t *testing.T) {

@@ -91,6 +91,14 @@ func (s *Server) Allow(allow func(authorizationv1.SubjectAccessReviewSpec) bool)
 	s.allow = allow
 }
 
+// Grants reports whether a review asks for what a shipped ClusterRole for a decrypter gives: verb decrypt on any value and
+// verb use on that decrypter.
+func Grants(decrypter string, review authorizationv1.SubjectAccessReviewSpec) bool {
+	asked := review.ResourceAttributes
+	return asked != nil && asked.Group == "secret.grafana.app" && (asked.Verb == "decrypt" && asked.Resource == "securevalues" ||
+		asked.Verb == "use" && asked.Resource == "decrypters" && asked.Name == decrypter)
+}
+
 // SetDown makes every answer 503.
 func (s *Server) SetDown(down bool) {
 	s.mu.Lock()

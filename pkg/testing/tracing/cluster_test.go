@@ -17,7 +17,7 @@ import (
 func TestFollowInACluster(t *testing.T) {
 	c, spans := harness.NewCluster(t), collector.Start(t)
 	c.API.Allow(func(review authorizationv1.SubjectAccessReviewSpec) bool {
-		return review.User == "admin" || review.User == "k6"
+		return review.User == "admin" || review.User == "k6" && kubeapi.Grants("k6-cloud", review)
 	})
 	c.API.SetToken(k6Token, kubeapi.Token{User: "k6", Audiences: []string{"secret.grafana.app"}})
 	s := harness.StartAggregated(t, c, "--logging-format=json", "--tracing-config-file="+spans.Config(t, 0))
