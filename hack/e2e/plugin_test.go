@@ -104,7 +104,7 @@ func TestPluginAccess(t *testing.T) {
 	}{
 		"bound":      {namespace, bound, true, true},
 		"everywhere": {other, everywhere, true, true},
-		"wild":       {other, wild, true, true},
+		"wild":       {other, wild, false, false},
 		"grouped":    {other, grouped, false, true}, // its group is listed
 		"admin":      {namespace, admin, false, false},
 	} {
@@ -131,7 +131,8 @@ func TestPluginAccess(t *testing.T) {
 		})
 	}
 	for _, want := range []string{
-		"Group system:serviceaccounts:" + other + " ", "ClusterRole/cluster-admin (* in verbs, apiGroups, resources)",
+		"Group system:serviceaccounts:" + other + " ", "Refused: ServiceAccount " + other + "/wild, in spite of ClusterRoleBinding/",
+		"ClusterRole/cluster-admin (* in verbs, apiGroups, resources): permission to use every decrypter is a wildcard",
 		"Refused: Group system:masters, in spite of ClusterRoleBinding/cluster-admin of ClusterRole/cluster-admin",
 	} {
 		if !strings.Contains(table, want) {

@@ -28,11 +28,8 @@ const (
 	ResourceDecrypters = "decrypters"
 )
 
-// Why a caller is refused in spite of what an authorizer would allow.
-const (
-	WhyWildcard = `permission to use every decrypter is a wildcard, which does not read values: name decrypters in resourceNames`
-	WhyMasters  = `the decrypt port takes group system:masters out of a caller's groups`
-)
+// WhyWildcard is why a caller that may use every decrypter is refused.
+const WhyWildcard = "permission to use every decrypter is a wildcard, which reads no value: grant decrypters by resourceNames only"
 
 // Decrypt asks whether who may decrypt a value, or with an empty name every value of the namespace.
 func Decrypt(who user.Info, namespace, name string) authorizer.AttributesRecord {

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"github.com/securevalue/secret-apiserver/pkg/authorization/rbac"
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/rights"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
 )
@@ -30,7 +31,8 @@ named system:serviceaccount:NAMESPACE:NAME; the groups that Kubernetes gives it 
 
 The question goes to the cluster as SubjectAccessReviews, which takes the right to create them, unless it is about yourself. With
 --rbac-dir it is answered from manifests, as a standalone server does. The value itself is read with your rights, not with those of the
-caller. The group system:masters does not count, as on the decrypt port.
+caller. As on the decrypt port, the group system:masters does not count, and a caller that may use every decrypter is refused: a
+wildcard is not a permission to read. "kubectl auth can-i" of a cluster knows neither rule.
 
 The exit code is 0 for yes, 1 for no, 2 when there is no answer.`
 
@@ -121,7 +123,7 @@ func (o *canOptions) authorizer(ctx context.Context, as string, groups []string)
 		}
 		reviews = selfReviewer{clients.AuthorizationV1()}
 	}
-	if stripped, changed := withoutMasters(who); changed {
+	if stripped := rights.Caller(who); len(stripped.Groups) < len(who.GetGroups()) {
 		who, reviews = stripped, reviewer{clients.AuthorizationV1()} // about myself the cluster would count the group
 	}
 	if snapshot != nil {
@@ -137,16 +139,6 @@ func withGroups(name string, groups []string) *user.DefaultInfo {
 		all = append(all, serviceaccount.MakeGroupNames(namespace)...)
 	}
 	return &user.DefaultInfo{Name: name, Groups: append(all, user.AllAuthenticated)}
-}
-
-func withoutMasters(who user.Info) (user.Info, bool) {
-	if !slices.Contains(who.GetGroups(), user.SystemPrivilegedGroup) {
-		return who, false
-	}
-	return &user.DefaultInfo{
-		Name: who.GetName(), UID: who.GetUID(), Extra: who.GetExtra(),
-		Groups: slices.DeleteFunc(slices.Clone(who.GetGroups()), func(group string) bool { return group == user.SystemPrivilegedGroup }),
-	}, true
 }
 
 // finding is a yes or a no, with its reasons.
@@ -191,6 +183,13 @@ func decide(ctx context.Context, a authorizer.UnconditionalAuthorizer, who user.
 	if len(yes.reasons) == 1 {
 		return finding{reasons: []string{fmt.Sprintf("%q has no right to the verb \"use\" on any decrypter of the value (%s) in namespace %q",
 			who.GetName(), strings.Join(v.decrypters, ", "), v.namespace)}}, nil
+	}
+	ok, reason, err = allowed(ctx, a, v.useAny(who))
+	switch {
+	case err != nil:
+		return finding{}, err
+	case ok:
+		return finding{reasons: []string{"wildcard: " + reason, rights.WhyWildcard}}, nil
 	}
 	return yes, nil
 }

@@ -9,6 +9,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/authorization/rbac"
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/rights"
 )
 
 // opener is who may open a value as one of its decrypters, and why.
@@ -98,7 +99,34 @@ func whoCan(snapshot *rbac.Snapshot, v value) answer {
 		use.bar()
 		a.Openers = append(a.Openers, join(decrypt, use, decrypter)...)
 	}
+	a.refuse(newHeld(snapshot.Holders(v.useAny(nil))))
 	return a
+}
+
+// refuse moves callers that hold a wildcard from the openers to the refused.
+func (a *answer) refuse(wildcards held) {
+	a.Openers = slices.DeleteFunc(a.Openers, func(o opener) bool {
+		for _, holder := range wildcards.order {
+			if !o.is(holder) {
+				continue
+			}
+			ways := wildcards.ways[holder]
+			if o.Subject != holder {
+				ways = through(holder, ways)
+			}
+			known := func(r refusal) bool { return r.Subject == o.Subject }
+			if !slices.ContainsFunc(a.Refused, known) { // once for all of its decrypters
+				a.Refused = append(a.Refused, refusal{o.Subject, rights.WhyWildcard, ways})
+			}
+			return true
+		}
+		return false
+	})
+}
+
+// is reports whether every caller that the opener stands for is a subject.
+func (o *opener) is(who subject) bool {
+	return o.Subject == who || implies(o.Subject, who) || o.Also != nil && (*o.Also == who || implies(*o.Also, who))
 }
 
 // join pairs who has one right with who has the other. The pairs of one subject become one opener.

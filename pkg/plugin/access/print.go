@@ -71,7 +71,8 @@ func (a answer) whyNobody() string {
 	case a.rights == 0:
 		return `no binding gives anybody the verb "decrypt" on it`
 	default:
-		return fmt.Sprintf(`nobody who has the verb "decrypt" on it also has the verb "use" on one of its decrypters (%s)`, strings.Join(a.Decrypters, ", "))
+		return fmt.Sprintf(`no subject has both "decrypt" on it and "use" on one of its decrypters (%s), granted by name`,
+			strings.Join(a.Decrypters, ", "))
 	}
 }
 

@@ -18,7 +18,8 @@ const whoLong = `List who may open a value: the services on its list of decrypte
 the verb "use" on one of its decrypters, both in the namespace of the value.
 
 Each line names a subject, the decrypter that it may use, and the binding and role behind either right. "*" marks a role that
-gives the right by a wildcard. "if in" means that only who is also in that group has both rights.
+gives the right by a wildcard. "if in" means that only who is also in that group has both rights. "Refused" are subjects that RBAC
+allows and the decrypt port does not: permission to use every decrypter is a wildcard, which reads no value.
 
 The RBAC objects are read with your rights. Authorization other than RBAC that a cluster may have is not looked at. For a standalone
 server give the folder of its flag --rbac-dir.`
