@@ -29,9 +29,9 @@ type access struct {
 	authorizer authorizer.Authorizer
 	// decrypters are those of --allowed-decrypters; any says that the flag holds "*".
 	decrypters []string
-	any     bool
-	answers *cache[bool]
-	probe   rights.Probe
+	any        bool
+	answers    *cache[bool]
+	probe      rights.Probe
 }
 
 func newAccess(a authorizer.Authorizer, allowedDecrypters []string, ttl time.Duration) *access {

@@ -38,7 +38,7 @@ func (r *accessReviews) Create(ctx context.Context, obj runtime.Object, admit re
 		in := review.Spec.NonResourceAttributes
 		attributes = authorizer.AttributesRecord{User: who, Path: in.Path, Verb: in.Verb}
 	}
-	decision, reason, evaluationErr := r.authorizer.Authorize(ctx, attributes)
+	decision, reason, evaluationErr := r.decide(ctx, attributes)
 	review.Status = authorizationv1.SubjectAccessReviewStatus{
 		Allowed:         decision == authorizer.DecisionAllow,
 		Denied:          decision == authorizer.DecisionDeny,
@@ -46,6 +46,13 @@ func (r *accessReviews) Create(ctx context.Context, obj runtime.Object, admit re
 		EvaluationError: evaluationError(evaluationErr, &attributes),
 	}
 	return review, nil
+}
+
+func (r *accessReviews) decide(ctx context.Context, question authorizer.AttributesRecord) (authorizer.Decision, string, error) {
+	if port := (decryptPort{r.authorizer}); port.concerns(&question) {
+		return port.Authorize(ctx, question)
+	}
+	return r.authorizer.Authorize(ctx, question)
 }
 
 // evaluationError tells the caller what was not taken into account.

@@ -8,5 +8,5 @@
 // conversion is needed.
 //
 // It must never answer about anybody but the caller, and never decide anything itself: it repeats what the authorizer
-// that guards the API says.
+// that guards the API says, or for the verbs of the decrypt port what that port does.
 package authorization

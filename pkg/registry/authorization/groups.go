@@ -13,7 +13,8 @@ import (
 )
 
 // NewAPIGroups returns the two API groups, ready for GenericAPIServer.InstallAPIGroups. The scheme must have been given
-// to AddToScheme and know the meta types of version v1; the authorizer is the one that guards the API.
+// to AddToScheme and know the meta types of version v1; the authorizer is the one that guards the API, and without the group
+// system:masters the one that guards the decrypt port.
 func NewAPIGroups(scheme *runtime.Scheme, codecs serializer.CodecFactory, access authorizer.UnconditionalAuthorizer, rules authorizer.RuleResolver) []genericapiserver.APIGroupInfo {
 	parameters := runtime.NewParameterCodec(scheme)
 	group := func(name, version string, resources map[string]rest.Storage) genericapiserver.APIGroupInfo {
@@ -24,7 +25,7 @@ func NewAPIGroups(scheme *runtime.Scheme, codecs serializer.CodecFactory, access
 	return []genericapiserver.APIGroupInfo{
 		group(authorizationv1.GroupName, authorizationv1.SchemeGroupVersion.Version, map[string]rest.Storage{
 			"selfsubjectaccessreviews": &accessReviews{authorizer: access},
-			"selfsubjectrulesreviews":  &rulesReviews{resolver: rules},
+			"selfsubjectrulesreviews":  &rulesReviews{resolver: rules, port: decryptPort{access}},
 		}),
 		group(authenticationv1.GroupName, authenticationv1.SchemeGroupVersion.Version, map[string]rest.Storage{
 			"selfsubjectreviews": &selfReviews{},

@@ -4,6 +4,7 @@ package authorization
 
 import (
 	"context"
+	"errors"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +17,7 @@ import (
 type rulesReviews struct {
 	virtual
 	resolver authorizer.RuleResolver
+	port     decryptPort
 }
 
 // New returns an empty review to decode into.
@@ -53,7 +55,12 @@ func (r *rulesReviews) Create(ctx context.Context, obj runtime.Object, admit res
 			NonResourceURLs: rule.GetNonResourceURLs(),
 		})
 	}
-	if evaluationErr != nil {
+	overstated, err := r.port.overstated(ctx, who, review.Spec.Namespace)
+	if overstated {
+		out.Status.Incomplete = true
+		evaluationErr = errors.Join(evaluationErr, errPartly)
+	}
+	if evaluationErr = errors.Join(evaluationErr, err); evaluationErr != nil {
 		out.Status.EvaluationError = evaluationErr.Error()
 	}
 	return out, nil

@@ -32,20 +32,30 @@ import (
 )
 
 // newServer starts a generic API server with the two groups. A request's user is the one its bearer token names, as
-// "name" or "name/group". User ann may list securevalues in namespace team.
+// "name" or "name/group". In namespace team user ann may list securevalues, k6 may open values by name, every and wild could
+// but for the wildcard.
 func newServer(t *testing.T) *httptest.Server {
 	t.Helper()
-	snapshot, err := rbac.NewSnapshot(rbac.Objects{
-		Roles: []*rbacv1.Role{{
-			ObjectMeta: metav1.ObjectMeta{Name: "r", Namespace: "team"},
-			Rules:      []rbacv1.PolicyRule{{Verbs: []string{"list"}, APIGroups: []string{"secret.grafana.app"}, Resources: []string{"securevalues"}, ResourceNames: []string{}}},
-		}},
-		RoleBindings: []*rbacv1.RoleBinding{{
-			ObjectMeta: metav1.ObjectMeta{Name: "b", Namespace: "team"},
-			RoleRef:    rbacv1.RoleRef{Kind: "Role", Name: "r"},
-			Subjects:   []rbacv1.Subject{{Kind: "User", Name: "ann"}},
-		}},
-	})
+	rule := func(verb, resource string, names ...string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{
+			Verbs: []string{verb}, APIGroups: []string{"secret.grafana.app"}, Resources: []string{resource}, ResourceNames: names,
+		}
+	}
+	var objects rbac.Objects
+	for who, rules := range map[string][]rbacv1.PolicyRule{
+		"ann":   {rule("list", "securevalues")},
+		"k6":    {rule("decrypt", "securevalues"), rule("use", "decrypters", "k6-cloud", "")},
+		"every": {rule("decrypt", "securevalues"), rule("use", "decrypters", "k6-cloud"), rule("use", "decrypters")},
+		"wild":  {{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}},
+	} {
+		objects.Roles = append(objects.Roles, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: who, Namespace: "team"}, Rules: rules})
+		objects.RoleBindings = append(objects.RoleBindings, &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: who, Namespace: "team"},
+			RoleRef:    rbacv1.RoleRef{Kind: "Role", Name: who},
+			Subjects:   []rbacv1.Subject{{Kind: "User", Name: who}},
+		})
+	}
+	snapshot, err := rbac.NewSnapshot(objects)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +137,7 @@ func TestSelfSubjectAccessReview(t *testing.T) {
 		want   bool
 		reason string
 	}{
-		{"ann", resource("list", "team"), true, `RoleBinding "b/team"`},
+		{"ann", resource("list", "team"), true, `RoleBinding "ann/team"`},
 		{"ann", resource("list", "other"), false, ""},
 		{"ann", resource("delete", "team"), false, ""},
 		{"bob", resource("list", "team"), false, ""},
@@ -147,6 +157,64 @@ func TestSelfSubjectAccessReview(t *testing.T) {
 			if (got.Spec.ResourceAttributes == nil) != (tc.spec.ResourceAttributes == nil) {
 				t.Errorf("the question is not repeated: %+v", got.Spec)
 			}
+		}
+	}
+}
+
+// TestSelfReviewsOfTheDecryptPort asks about its two verbs: the answers are those of the port, not of the API.
+func TestSelfReviewsOfTheDecryptPort(t *testing.T) {
+	server := newServer(t)
+	const wildcard, masters = "is a wildcard, which reads no value", "takes group system:masters out"
+	for _, tc := range []struct {
+		token, verb, resource, name, namespace string
+		want, denied                           bool
+		reason                                 string
+	}{
+		{"k6", "decrypt", "securevalues", "", "team", true, false, `RoleBinding "k6/team"`},
+		{"k6", "decrypt", "securevalues", "api-key", "team", true, false, `RoleBinding "k6/team"`},
+		{"k6", "use", "decrypters", "k6-cloud", "team", true, false, `RoleBinding "k6/team"`},
+		{"k6", "use", "decrypters", "other", "team", false, false, ""},
+		{"k6", "use", "decrypters", "", "team", false, true, "name one decrypter"},
+		{"k6", "decrypt", "securevalues", "api-key", "other", false, false, ""},
+		{"k6", "decrypt", "securevalues", "api-key", "", false, false, ""},
+		{"k6/system:masters", "decrypt", "securevalues", "api-key", "team", true, false, `RoleBinding "k6/team"`},
+		{"k6/system:masters", "use", "decrypters", "other", "team", false, false, masters},
+		{"root/system:masters", "decrypt", "securevalues", "", "team", false, false, masters},
+		{"root/system:masters", "decrypt", "securevalues", "api-key", "", false, false, masters},
+		{"root/system:masters", "use", "decrypters", "k6-cloud", "team", false, false, masters},
+		{"root/system:masters", "decrypt", "*", "", "team", false, false, masters},
+		{"root/system:masters", "*", "*", "", "team", true, false, ""},
+		{"wild", "decrypt", "securevalues", "api-key", "team", false, true, wildcard},
+		{"wild", "use", "decrypters", "k6-cloud", "team", false, true, wildcard},
+		{"wild", "decrypt", "*", "", "team", false, true, wildcard},
+		{"wild", "delete", "securevalues", "api-key", "team", true, false, `RoleBinding "wild/team"`},
+		{"wild", "decrypt", "securevalues", "api-key", "other", false, false, ""},
+		{"every", "decrypt", "securevalues", "api-key", "team", false, true, wildcard},
+		{"every", "use", "decrypters", "k6-cloud", "team", false, true, wildcard},
+	} {
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+			ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Verb: tc.verb, Namespace: tc.namespace, Group: "secret.grafana.app", Resource: tc.resource, Name: tc.name,
+			},
+		}}
+		got, err := clientFor(t, server, tc.token, runtime.ContentTypeJSON).AuthorizationV1().SelfSubjectAccessReviews().
+			Create(t.Context(), review, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatalf("%+v: %v", tc, err)
+		}
+		if s := got.Status; s.Allowed != tc.want || s.Denied != tc.denied || !strings.Contains(s.Reason, tc.reason) || s.EvaluationError != "" {
+			t.Errorf("%+v: got %+v", tc, s)
+		}
+	}
+	for token, overstated := range map[string]bool{"ann": false, "k6": false, "every": true, "wild": true, "root/system:masters": true} {
+		review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "team"}}
+		got, err := clientFor(t, server, token, runtime.ContentTypeJSON).AuthorizationV1().SelfSubjectRulesReviews().
+			Create(t.Context(), review, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := got.Status; s.Incomplete != overstated || strings.Contains(s.EvaluationError, "only grants by name") != overstated {
+			t.Errorf("rules of %s: incomplete %t, %q", token, s.Incomplete, s.EvaluationError)
 		}
 	}
 }

@@ -93,6 +93,18 @@ func testAccess(t *testing.T, s *suite) {
 		equal(t, "can-i elsewhere", p.kubectl("", "auth", "can-i", "list", "sv").out, "no\n")
 		contains(t, p.refused("", "get", "sv", "-A"), "at the cluster scope")
 	})
+	t.Run("administrator of the decrypt port", func(t *testing.T) {
+		for _, question := range [][]string{
+			{"decrypt", "sv"}, {"decrypt", "sv/api-key"}, {"decrypt", "sv", "-A"}, {"use", "decrypters.secret.grafana.app/k6-cloud"},
+		} {
+			a := admin.in(t).kubectl("", append([]string{"auth", "can-i"}, question...)...)
+			if a.code != 1 || a.out != "no - the decrypt port takes group system:masters out of a caller's groups\n" {
+				t.Errorf("auth can-i %v: got %+v", question, a)
+			}
+		}
+		a := admin.in(t).kubectl("", "auth", "can-i", "--list")
+		contains(t, a.errs, "the list may be incomplete", "the decrypt port accepts only grants by name")
+	})
 	t.Run("unknown token", func(t *testing.T) {
 		p := s.person(t)
 		p.token = "nobody-has-this-token"
