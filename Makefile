@@ -1,4 +1,4 @@
-# `make help` lists the targets. Everything is made by Go from this repository; nothing needs to be installed first.
+# `make help` lists the targets. Everything is made by Go from this repository; hack/tools.txt lists the commands that are used.
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help

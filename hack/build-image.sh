@@ -19,12 +19,12 @@ for builder in ${BUILDER:-docker podman buildah}; do
     builder=
 done
 if [[ -z ${builder} ]]; then
-    echo "none of docker (with buildx and its daemon), podman and buildah works here; install one or name it in BUILDER" >&2
+    echo "none of docker with buildx and its daemon, podman and buildah works here: BUILDER names another" >&2
     exit 1
 fi
 for binary in bin/secret-apiserver bin/secret-controller-manager; do
-    if readelf --program-headers "${binary}" 2>/dev/null | grep -q INTERP; then
-        echo "${binary} is not static and would not start in an empty image: run make build" >&2
+    if ! go version -m "${binary}" | grep -q 'CGO_ENABLED=0$'; then
+        echo "${binary} may not be static and would not start in an empty image: run make build" >&2
         exit 1
     fi
 done

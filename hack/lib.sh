@@ -17,7 +17,8 @@ list_files() {
     )
 }
 
-# copy_tree DIR copies those files to DIR and records them in a git repository of its own, for expect_unchanged.
+# copy_tree DIR copies those files to DIR and records them in a separate git repository there, so that git shows what
+# changed since.
 copy_tree() {
     mkdir -p "$1"
     list_files | tar -C "${root}" --null --files-from - --create --file - | tar -C "$1" --extract --file -
@@ -25,17 +26,73 @@ copy_tree() {
     git -C "$1" -c core.autocrlf=false add --all
 }
 
-# expect_unchanged DIR HOW fails, showing the differences, when anything in the copy differs from what was copied.
-# Build output in bin/ does not count; other ignored files do, for a generator must not write any.
-expect_unchanged() {
-    local changed
-    git -C "$1" add --intent-to-add --ignore-removal --force -- . ':!bin'
-    changed=$(git -C "$1" diff --no-renames --name-status)
-    if [[ -n ${changed} ]]; then
-        git -C "$1" --no-pager diff | head -n 200
-        printf '\n%s\nThese files are not what the generators make. Run %s and commit the result.\n' "${changed}" "$2" >&2
+# regenerate runs `generate`, a function of the calling script hack/update-NAME.sh, in a copy of the tree. Only when
+# it has succeeded are its changes applied to the tree, all or none. With VERIFY=1 a change is an error instead. Build
+# output in bin/ does not count; other ignored files do, because a generator must not write any.
+regenerate() {
+    local script=${0##*/} changed
+    scratch=$(mktemp -d)
+    trap 'chmod -R u+w "${scratch}" && rm -rf "${scratch}"' EXIT
+    copy_tree "${scratch}/tree"
+    export GOBIN=${root}/bin/codegen
+    mkdir -p "${GOBIN}"
+    (
+        root=${scratch}/tree
+        cd "${root}"
+        generate
+    )
+    cd "${scratch}/tree"
+    git add --intent-to-add --ignore-removal --force -- . ':!bin'
+    changed=$(git diff --no-renames --name-status)
+    if [[ -z ${changed} ]]; then
+        echo "${script}: everything is up to date"
+    elif [[ -n ${VERIFY:-} ]]; then
+        git --no-pager diff | head -n 200
+        printf '\n%s\nThese files are not what the generators make. Run hack/%s and commit the result.\n' \
+            "${changed}" "${script}" >&2
         return 1
+    else
+        git diff --binary --no-renames | git -C "${root}" apply --whitespace=nowarn
+        printf '%s\n' "${changed}"
     fi
+}
+
+# declared_tools prints the lines of hack/tools.txt, "PACKAGE: COMMANDS". It needs nothing but bash, as
+# missing_packages does.
+declared_tools() {
+    local line
+    while IFS= read -r line; do
+        if [[ ${line} != '#'* ]]; then echo "${line}"; fi
+    done <"${root}/hack/tools.txt"
+}
+
+# missing_packages prints the packages of which this machine does not have every command.
+missing_packages() {
+    local package commands command
+    while IFS=: read -r package commands; do
+        [[ ${package} != '['* ]] || continue # not needed by .ci/run
+        for command in ${commands}; do
+            type -P "${command}" >/dev/null || { echo "${package}" && break; }
+        done
+    done < <(declared_tools)
+}
+
+# link_tools DIR fills DIR with links to the commands that .ci/run needs, to be a PATH without any other. A compiler
+# of C is not among them: Go would use it.
+link_tools() {
+    local package commands command path
+    while IFS=: read -r package commands; do
+        [[ ${package} != '['* ]] || continue
+        for command in ${commands}; do
+            if path=$(type -P "${command}"); then ln -sf "${path}" "$1/${command}"; fi
+        done
+    done < <(declared_tools)
+}
+
+# need_protoc fails when there is no protoc. Its own .proto files are not needed.
+need_protoc() {
+    command -v protoc >/dev/null ||
+        { echo "protoc is missing: install the Debian package protobuf-compiler" >&2 && return 1; }
 }
 
 # build_tool NAME PACKAGE [LDFLAGS] builds bin/NAME from the nested module hack/TOOL, the current folder, when it is

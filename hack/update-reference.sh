@@ -1,11 +1,8 @@
 #!/usr/bin/env bash
-# Writes docs/reference.md anew from the generated OpenAPI definitions. Run it after hack/update-codegen.sh.
+# Writes docs/reference.md from the generated OpenAPI definitions. Run it after hack/update-codegen.sh.
 set -o errexit -o nounset -o pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-cd "${root}"
-page=$(mktemp)
-trap 'rm -f "${page}"' EXIT
-go run ./hack/api-reference >"${page}"
-cat "${page}" >docs/reference.md
+generate() { go run ./hack/api-reference >docs/reference.md; }
+regenerate

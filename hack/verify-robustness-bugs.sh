@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fails when a bug of hack/robustness can no longer be put into the code, so that `make robustness-bugs` would show nothing.
+# Fails when a bug of hack/robustness can no longer be put into the code, so that `make robustness-bugs` would show
+# nothing.
 set -o errexit -o nounset -o pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Fails when hack/verify-codegen.sh would not notice damage: a changed, a deleted and a stale generated file, or
-# hack/verify-reference.sh a changed page. On a copy.
+# Fails when hack/verify-codegen.sh would not notice damage: a changed, a deleted and a stale generated file,
+# hack/verify-reference.sh a changed page, hack/verify-tools.sh an undeclared command; or when a generator that fails
+# leaves changes. On a copy.
 set -o errexit -o nounset -o pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -35,4 +36,22 @@ if hack/verify-reference.sh >"${work}/output" 2>&1 || ! grep -qE '^M\s+docs/refe
     echo "hack/verify-reference.sh does not notice that docs/reference.md was changed" >&2
     exit 1
 fi
-echo "verify-codegen and verify-reference notice damage"
+
+cp hack/fuzz.sh "${work}/fuzz.sh"
+echo 'if grep -q x | xargs -0 sponge; then echo "$(lost-tool)"; fi' >>hack/fuzz.sh
+if hack/verify-tools.sh >"${work}/output" 2>&1 || (($(grep -cE 'starts (sponge|lost-tool),' "${work}/output") != 2)); then
+    cat "${work}/output" >&2
+    echo "hack/verify-tools.sh does not notice commands that are not declared" >&2
+    exit 1
+fi
+cp "${work}/fuzz.sh" hack/fuzz.sh
+
+git add --all
+echo 'message Unfinished {' >>pkg/decrypt/decryptv1beta1/decrypt.proto
+if hack/update-decrypt.sh >"${work}/output" 2>&1 || [[ $(git diff --name-only) != pkg/decrypt/decryptv1beta1/decrypt.proto ]]; then
+    cat "${work}/output" >&2
+    git diff --name-only >&2
+    echo "hack/update-decrypt.sh changes files although protoc fails" >&2
+    exit 1
+fi
+echo "the verifiers notice damage, and a generator that fails changes nothing"

@@ -14,6 +14,7 @@ while IFS= read -r -d '' file; do
     grep -q '^set -o errexit -o nounset -o pipefail$' "${file}" || complain "${file} does not set errexit, nounset, pipefail"
 done < <(list_files '*.sh' .ci/run)
 for file in hack/update-*.sh; do
+    grep -qx regenerate "${file}" || complain "${file} does not work on a copy: call regenerate of hack/lib.sh"
     [[ -e ${file/update-/verify-} ]] || complain "${file} has no ${file/update-/verify-} beside it"
 done
 ((failed == 0)) && echo "every script is sound"
