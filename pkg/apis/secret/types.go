@@ -69,6 +69,10 @@ type SecureValueSpec struct {
 	Value *sensitive.Value
 	// Decrypters are the services that may open the value, in the writer's order, without duplicates.
 	Decrypters []string
+	// Keeper and Ref belong to the API that this one follows and are not served: validation refuses them, since leaving
+	// them out silently would store something else than the writer asked for.
+	Keeper string
+	Ref    string
 }
 
 // SecureValueStatus is what the server says of the stored value.

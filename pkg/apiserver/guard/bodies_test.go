@@ -77,7 +77,7 @@ func TestBodiesThatPass(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := send(t, methodOf(test.contentType), testPath, test.contentType, test.body)
+			got := send(t, methodOf(test.contentType), testPath+"?fieldManager=test", test.contentType, test.body)
 			if !got.passed {
 				t.Fatalf("refused: %s", got.raw)
 			}

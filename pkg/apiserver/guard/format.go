@@ -28,23 +28,27 @@ const (
 // formatOf reads the media type exactly as the handler behind it will: the two handlers do it differently, and any
 // difference from them would be a way around the guard.
 func formatOf(r *http.Request) bodyFormat {
-	contentType := r.Header.Get("Content-Type")
 	switch r.Method {
 	case http.MethodPatch:
-		return patchFormat(contentType)
+		return patchFormat(patchTypeOf(r))
 	case http.MethodPost, http.MethodPut, http.MethodDelete:
 		// DeleteOptions come through the same negotiation, and a decoder of the library's own whose errors quote.
-		return objectFormat(contentType)
+		return objectFormat(r.Header.Get("Content-Type"))
 	}
 	return formatUnchecked
 }
 
-// patchFormat follows handlers.PatchResource.
-func patchFormat(contentType string) bodyFormat {
+// patchTypeOf follows handlers.PatchResource.
+func patchTypeOf(r *http.Request) types.PatchType {
+	contentType := r.Header.Get("Content-Type")
 	if i := strings.Index(contentType, ";"); i > 0 {
 		contentType = contentType[:i]
 	}
-	switch types.PatchType(contentType) {
+	return types.PatchType(contentType)
+}
+
+func patchFormat(patchType types.PatchType) bodyFormat {
+	switch patchType {
 	case types.MergePatchType, types.StrategicMergePatchType:
 		return formatJSON
 	case types.JSONPatchType:

@@ -32,9 +32,13 @@ const (
 	textYAMLEscape   = "the request body escapes a character as a surrogate pair, which YAML does not know: write the character itself"
 	textYAMLTwoWays  = "spec.value can be read in two ways: put it in double quotes"
 	textBadNamespace = "the namespace of this address is no name: it must not be '.' or '..', nor hold '/' or '%'"
+	textBadQuery     = "a query parameter is of the wrong type: numbers are whole, and a flag is true or false"
 	textMustBeString = "must be a string"
 	textMustBeQuoted = "must be a string: put it in quotes"
 	textMustBeObject = "must be an object"
+
+	textNotDeleteOptions = "the request body must be DeleteOptions of v1 or meta.k8s.io/v1, or absent: " +
+		"check kind, apiVersion and the types of the fields"
 )
 
 // refuse is a 400 with a constant text.

@@ -47,6 +47,9 @@ func WithRequestGuard(handler http.Handler, codecs runtime.NegotiatedSerializer,
 		if err == nil {
 			err = checkBody(r, info, body)
 		}
+		if err == nil {
+			err = checkOptions(r, body)
+		}
 		if err != nil {
 			responsewriters.ErrorNegotiated(err, codecs, gv, w, r)
 			return

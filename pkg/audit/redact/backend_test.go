@@ -15,6 +15,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 
@@ -198,6 +199,21 @@ func TestPlainTextsStay(t *testing.T) {
 		ev.ResponseStatus.Code, ev.ResponseStatus.Status, ev.ResponseStatus.Message = code, status, "text"
 		if got := process(ev)[0].ResponseStatus; got != ev.ResponseStatus {
 			t.Errorf("%d: the status was changed: %+v", code, got)
+		}
+	}
+}
+
+// TestReferenceFromABody keeps a uid and a resourceVersion that a server made, and drops what a client wrote there.
+func TestReferenceFromABody(t *testing.T) {
+	for _, test := range []struct{ uid, version, wantUID, wantVersion string }{
+		{"f1e2d3c4-b5a6-7890-abcd-ef1234567890", "12", "f1e2d3c4-b5a6-7890-abcd-ef1234567890", "12"},
+		{canary, canary, "", ""}, {"", "", "", ""},
+	} {
+		ev := filled(t)
+		ev.ObjectRef.UID, ev.ObjectRef.ResourceVersion = types.UID(test.uid), test.version
+		got := process(ev)[0].ObjectRef
+		if string(got.UID) != test.wantUID || got.ResourceVersion != test.wantVersion || got.Name != "one" || ev.ObjectRef.ResourceVersion != test.version {
+			t.Errorf("%+v gives %+v", test, got)
 		}
 	}
 }

@@ -5,6 +5,8 @@ package redact
 import (
 	"maps"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,9 +57,28 @@ func redacted(ev *auditinternal.Event) *auditinternal.Event {
 	out := *ev
 	out.RequestObject = nil
 	out.ResponseObject = nil
+	out.ObjectRef = redactedRef(ev.ObjectRef)
 	out.RequestURI = guard.ScrubURI(ev.RequestURI)
 	out.ResponseStatus = redactedStatus(ev.ResponseStatus)
 	out.Annotations = redactedAnnotations(ev.Annotations)
+	return &out
+}
+
+// serverUID is the form of the uids that the server makes (RFC 9562).
+var serverUID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// redactedRef drops a uid and a resourceVersion that no server made: both come out of the body.
+func redactedRef(ref *auditinternal.ObjectReference) *auditinternal.ObjectReference {
+	if ref == nil {
+		return nil
+	}
+	out := *ref
+	if !serverUID.MatchString(string(ref.UID)) {
+		out.UID = ""
+	}
+	if _, err := strconv.ParseUint(ref.ResourceVersion, 10, 64); err != nil {
+		out.ResourceVersion = ""
+	}
 	return &out
 }
 

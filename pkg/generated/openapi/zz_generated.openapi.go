@@ -17,6 +17,7 @@ import (
 	version "k8s.io/apimachinery/pkg/version"
 	common "k8s.io/kube-openapi/pkg/common"
 	spec "k8s.io/kube-openapi/pkg/validation/spec"
+	ptr "k8s.io/utils/ptr"
 )
 
 func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
@@ -299,13 +300,17 @@ func schema_pkg_apis_secret_v1beta1_SecureValueSpec(ref common.ReferenceCallback
 						SchemaProps: spec.SchemaProps{
 							Description: "description is a short text that explains the purpose of this secure value. Required, 1 to 25 characters.",
 							Default:     "",
+							MinLength:   ptr.To[int64](1),
+							MaxLength:   ptr.To[int64](25),
 							Type:        []string{"string"},
 							Format:      "",
 						},
 					},
 					"value": {
 						SchemaProps: spec.SchemaProps{
-							Description: "value is the secret to store: 1 to 24576 bytes of UTF-8. Write-only: no response ever holds it. Required on create. On an update that carries a resourceVersion, and on every patch, leaving it out keeps the stored value.",
+							Description: "value is the secret to store: 1 to 24576 bytes of UTF-8. Write-only: no response ever holds it. Required on create. On an update that carries a resourceVersion, and on every patch, leaving it out keeps the stored value. The limit counts bytes, while the maxLength of this schema counts characters: a text of fewer characters may still be too long.",
+							MinLength:   ptr.To[int64](1),
+							MaxLength:   ptr.To[int64](24576),
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -317,8 +322,24 @@ func schema_pkg_apis_secret_v1beta1_SecureValueSpec(ref common.ReferenceCallback
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "decrypters lists the services that may open the value: at most 64, unique, each allowed by the server's --allowed-decrypters. Adding one to a stored value needs a new value in the same request.",
-							Type:        []string{"array"},
+							Description: "decrypters lists the services that may open the value: at most 64, unique, each a label value of 1 to 63 characters that the server's --allowed-decrypters allows. Adding one to a stored value needs a new value in the same request.",
+							MaxItems:    ptr.To[int64](64),
+							AllOf: []spec.Schema{
+								{
+									SchemaProps: spec.SchemaProps{
+										Items: &spec.SchemaOrArray{
+											Schema: &spec.Schema{
+												SchemaProps: spec.SchemaProps{
+													MinLength: ptr.To[int64](1),
+													MaxLength: ptr.To[int64](63),
+													Pattern:   "^([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9]$",
+												},
+											},
+										},
+									},
+								},
+							},
+							Type: []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
 									SchemaProps: spec.SchemaProps{
@@ -327,6 +348,20 @@ func schema_pkg_apis_secret_v1beta1_SecureValueSpec(ref common.ReferenceCallback
 									},
 								},
 							},
+						},
+					},
+					"keeper": {
+						SchemaProps: spec.SchemaProps{
+							Description: "keeper must be left out: this server has no keeper but its own, \"system\", which holds every value. A request that sets it is refused.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"ref": {
+						SchemaProps: spec.SchemaProps{
+							Description: "ref must be left out: a reference to a value elsewhere needs a keeper other than \"system\". A request that sets it is refused.",
+							Type:        []string{"string"},
+							Format:      "",
 						},
 					},
 				},

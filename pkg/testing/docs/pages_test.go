@@ -17,6 +17,7 @@ import (
 var unrun = map[string]string{
 	"README.md":                       "`make run` is started without its build, and `make test` runs this test; one console block shows ages",
 	"CONTRIBUTING.md":                 "make and hack scripts that run this very test, or take minutes: .ci/run runs them",
+	"docs/clients.md":                 "programs of others, which cannot be installed here: the page says which of them a test runs",
 	"docs/cluster.md":                 "needs a cluster: hack/e2e starts one and runs the flags and the quota",
 	"docs/decrypt.md":                 "what is not run needs a cluster (hack/e2e runs it) or k6",
 	"docs/decrypt-audit.md":           "shell of a cluster and of other machines; pkg/testing/decrypt and cmd tests run `audit verify`",

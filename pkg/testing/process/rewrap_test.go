@@ -117,6 +117,8 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: writer}]
 	canary, smuggled := harness.Canary(), harness.Canary()
 	create(t, s, "keys", "one", canary)
 	path := harness.Collection("keys") + "/one"
+	stored := s.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: s.AdminToken}).Object(t)
+	uid := stored["metadata"].(map[string]any)["uid"].(string)
 	for name, test := range map[string]struct {
 		request harness.Request
 		code    int
@@ -133,6 +135,9 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: writer}]
 		"another kind":        {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","spec":{"value":"` + smuggled + `"}}`}, http.StatusBadRequest},
 		"another name":        {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"metadata":{"name":"two"}}`}, http.StatusBadRequest},
 		"another namespace":   {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"metadata":{"namespace":"two"}}`}, http.StatusBadRequest},
+		"another uid":         {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"metadata":{"uid":"other"}}`}, http.StatusConflict},
+		"its uid":             {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"metadata":{"uid":"` + uid + `"}}`}, http.StatusCreated},
+		"another version":     {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"metadata":{"resourceVersion":"1"}}`}, http.StatusConflict},
 		"broken":              {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"spec":{"value":"` + smuggled}, http.StatusBadRequest},
 		"PUT":                 {harness.Request{Method: http.MethodPut, Path: path + "/rewrap", Token: s.AdminToken, Body: "{}"}, http.StatusMethodNotAllowed},
 		"DELETE":              {harness.Request{Method: http.MethodDelete, Path: path + "/rewrap", Token: s.AdminToken}, http.StatusMethodNotAllowed},

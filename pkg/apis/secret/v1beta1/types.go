@@ -31,18 +31,38 @@ type SecureValue struct {
 // SecureValueSpec describes a secure value.
 type SecureValueSpec struct {
 	// description is a short text that explains the purpose of this secure value. Required, 1 to 25 characters.
+	// +k8s:validation:minLength=1
+	// +k8s:validation:maxLength=25
 	Description string `json:"description" protobuf:"bytes,1,opt,name=description"`
 
 	// value is the secret to store: 1 to 24576 bytes of UTF-8. Write-only: no response ever holds it. Required on
 	// create. On an update that carries a resourceVersion, and on every patch, leaving it out keeps the stored value.
+	// The limit counts bytes, while the maxLength of this schema counts characters: a text of fewer characters may still
+	// be too long.
 	// +optional
+	// +k8s:validation:minLength=1
+	// +k8s:validation:maxLength=24576
 	Value *sensitive.Value `json:"value,omitempty" protobuf:"bytes,2,opt,name=value,casttype=github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive.Value"`
 
-	// decrypters lists the services that may open the value: at most 64, unique, each allowed by the server's
-	// --allowed-decrypters. Adding one to a stored value needs a new value in the same request.
+	// decrypters lists the services that may open the value: at most 64, unique, each a label value of 1 to 63 characters
+	// that the server's --allowed-decrypters allows. Adding one to a stored value needs a new value in the same request.
 	// +optional
 	// +listType=atomic
+	// +k8s:validation:maxItems=64
+	// +k8s:validation:items:minLength=1
+	// +k8s:validation:items:maxLength=63
+	// +k8s:validation:items:pattern="^([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9]$"
 	Decrypters []string `json:"decrypters,omitempty" protobuf:"bytes,3,rep,name=decrypters"`
+
+	// keeper must be left out: this server has no keeper but its own, "system", which holds every value. A request that
+	// sets it is refused.
+	// +optional
+	Keeper string `json:"keeper,omitempty" protobuf:"bytes,4,opt,name=keeper"`
+
+	// ref must be left out: a reference to a value elsewhere needs a keeper other than "system". A request that sets it
+	// is refused.
+	// +optional
+	Ref string `json:"ref,omitempty" protobuf:"bytes,5,opt,name=ref"`
 }
 
 // SecureValueStatus is what the server says of the stored value.

@@ -33,7 +33,11 @@ func New(allowed []string) *Validator {
 
 // Create checks a new object, whose value is required.
 func (v *Validator) Create(sv *secret.SecureValue) field.ErrorList {
-	errs := apivalidation.ValidateObjectMeta(&sv.ObjectMeta, true, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata"))
+	path := field.NewPath("metadata")
+	errs := apivalidation.ValidateObjectMeta(&sv.ObjectMeta, true, apivalidation.NameIsDNSSubdomain, path)
+	if sv.ResourceVersion != "" && sv.ResourceVersion != "0" { // storage answers 500
+		errs = append(errs, field.Forbidden(path.Child("resourceVersion"), "must be left out of a new object"))
+	}
 	return append(errs, v.spec(&sv.Spec, nil, true)...)
 }
 
@@ -49,7 +53,15 @@ func (v *Validator) spec(spec *secret.SecureValueSpec, kept []string, valueRequi
 	path := field.NewPath("spec")
 	errs := validateDescription(spec.Description, path.Child("description"))
 	errs = append(errs, validateValue(spec.Value, path.Child("value"), valueRequired)...)
-	return append(errs, v.decrypters(spec.Decrypters, kept, path.Child("decrypters"))...)
+	errs = append(errs, v.decrypters(spec.Decrypters, kept, path.Child("decrypters"))...)
+	if spec.Keeper != "" {
+		errs = append(errs, field.Forbidden(path.Child("keeper"), `this server has the keeper "system" only; leave the field out`))
+	}
+	if spec.Ref != "" {
+		errs = append(errs, field.Forbidden(path.Child("ref"),
+			`references need a keeper other than "system", which this server does not have; set spec.value`))
+	}
+	return errs
 }
 
 // validateDescription counts characters, not bytes (secrets-management-http-api.md: "Up to 25 characters long").

@@ -59,6 +59,12 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: ""
+    - name: keeper
+      type:
+        scalar: string
+    - name: ref
+      type:
+        scalar: string
     - name: value
       type:
         scalar: string

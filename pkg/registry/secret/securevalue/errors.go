@@ -35,6 +35,10 @@ func clientError(ctx context.Context, name string, err error) error {
 		}
 		return keyUnavailable(name)
 	}
+	if apierrors.IsConflict(err) && strings.Contains(err.Error(), "recondition") { // quotes the request, and the key in etcd
+		return apierrors.NewConflict(secret.GroupResource, name,
+			errors.New("its metadata.uid or metadata.resourceVersion is not the one that the request names; read it again"))
+	}
 	return badRequestForInvalid(err)
 }
 

@@ -161,6 +161,7 @@ func withoutValue(manifest string) (string, bool) {
 		if !ok {
 			return "", false
 		}
+		dropInnerCopies(part)
 		clean, err := json.Marshal(part)
 		if err != nil {
 			return "", false
@@ -172,6 +173,24 @@ func withoutValue(manifest string) (string, bool) {
 		return "", false
 	}
 	return string(clean) + "\n", true // kubectl writes the newline too
+}
+
+// dropInnerCopies takes out of a manifest's own annotations what is taken out of the object's.
+func dropInnerCopies(metadata map[string]json.RawMessage) {
+	raw, ok := metadata["annotations"]
+	if !ok {
+		return
+	}
+	var annotations map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &annotations); err != nil {
+		delete(metadata, "annotations")
+		return
+	}
+	delete(annotations, changeCause)
+	delete(annotations, corev1.LastAppliedConfigAnnotation)
+	if clean, err := json.Marshal(annotations); err == nil { // it was JSON before
+		metadata["annotations"] = clean
+	}
 }
 
 // pick parses a JSON object and keeps the named fields.

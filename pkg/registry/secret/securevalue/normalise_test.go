@@ -87,6 +87,23 @@ func TestWithoutValueIsStable(t *testing.T) {
 	}
 }
 
+// TestCopiesInsideACopy finds the value where clients copy it into the annotations of the copy.
+func TestCopiesInsideACopy(t *testing.T) {
+	for annotations, want := range map[string]string{
+		`{"kubernetes.io/change-cause":"kubectl patch sv a -p ` + canary + `","team":"a"}`:                 `{"team":"a"}`,
+		`{"kubectl.kubernetes.io/last-applied-configuration":"{\"spec\":{\"value\":\"` + canary + `\"}}"}`: `{}`,
+		`{"team":"a"}`: `{"team":"a"}`, `{}`: `{}`, `null`: `null`,
+	} {
+		want = `{"metadata":{"annotations":` + want + `,"name":"a"}}` + "\n"
+		if clean, ok := withoutValue(`{"metadata":{"name":"a","annotations":` + annotations + `}}`); !ok || clean != want {
+			t.Errorf("%s: %q, %v", annotations, clean, ok)
+		}
+	}
+	if clean, ok := withoutValue(`{"metadata":{"name":"a","annotations":"` + canary + `"}}`); !ok || clean != `{"metadata":{"name":"a"}}`+"\n" {
+		t.Errorf("%q, %v", clean, ok)
+	}
+}
+
 // FuzzWithoutValue puts a canary at spec.value of any manifest: it never comes out, and nothing else named value does.
 func FuzzWithoutValue(f *testing.F) {
 	for _, seed := range []string{

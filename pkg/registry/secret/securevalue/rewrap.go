@@ -34,8 +34,9 @@ type RewrapREST struct {
 }
 
 var (
-	_ rest.NamedCreater = (*RewrapREST)(nil)
-	_ rest.Storage      = (*RewrapREST)(nil)
+	_ rest.NamedCreater                   = (*RewrapREST)(nil)
+	_ rest.Storage                        = (*RewrapREST)(nil)
+	_ rest.SubresourceObjectMetaPreserver = (*RewrapREST)(nil)
 )
 
 // NewRewrapREST returns the subresource of r.
@@ -48,6 +49,9 @@ func (*RewrapREST) New() runtime.Object { return &secret.SecureValueRewrap{} }
 
 // Destroy has nothing to free: the storage is that of REST.
 func (*RewrapREST) Destroy() {}
+
+// PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate keeps metadata.uid, which is a precondition.
+func (*RewrapREST) PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate() bool { return true }
 
 // Create rewraps one value. Metadata.uid and metadata.resourceVersion of the request are preconditions (409).
 func (r *RewrapREST) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {

@@ -17,10 +17,18 @@ type SecureValueSpecApplyConfiguration struct {
 	Description *string `json:"description,omitempty"`
 	// value is the secret to store: 1 to 24576 bytes of UTF-8. Write-only: no response ever holds it. Required on
 	// create. On an update that carries a resourceVersion, and on every patch, leaving it out keeps the stored value.
+	// The limit counts bytes, while the maxLength of this schema counts characters: a text of fewer characters may still
+	// be too long.
 	Value *sensitive.Value `json:"value,omitempty"`
-	// decrypters lists the services that may open the value: at most 64, unique, each allowed by the server's
-	// --allowed-decrypters. Adding one to a stored value needs a new value in the same request.
+	// decrypters lists the services that may open the value: at most 64, unique, each a label value of 1 to 63 characters
+	// that the server's --allowed-decrypters allows. Adding one to a stored value needs a new value in the same request.
 	Decrypters []string `json:"decrypters,omitempty"`
+	// keeper must be left out: this server has no keeper but its own, "system", which holds every value. A request that
+	// sets it is refused.
+	Keeper *string `json:"keeper,omitempty"`
+	// ref must be left out: a reference to a value elsewhere needs a keeper other than "system". A request that sets it
+	// is refused.
+	Ref *string `json:"ref,omitempty"`
 }
 
 // SecureValueSpecApplyConfiguration constructs a declarative configuration of the SecureValueSpec type for use with
@@ -52,5 +60,21 @@ func (b *SecureValueSpecApplyConfiguration) WithDecrypters(values ...string) *Se
 	for i := range values {
 		b.Decrypters = append(b.Decrypters, values[i])
 	}
+	return b
+}
+
+// WithKeeper sets the Keeper field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Keeper field is set to the value of the last call.
+func (b *SecureValueSpecApplyConfiguration) WithKeeper(value string) *SecureValueSpecApplyConfiguration {
+	b.Keeper = &value
+	return b
+}
+
+// WithRef sets the Ref field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Ref field is set to the value of the last call.
+func (b *SecureValueSpecApplyConfiguration) WithRef(value string) *SecureValueSpecApplyConfiguration {
+	b.Ref = &value
 	return b
 }
