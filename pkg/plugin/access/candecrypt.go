@@ -118,7 +118,7 @@ func (o *canOptions) authorizer(ctx context.Context, as string, groups []string)
 	var who user.Info = withGroups(as, groups)
 	var reviews authorizer.UnconditionalAuthorizer = reviewer{clients.AuthorizationV1()}
 	if as == "" {
-		if who, err = myself(ctx, clients.AuthenticationV1()); err != nil {
+		if who, err = cluster.Whoami(ctx, clients.AuthenticationV1()); err != nil {
 			return nil, nil, err
 		}
 		reviews = selfReviewer{clients.AuthorizationV1()}

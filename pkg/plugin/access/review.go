@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
-	typedauthenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	typedauthorizationv1 "k8s.io/client-go/kubernetes/typed/authorization/v1"
 )
 
@@ -85,20 +83,6 @@ func reviewHint(err error) string {
 		return "; a standalone server cannot be asked about somebody: give the folder of its flag --rbac-dir with --rbac-dir"
 	}
 	return ""
-}
-
-// myself is as whom the server knows the caller.
-func myself(ctx context.Context, client typedauthenticationv1.AuthenticationV1Interface) (user.Info, error) {
-	review, err := client.SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("asking who you are: %w", err)
-	}
-	info := review.Status.UserInfo
-	extra := make(map[string][]string, len(info.Extra))
-	for key, values := range info.Extra {
-		extra[key] = values
-	}
-	return &user.DefaultInfo{Name: info.Username, UID: info.UID, Groups: info.Groups, Extra: extra}, nil
 }
 
 // newUser is a caller as a subject.

@@ -4,13 +4,18 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
+	typedauthenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/component-base/version"
 
@@ -116,6 +121,20 @@ func (f *Factory) Kubernetes() (kubernetes.Interface, error) {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
 	return clients, nil
+}
+
+// Whoami asks as whom the server knows the caller.
+func Whoami(ctx context.Context, client typedauthenticationv1.AuthenticationV1Interface) (user.Info, error) {
+	review, err := client.SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("asking who you are: %w", err)
+	}
+	info := review.Status.UserInfo
+	extra := make(map[string][]string, len(info.Extra))
+	for key, values := range info.Extra {
+		extra[key] = values
+	}
+	return &user.DefaultInfo{Name: info.Username, UID: info.UID, Groups: info.Groups, Extra: extra}, nil
 }
 
 // CompleteNames completes the one argument NAME.

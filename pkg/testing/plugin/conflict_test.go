@@ -76,7 +76,55 @@ func TestSetAgainstAnother(t *testing.T) {
 	s.Leaks(t, canary)
 }
 
-// proxy stands before the server and calls edit before each PUT.
+// TestSetAgainstAPlanter has a writer lengthen the list between the look at it and the write of `set`: the value is not written for a list
+// that nobody looked at, whether set replaces the object or patches it.
+func TestSetAgainstAPlanter(t *testing.T) {
+	s := startServer(t)
+	clients, err := versioned.NewForConfig(s.RESTConfig(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := clients.SecretV1beta1().SecureValues("default")
+	canary, name := harness.Canary(), ""
+	address := proxy(t, s, func() {
+		if _, err := client.Patch(t.Context(), name, types.MergePatchType,
+			[]byte(`{"spec":{"value":"junk","decrypters":["k6-cloud","synthetic-monitoring"]}}`), metav1.PatchOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	for owner, token := range map[string]string{"owner": ownerToken, "writer": writerToken} {
+		name = owner
+		if _, err := client.Create(t.Context(), &v1beta1.SecureValue{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec:       v1beta1.SecureValueSpec{Description: "External API key", Value: sensitive.New("first"), Decrypters: []string{"k6-cloud"}},
+		}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		own, err := versioned.NewForConfig(s.RESTConfig(t, token))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The owner knows the list.
+		if _, err := own.SecretV1beta1().SecureValues("default").Patch(t.Context(), name, types.MergePatchType,
+			[]byte(`{"spec":{"value":"second"}}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		command := exec.CommandContext(t.Context(), "kubectl-securevalue", "set", name, "--from-stdin",
+			"--server="+address, "--token="+token, "--kubeconfig=/dev/null", "--insecure-skip-tls-verify")
+		command.Stdin = bytes.NewBufferString(canary)
+		output, err := command.CombinedOutput()
+		if err == nil || !bytes.Contains(output, []byte(`synthetic-monitoring (listed by "admin")`)) || !bytes.Contains(output, []byte("nothing was written")) {
+			t.Errorf("as %s: %v\n%s", owner, err, output)
+		}
+		sv, err := client.Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil || sv.Status.Version != 3 {
+			t.Errorf("as %s: %v, version %d, want that of the junk", owner, err, sv.Status.Version)
+		}
+	}
+	s.Leaks(t, canary)
+}
+
+// proxy stands before the server and calls edit before each write of an object.
 func proxy(t *testing.T, s *harness.Server, edit func()) string {
 	t.Helper()
 	target, err := url.Parse(s.URL)
@@ -88,7 +136,7 @@ func proxy(t *testing.T, s *harness.Server, edit func()) string {
 		Transport: s.HTTPClient().Transport,
 	}
 	front := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPut {
+		if r.Method == http.MethodPut || r.Method == http.MethodPatch && !r.URL.Query().Has("dryRun") {
 			edit()
 		}
 		forward.ServeHTTP(w, r)

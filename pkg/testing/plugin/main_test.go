@@ -21,6 +21,7 @@ import (
 const (
 	creatorToken = "token-of-the-creator"
 	writerToken  = "token-of-the-writer"
+	ownerToken   = "token-of-the-owner"
 	readerToken  = "token-of-the-reader"
 	k6Token      = "token-of-k6"
 )
@@ -38,6 +39,10 @@ const bindings = `
  roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-reader"},
  subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: reader}]}
 ---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: owners, namespace: default},
+ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-admin"},
+ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: owner}]}
+---
 {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: k6},
  roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:decrypter-k6-cloud"},
  subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]}
@@ -54,11 +59,11 @@ func startServer(t *testing.T) *harness.Server {
 	return harness.Start(t, harness.Options{
 		Tokens: []string{
 			harness.Token(creatorToken, "creator"), harness.Token(writerToken, "writer"),
-			harness.Token(readerToken, "reader"), harness.Token(k6Token, "k6"),
+			harness.Token(readerToken, "reader"), harness.Token(ownerToken, "owner"), harness.Token(k6Token, "k6"),
 		},
 		RBAC: []string{bindings},
 		RBACFiles: []string{
-			"config/rbac/clusterrole-creator.yaml", "config/rbac/clusterrole-writer.yaml", "config/rbac/clusterrole-reader.yaml",
+			"config/rbac/clusterrole-admin.yaml", "config/rbac/clusterrole-creator.yaml", "config/rbac/clusterrole-writer.yaml", "config/rbac/clusterrole-reader.yaml",
 			"config/rbac/decrypter-k6-cloud.yaml", "config/rbac/decrypter-synthetic-monitoring.yaml",
 		},
 	})
