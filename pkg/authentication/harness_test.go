@@ -59,7 +59,7 @@ func newAuthenticator(t *testing.T, config Config) *Authenticator {
 func settle(ctx context.Context, a *Authenticator) {
 	for range 2 {
 		for _, s := range a.files {
-			s.Check(ctx)
+			s.Check(ctx, false)
 		}
 	}
 }

@@ -81,10 +81,10 @@ func TestHalfWrittenFileIsNotUsed(t *testing.T) {
 	s := serve(t, a)
 	for _, half := range []string{"", "one,ali", "one,alice,1\ntw", "one,alice,1\ntwo,bob,2\n"} {
 		rewrite(t, path, half)
-		a.files[0].Check(t.Context())
+		a.files[0].Check(t.Context(), false)
 		want(t, names(t, s, "one", "two"), "alice", "")
 	}
-	a.files[0].Check(t.Context())
+	a.files[0].Check(t.Context(), false)
 	want(t, names(t, s, "one", "two"), "alice", "bob")
 }
 

@@ -67,13 +67,13 @@ func New(ctx context.Context, config Config) (*Provider, error) {
 // seals now.
 func (p *Provider) Run(ctx context.Context, writeKey func(context.Context) (string, error)) {
 	published := &published{}
-	wait.UntilWithContext(ctx, func(ctx context.Context) {
-		if p.config.Reload {
-			p.file.Check(ctx)
+	reload.Every(ctx, p.config.Interval, func(ctx context.Context, asked bool) {
+		if p.config.Reload || asked {
+			p.file.Check(ctx, asked)
 		}
 		p.checkKMS(ctx)
 		published.refresh(ctx, writeKey)
-	}, p.config.Interval)
+	})
 }
 
 // apply checks data, loads it and puts it in force. The first configuration does not wait for KMS plugins; a later one

@@ -64,8 +64,8 @@ func newProvider(t testing.TB, content string) *Provider {
 func (p *Provider) rewrite(t *testing.T, content string) {
 	t.Helper()
 	writeFile(t, p.config.File, content)
-	p.file.Check(t.Context())
-	p.file.Check(t.Context())
+	p.file.Check(t.Context(), false)
+	p.file.Check(t.Context(), false)
 }
 
 func seal(t testing.TB, p *Provider, text string) []byte {

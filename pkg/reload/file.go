@@ -8,9 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
 )
 
@@ -21,7 +21,7 @@ const DefaultInterval = time.Second
 // check. Content that is refused for another reason is tried once.
 var ErrRetry = errors.New("it is tried again")
 
-// File is one file of the operator. Its methods are for one goroutine.
+// File is one file of the operator. Its methods are for one goroutine, except for Fault.
 type File struct {
 	// Flag is the name of the flag that gave the path, without dashes.
 	Flag string
@@ -36,7 +36,7 @@ type File struct {
 	tried   [sha256.Size]byte // of the last content given to Apply
 	inForce [sha256.Size]byte // of the last content that Apply took
 	gone    bool              // the last read failed
-	faulty  bool              // the file as it was last seen is not in force
+	fault   atomic.Pointer[error]
 }
 
 // Load reads the file for the first time. It returns the error of reading or of Apply, with flag and path.
@@ -49,13 +49,20 @@ func (f *File) Load(ctx context.Context) error {
 	return f.use(ctx, data, f.seen)
 }
 
-// Run checks the file until ctx ends.
-func (f *File) Run(ctx context.Context, every time.Duration) {
-	wait.UntilWithContext(ctx, f.Check, every)
+// Fault returns why the file as it was last seen is not in force, or nil when it is.
+func (f *File) Fault() error {
+	if fault := f.fault.Load(); fault != nil {
+		return *fault
+	}
+	return nil
 }
 
-// Check reads the file once, and applies content that is new and was the same at the check before.
-func (f *File) Check(ctx context.Context) {
+// Run checks the file until ctx ends.
+func (f *File) Run(ctx context.Context, every time.Duration) { Every(ctx, every, f.Check) }
+
+// Check reads the file once, and applies content that is new and was the same at the check before. When asked, by SIGHUP,
+// the file is taken for complete, and one that was refused is tried again.
+func (f *File) Check(ctx context.Context, asked bool) {
 	data, err := os.ReadFile(f.Path)
 	if err != nil {
 		f.unreadable(err)
@@ -63,13 +70,13 @@ func (f *File) Check(ctx context.Context) {
 	}
 	f.gone = false
 	sum := sha256.Sum256(data)
-	settled := sum == f.seen
+	settled := sum == f.seen || asked
 	f.seen = sum
 	switch {
 	case !settled:
 	case sum == f.inForce:
 		f.mended()
-	case sum != f.tried:
+	case sum != f.tried || asked:
 		f.apply(ctx, data, sum)
 	}
 }
@@ -82,17 +89,18 @@ func (f *File) apply(ctx context.Context, data []byte, sum [sha256.Size]byte) {
 		f.failed(err)
 		return
 	}
-	f.faulty = false
+	f.fault.Store(nil)
 	klog.InfoS("File reloaded", "flag", f.Flag, "path", f.Path)
 	f.Done(nil)
 }
 
 // mended tells that the content in force is back after a fault.
 func (f *File) mended() {
-	if !f.faulty {
+	if f.fault.Load() == nil {
 		return
 	}
-	f.faulty, f.tried = false, f.inForce
+	f.fault.Store(nil)
+	f.tried = f.inForce
 	klog.InfoS("File is again the one in force", "flag", f.Flag, "path", f.Path)
 	f.Done(nil)
 }
@@ -118,7 +126,7 @@ func (f *File) unreadable(err error) {
 }
 
 func (f *File) failed(err error) {
-	f.faulty = true
+	f.fault.Store(&err)
 	klog.ErrorS(err, "File not reloaded, its last good content stays in force")
 	f.Done(err)
 }

@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 var errRefused = errors.New("refused")
@@ -63,7 +65,7 @@ func (r *recorder) write(t *testing.T, content string) {
 func (r *recorder) check(t *testing.T, times int) {
 	t.Helper()
 	for range times {
-		r.Check(t.Context())
+		r.Check(t.Context(), false)
 	}
 }
 
@@ -146,4 +148,48 @@ func TestAFileThatGoesAwayIsReportedOnce(t *testing.T) {
 	r.write(t, "one")
 	r.check(t, 5)
 	r.want(t, "one", "fault ok")
+}
+
+// Whoever asks says that the file is complete, and that one which was refused may be tried again.
+func TestAskedContentCountsAtOnce(t *testing.T) {
+	r := newRecorder(t, "one")
+	_ = r.Load(t.Context())
+	r.write(t, "two")
+	r.Check(t.Context(), true)
+	r.want(t, "one two", "ok")
+	r.write(t, "bad")
+	r.Check(t.Context(), true)
+	r.Check(t.Context(), false)
+	r.Check(t.Context(), true)
+	r.want(t, "one two", "ok fault fault")
+	if err := r.Fault(); !errors.Is(err, errRefused) {
+		t.Errorf("Fault() = %v", err)
+	}
+	r.write(t, "two")
+	r.Check(t.Context(), true)
+	if err := r.Fault(); err != nil {
+		t.Errorf("Fault() = %v after the file was mended", err)
+	}
+}
+
+func TestEveryOnHangup(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	calls := make(chan bool)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		Every(ctx, time.Hour, func(_ context.Context, asked bool) { calls <- asked })
+	}()
+	if <-calls {
+		t.Error("the first call was not asked for")
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil { // it listens since before the first call
+		t.Fatal(err)
+	}
+	if !<-calls {
+		t.Error("the call after SIGHUP does not say so")
+	}
+	cancel()
+	<-ended
 }

@@ -10,12 +10,14 @@ import (
 
 	restclient "k8s.io/client-go/rest"
 
+	"github.com/securevalue/secret-apiserver/pkg/reload"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
 )
 
 // Run serves until ctx ends and returns when everything is closed. The banner of a standalone server goes to out once
 // it is ready.
 func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) error {
+	reload.CatchHangup()
 	letHeapGrow()
 	if err := forbidDumps(); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/klog/v2"
@@ -29,6 +30,7 @@ func runStandalone(ctx context.Context, opts options.CompletedOptions, listener 
 	if err != nil {
 		return err
 	}
+	own := !opts.Serving.HasCertificate()
 	data, err = prepare(opts, listener)
 	if err != nil {
 		return err
@@ -39,6 +41,13 @@ func runStandalone(ctx context.Context, opts options.CompletedOptions, listener 
 		}
 	}()
 
+	if own {
+		renewing, stop := context.WithCancel(ctx)
+		var group sync.WaitGroup
+		group.Go(func() { data.Renew(renewing) })
+		defer group.Wait() // before the folder is given free
+		defer stop()
+	}
 	if !opts.Storage.HasServers() {
 		stop, err := startEtcd(ctx, cancel, opts, data)
 		if err != nil {
@@ -58,13 +67,15 @@ func prepare(opts options.CompletedOptions, listener net.Listener) (*standalone.
 		DataDir:     opts.Standalone.DataDir,
 		BindAddress: opts.Serving.BindAddress().String(),
 		Port:        listener.Addr().(*net.TCPAddr).Port,
+		ExtraSANs:   opts.Standalone.SANs,
 		ForeignKeys: opts.Encryption.HasFile(),
 	})
 	if err != nil {
 		return nil, err
 	}
 	if !opts.Serving.HasCertificate() {
-		opts.Serving.UseCertificate(data.ServingCert())
+		certFile, keyFile := data.ServingCert()
+		opts.Serving.UseCertificate(certFile, keyFile, data.CACert())
 	}
 	if !opts.Encryption.HasFile() {
 		opts.Encryption.UseFile(data.EncryptionConfig())
@@ -94,7 +105,7 @@ func startEtcd(ctx context.Context, cancel context.CancelCauseFunc, opts options
 // announce prints the banner.
 func announce(data *standalone.Data, listener net.Listener, decrypt string, out io.Writer) {
 	err := standalone.Banner(out, standalone.BannerInfo{
-		Listen: listener.Addr().String(), Decrypt: decrypt, ServerURL: data.ServerURL(),
+		Listen: listener.Addr().String(), Decrypt: decrypt, ServerURL: data.ServerURL(), Names: data.Names(),
 		Kubeconfig: data.Kubeconfig(), CACert: data.CACert(),
 	})
 	if err != nil {

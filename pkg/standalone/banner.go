@@ -22,6 +22,8 @@ type BannerInfo struct {
 	Listen, Decrypt string
 	// ServerURL is what clients connect to, as in the kubeconfig.
 	ServerURL string
+	// Names are what else the certificate is for, when others than this machine can reach the server; empty is left out.
+	Names string
 	// Kubeconfig and CACert are paths.
 	Kubeconfig, CACert string
 }

@@ -3,6 +3,7 @@
 package standalone
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -24,18 +25,21 @@ type Config struct {
 	BindAddress string
 	// Port is the one clients connect to. For a port that the system chooses, listen first.
 	Port int
-	// ExtraSANs are further names and addresses of the serving certificate.
+	// ExtraSANs are further names and addresses of the serving certificate: --tls-san.
 	ExtraSANs []string
 	// ForeignKeys is set when --encryption-provider-config names another file: none is then made or read here.
 	ForeignKeys bool
 
-	now func() time.Time // nil means time.Now
+	now   func() time.Time // nil means time.Now
+	local func() []net.IP  // nil means those of the machine
 }
 
 // Data is a directory that is complete and locked for this process.
 type Data struct {
+	cfg    Config
 	dir    string
 	server string
+	hosts  []string // of the serving certificate at the start
 	admin  digest
 	lock   *fileutil.LockedFile
 }
@@ -50,6 +54,9 @@ func Prepare(cfg Config) (*Data, error) {
 	if cfg.now == nil {
 		cfg.now = time.Now
 	}
+	if cfg.local == nil {
+		cfg.local = localAddresses
+	}
 	if err := checkDir(dir); err != nil {
 		return nil, err
 	}
@@ -60,8 +67,8 @@ func Prepare(cfg Config) (*Data, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Data{dir: dir, server: serverURL(cfg.BindAddress, cfg.Port), lock: lock}
-	if err := d.fill(cfg); err != nil {
+	d := &Data{cfg: cfg, dir: dir, server: serverURL(cfg.BindAddress, cfg.Port), lock: lock}
+	if err := d.fill(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return d, nil
@@ -77,21 +84,22 @@ func serverURL(bind string, port int) string {
 }
 
 // fill is the body of Prepare under the lock: read all, then write.
-func (d *Data) fill(cfg Config) error {
-	found, err := d.read(cfg)
+func (d *Data) fill() error {
+	found, err := d.read()
 	if err != nil {
 		return err
 	}
+	d.hosts = found.hosts
 	if err := makeDir(d.path("pki")); err != nil {
 		return err
 	}
 	if err := errors.Join(removeLeftovers(d.dir), removeLeftovers(d.path("pki"))); err != nil {
 		return err
 	}
-	if err := d.fillPKI(found, cfg.now()); err != nil {
+	if err := d.fillPKI(found); err != nil {
 		return err
 	}
-	if err := d.fillEncryption(found, cfg); err != nil {
+	if err := d.fillEncryption(found); err != nil {
 		return err
 	}
 	return d.fillAdmin(found)
@@ -106,15 +114,11 @@ type content struct {
 	kubeconfig  *clientcmdv1.Config
 }
 
-func (d *Data) read(cfg Config) (c content, err error) {
-	hostname, _ := os.Hostname() // an unknown one is left out like an unusable one
-	if c.hosts, err = wantedHosts(hostname, cfg.BindAddress, cfg.ExtraSANs); err != nil {
+func (d *Data) read() (c content, err error) {
+	if err = d.readPKI(&c); err != nil {
 		return content{}, err
 	}
-	if err = d.readPKI(&c, cfg.now()); err != nil {
-		return content{}, err
-	}
-	if !cfg.ForeignKeys {
+	if !d.cfg.ForeignKeys {
 		if err = d.readKeys(&c); err != nil {
 			return content{}, err
 		}
@@ -134,7 +138,16 @@ func (d *Data) readKeys(c *content) (err error) {
 	return nil
 }
 
-func (d *Data) readPKI(c *content, now time.Time) (err error) {
+func (d *Data) readHosts(c *content) (err error) {
+	hostname, _ := os.Hostname() // an unknown one is left out like an unusable one
+	c.hosts, err = wantedHosts(hostname, d.cfg.BindAddress, d.cfg.ExtraSANs, d.cfg.local())
+	return err
+}
+
+func (d *Data) readPKI(c *content) (err error) {
+	if err = d.readHosts(c); err != nil {
+		return err
+	}
 	if err = checkDir(d.path("pki")); err != nil {
 		return err
 	}
@@ -142,7 +155,7 @@ func (d *Data) readPKI(c *content, now time.Time) (err error) {
 	if c.ca, err = readPair(d.CACert(), d.path("pki", "ca.key"), hint); err != nil {
 		return err
 	}
-	if err = checkCA(d.CACert(), c.ca, now, hint); err != nil {
+	if err = checkCA(d.CACert(), c.ca, d.cfg.now(), hint); err != nil {
 		return err
 	}
 	certPath, keyPath := d.ServingCert()
@@ -172,16 +185,26 @@ func (d *Data) readAdmin(c *content) (err error) {
 	return nil
 }
 
-// fillPKI writes each key before its certificate: see pair.
-func (d *Data) fillPKI(c content, now time.Time) error {
-	ca, err := d.fillPair(c.ca, d.CACert(), d.path("pki", "ca.key"), c.ca.cert != nil, func(p pair) (pair, error) {
-		return p.sign(caTemplate(now), nil)
+// fillPKI writes each key before its certificate: see pair. An authority that is not valid yet was made while the clock ran
+// ahead, or the clock is behind now: it is issued again, for its key and with its old end, so that it is right in both cases.
+func (d *Data) fillPKI(c content) error {
+	now, template := d.cfg.now(), caTemplate
+	if c.ca.cert != nil {
+		template = func(now time.Time) *x509.Certificate { return backdated(c.ca.cert, now) }
+	}
+	valid := c.ca.cert != nil && !now.Before(c.ca.cert.NotBefore)
+	if c.ca.cert != nil && !valid {
+		klog.Background().Info("issuing the CA certificate again, for the same key: it was not valid yet", "path", d.CACert(),
+			"from", c.ca.cert.NotBefore, "now", now)
+	}
+	ca, err := d.fillPair(c.ca, d.CACert(), d.path("pki", "ca.key"), valid, func(p pair) (pair, error) {
+		return p.sign(template(now), nil)
 	})
 	if err != nil {
 		return err
 	}
 	certPath, keyPath := d.ServingCert()
-	good := c.serving.serves(c.hosts, now)
+	good := c.serving.serves(c.hosts, now, ca.cert)
 	if c.serving.cert != nil && !good {
 		klog.Background().Info("issuing the serving certificate again", "path", certPath, "until", c.serving.cert.NotAfter)
 	}
@@ -208,11 +231,11 @@ func (d *Data) fillPair(p pair, certPath, keyPath string, good bool, issue func(
 	return p, writePrivate(certPath, p.certPEM)
 }
 
-func (d *Data) fillEncryption(c content, cfg Config) error {
-	if c.encryption || cfg.ForeignKeys {
+func (d *Data) fillEncryption(c content) error {
+	if c.encryption || d.cfg.ForeignKeys {
 		return nil
 	}
-	data, err := newEncryption(cfg.now())
+	data, err := newEncryption(d.cfg.now())
 	if err != nil {
 		return fmt.Errorf("making %s: %w", d.EncryptionConfig(), err)
 	}
@@ -227,11 +250,7 @@ func (d *Data) fillAdmin(c content) error {
 	}
 	if c.kubeconfig != nil {
 		d.admin = *c.admin
-		if !pointTo(c.kubeconfig, d.server, ca) {
-			return nil
-		}
-		klog.Background().Info("pointing the admin kubeconfig to this server", "path", d.Kubeconfig(), "server", d.server)
-		return writeKubeconfig(d.Kubeconfig(), c.kubeconfig)
+		return d.pointKubeconfig(c.kubeconfig, ca)
 	}
 	if c.admin != nil {
 		klog.Background().Info("making a new admin token, the old one is void", "missing", d.Kubeconfig())

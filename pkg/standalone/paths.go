@@ -3,7 +3,10 @@
 package standalone
 
 import (
+	"net"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 )
@@ -39,6 +42,19 @@ func (d *Data) ServingCert() (certFile, keyFile string) {
 
 // ServerURL is how a client on this machine reaches the server.
 func (d *Data) ServerURL() string { return d.server }
+
+// Names lists, for people, the names and addresses beyond loopback that the serving certificate was issued for at the start. It is
+// empty for a server that only this machine reaches, unless --tls-san asks for some.
+func (d *Data) Names() string {
+	if ip := net.ParseIP(d.cfg.BindAddress); ip.IsLoopback() && len(d.cfg.ExtraSANs) == 0 {
+		return ""
+	}
+	others := slices.DeleteFunc(slices.Clone(d.hosts), func(host string) bool {
+		ip := net.ParseIP(host)
+		return host == "localhost" || (ip != nil && ip.IsLoopback())
+	})
+	return strings.Join(others, ", ")
+}
 
 // AdminAuthenticator knows the admin token, and nobody else.
 func (d *Data) AdminAuthenticator() authenticator.Token { return adminToken(d.admin) }

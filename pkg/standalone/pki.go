@@ -22,13 +22,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/keyutil"
+	"k8s.io/klog/v2"
 )
 
 const (
 	caLife      = 10 * 365 * 24 * time.Hour
 	servingLife = 365 * 24 * time.Hour
-	// renewBefore is the rest of life at which a start issues the serving certificate again.
-	renewBefore = 30 * 24 * time.Hour
 	// backdate forgives clocks of clients that are behind.
 	backdate = 5 * time.Minute
 )
@@ -76,7 +75,7 @@ func readPair(certPath, keyPath, hint string) (pair, error) {
 	return p, nil
 }
 
-// checkCA refuses a certificate that cannot sign, or can no longer.
+// checkCA refuses a certificate that cannot sign, or can no longer. One that cannot sign yet is issued again: see fillPKI.
 func checkCA(path string, p pair, now time.Time, hint string) error {
 	switch {
 	case p.cert == nil:
@@ -89,12 +88,22 @@ func checkCA(path string, p pair, now time.Time, hint string) error {
 	return nil
 }
 
-// serves says whether the serving certificate in p is good for hosts for a while yet.
-func (p pair) serves(hosts []string, now time.Time) bool {
-	if p.cert == nil || now.Add(renewBefore).After(p.cert.NotAfter) {
+// serves reports whether the serving certificate in p is valid now, for more than the last third of its life unless ca ends
+// with it, and for hosts and no others.
+func (p pair) serves(hosts []string, now time.Time, ca *x509.Certificate) bool {
+	if p.cert == nil || now.Before(p.cert.NotBefore) || ca == nil {
 		return false
 	}
-	return !slices.ContainsFunc(hosts, func(h string) bool { return p.cert.VerifyHostname(h) != nil })
+	renewAt := p.cert.NotAfter.Add(-p.cert.NotAfter.Sub(p.cert.NotBefore) / 3)
+	if now.After(renewAt) && p.cert.NotAfter.Before(ca.NotAfter) {
+		return false
+	}
+	names := slices.Clone(p.cert.DNSNames)
+	for _, ip := range p.cert.IPAddresses {
+		names = append(names, ip.String())
+	}
+	slices.Sort(names)
+	return slices.Equal(names, hosts)
 }
 
 // withKey returns p with a key, and whether it had to be made.
@@ -142,6 +151,14 @@ func caTemplate(now time.Time) *x509.Certificate {
 	}
 }
 
+// backdated is a certificate of the same authority that is valid from now on: same name, same key, same end. What clients
+// keep of the old one goes on to verify what the new one signs.
+func backdated(ca *x509.Certificate, now time.Time) *x509.Certificate {
+	t := caTemplate(now)
+	t.RawSubject, t.Subject, t.NotAfter = ca.RawSubject, ca.Subject, ca.NotAfter
+	return t
+}
+
 func servingTemplate(hosts []string, now, caEnd time.Time) *x509.Certificate {
 	end := now.Add(servingLife)
 	if end.After(caEnd) {
@@ -163,23 +180,51 @@ func servingTemplate(hosts []string, now, caEnd time.Time) *x509.Certificate {
 	return t
 }
 
-// wantedHosts lists each name once: what every server has, where it listens, and what the caller adds.
-func wantedHosts(hostname, bind string, extra []string) ([]string, error) {
+// wantedHosts lists each name once, sorted: what every server has, where it listens, and --tls-san. local are the addresses of
+// this machine, which a server that listens on a wildcard has.
+func wantedHosts(hostname, bind string, extra []string, local []net.IP) ([]string, error) {
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
 	if h := strings.ToLower(hostname); len(validation.IsDNS1123Subdomain(h)) == 0 {
 		hosts = append(hosts, h) // a machine may have a name that no certificate can hold
 	}
-	if ip := net.ParseIP(bind); ip != nil && !ip.IsUnspecified() {
+	ip := net.ParseIP(bind)
+	switch {
+	case ip == nil:
+	case !ip.IsUnspecified():
 		hosts = append(hosts, ip.String())
+	default:
+		for _, address := range local {
+			if address.IsGlobalUnicast() && (ip.To4() == nil || address.To4() != nil) { // 0.0.0.0 is IPv4 only
+				hosts = append(hosts, address.String())
+			}
+		}
 	}
 	for _, h := range extra {
-		if net.ParseIP(h) == nil && len(validation.IsDNS1123Subdomain(strings.TrimPrefix(h, "*."))) != 0 {
-			return nil, fmt.Errorf("%q is neither an IP address nor a DNS name: it cannot be in the serving certificate", h)
+		name := strings.ToLower(h)
+		if address := net.ParseIP(h); address != nil {
+			name = address.String()
+		} else if len(validation.IsDNS1123Subdomain(strings.TrimPrefix(name, "*."))) != 0 {
+			return nil, fmt.Errorf("--tls-san: %q is neither an IP address nor a DNS name", h)
 		}
-		hosts = append(hosts, h)
+		hosts = append(hosts, name)
 	}
 	slices.Sort(hosts)
 	return slices.Compact(hosts), nil
+}
+
+// localAddresses returns the addresses of this machine. Without them the certificate has fewer names.
+func localAddresses() []net.IP {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		klog.Background().Error(err, "Could not list the addresses of this machine for the serving certificate")
+	}
+	var ips []net.IP
+	for _, address := range addresses {
+		if network, ok := address.(*net.IPNet); ok {
+			ips = append(ips, network.IP)
+		}
+	}
+	return ips
 }
 
 // signedBy says whether ca issued the certificate in p. One from elsewhere is the owner's and is not replaced.

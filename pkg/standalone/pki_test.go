@@ -7,12 +7,14 @@ import (
 	"crypto/elliptic"
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/util/cert"
 )
@@ -85,19 +87,22 @@ func TestServingCertificateIsIssuedAgain(t *testing.T) {
 		change func(*Config)
 		again  bool
 	}{
-		{"31 days left", later(334*day - time.Hour), false},
-		{"29 days left", later(336 * day), true},
+		{"more than a third left", later(243 * day), false},
+		{"less than a third left", later(244 * day), true},
 		{"expired", later(400 * day), true},
-		{"new name", func(c *Config) { c.ExtraSANs = []string{"new.example.com"} }, true},
+		{"new name", func(c *Config) { c.ExtraSANs = []string{"NEW.example.com"} }, true},
 		{"new bind address", func(c *Config) { c.BindAddress = "192.0.2.9" }, true},
-		{"wildcard", func(c *Config) { c.BindAddress = "0.0.0.0" }, false},
-		{"IPv6 wildcard", func(c *Config) { c.BindAddress = "::" }, false},
+		{"wildcard", func(c *Config) { c.BindAddress = "0.0.0.0" }, true},
+		{"IPv6 wildcard", func(c *Config) { c.BindAddress = "::" }, true},
 		{"another port", func(c *Config) { c.Port = 9443 }, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := filled(t)
 			before := snapshot(t, dir)
-			d := prepare(t, dir, tc.change)
+			local := func(c *Config) {
+				c.local = func() []net.IP { return []net.IP{net.ParseIP("192.0.2.1"), net.ParseIP("2001:db8::1")} }
+			}
+			d := prepare(t, dir, tc.change, local)
 			after := snapshot(t, dir)
 			if changed := before["pki/serving.crt"] != after["pki/serving.crt"]; changed != tc.again {
 				t.Errorf("issued again: %t, want %t", changed, tc.again)
@@ -111,6 +116,110 @@ func TestServingCertificateIsIssuedAgain(t *testing.T) {
 				servingCert(t, d, "localhost")
 			}
 		})
+	}
+}
+
+// A name that is no longer asked for leaves the certificate.
+func TestRemovedNamesLeaveTheCertificate(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := prepare(t, dir, func(c *Config) { c.ExtraSANs = []string{"old.example.com", "192.0.2.8"} }).Close(); err != nil {
+		t.Fatal(err)
+	}
+	leaf := servingCert(t, prepare(t, dir), "localhost")
+	if leaf.VerifyHostname("old.example.com") == nil || leaf.VerifyHostname("192.0.2.8") == nil {
+		t.Errorf("the certificate still has %v %v", leaf.DNSNames, leaf.IPAddresses)
+	}
+}
+
+// A wildcard listens on every address of the machine, of its own family, and not on link-local ones, which need a zone.
+func TestWildcardAddresses(t *testing.T) {
+	local := []net.IP{net.ParseIP("127.0.0.1"), net.ParseIP("192.0.2.1"), net.ParseIP("169.254.1.1"), net.ParseIP("fe80::1"), net.ParseIP("2001:db8::1")}
+	for bind, want := range map[string]string{
+		"0.0.0.0":   "127.0.0.1 192.0.2.1 ::1 localhost",
+		"::":        "127.0.0.1 192.0.2.1 2001:db8::1 ::1 localhost",
+		"127.0.0.1": "127.0.0.1 ::1 localhost",
+	} {
+		hosts, err := wantedHosts("", bind, nil, local)
+		if got := strings.Join(hosts, " "); err != nil || got != want {
+			t.Errorf("%s: %s, %v; want %s", bind, got, err, want)
+		}
+	}
+}
+
+// What was issued while the clock ran ahead is issued again once it is right: the authority for the same key, with its old
+// end, so that a client with the old copy verifies the server as soon as that copy is valid.
+func TestCertificatesFromAClockThatRanAhead(t *testing.T) {
+	const ahead = 48 * time.Hour
+	dir := filepath.Join(t.TempDir(), "data")
+	later := func(c *Config) { c.now = func() time.Time { return time.Now().Add(ahead) } }
+	d := prepare(t, dir, later)
+	old := caCert(t, d)
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := snapshot(t, dir)
+	d = prepare(t, dir)
+	leaf := servingCert(t, d, "localhost") // with the new authority, now
+	roots := x509.NewCertPool()
+	roots.AddCert(old)
+	if _, err := leaf.Verify(x509.VerifyOptions{DNSName: "localhost", Roots: roots, CurrentTime: time.Now().Add(ahead)}); err != nil {
+		t.Errorf("a client with the old authority, once that is valid: %v", err)
+	}
+	if ca := caCert(t, d); !ca.NotAfter.Equal(old.NotAfter) || ca.NotBefore.After(time.Now()) {
+		t.Errorf("the new authority is valid from %s to %s, the old one to %s", ca.NotBefore, ca.NotAfter, old.NotAfter)
+	}
+	after := snapshot(t, dir)
+	for _, name := range []string{"pki/ca.key", "pki/serving.key", "encryption.yaml", "admin-token.sha256"} {
+		if before[name] != after[name] {
+			t.Errorf("%s was changed", name)
+		}
+	}
+	kubeconfig, err := readKubeconfig(d.Kubeconfig())
+	if err != nil || string(clusterIn(kubeconfig).CertificateAuthorityData) != read(t, d.CACert()) {
+		t.Errorf("the kubeconfig has another authority: %v", err)
+	}
+}
+
+// While the server runs: nothing changes until it is due, then the certificate alone does, and no key.
+func TestRenew(t *testing.T) {
+	var shift time.Duration
+	local := []net.IP{net.ParseIP("192.0.2.1")}
+	dir := filepath.Join(t.TempDir(), "data")
+	d := prepare(t, dir, func(c *Config) {
+		c.BindAddress = "0.0.0.0"
+		c.now = func() time.Time { return time.Now().Add(shift) }
+		c.local = func() []net.IP { return local }
+	})
+	before := snapshot(t, dir)
+	for _, step := range []struct {
+		name  string
+		do    func()
+		again bool
+	}{
+		{"nothing changed", func() {}, false},
+		{"more than a third is left", func() { shift = 243 * 24 * time.Hour }, false},
+		{"less than a third is left", func() { shift = 245 * 24 * time.Hour }, true},
+		{"the clock is set back", func() { shift = 0 }, true},
+		{"a new address", func() { local = append(local, net.ParseIP("192.0.2.2")) }, true},
+		{"the certificate was deleted", func() { remove(t, filepath.Join(dir, "pki/serving.crt")) }, true},
+		{"nothing changed again", func() {}, false},
+	} {
+		step.do()
+		if err := d.renew(); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		after := snapshot(t, dir)
+		if again := before["pki/serving.crt"] != after["pki/serving.crt"]; again != step.again {
+			t.Errorf("%s: issued again: %t, want %t", step.name, again, step.again)
+		}
+		before["pki/serving.crt"] = after["pki/serving.crt"]
+		if diff := cmp.Diff(before, after); diff != "" {
+			t.Errorf("%s: more than the certificate changed:\n%s", step.name, diff)
+		}
+	}
+	shift = caLife
+	if err := d.renew(); err == nil || !strings.Contains(err.Error(), "ca.crt expired on ") {
+		t.Errorf("with an expired authority: %v", err)
 	}
 }
 
@@ -146,7 +255,7 @@ func TestBadExtraNames(t *testing.T) {
 
 func TestOddHostnamesAreLeftOut(t *testing.T) {
 	for name, want := range map[string]string{"My-Laptop": "my-laptop", "bad_name": "", "": "", "büro": ""} {
-		hosts, err := wantedHosts(name, "", nil)
+		hosts, err := wantedHosts(name, "", nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"k8s.io/klog/v2"
+
+	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
 // DefaultInterval is how often a Watcher looks at its folder. A change is in force after at most three intervals.
@@ -46,16 +48,7 @@ func (w *Watcher) Run(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
-	ticker := time.NewTicker(w.interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			w.poll()
-		}
-	}
+	reload.Every(ctx, w.interval, func(_ context.Context, asked bool) { w.poll(asked) })
 }
 
 // Healthy returns why the last change was refused, or nil when the manifests in the folder are in force.
@@ -67,16 +60,16 @@ func (w *Watcher) Healthy() error {
 }
 
 // poll looks at the folder once. A change is acted on when two looks in a row find the same, so that a file which is
-// still being written, or the first of several, is not taken for the new set.
-func (w *Watcher) poll() {
+// still being written, or the first of several, is not taken for the new set. When asked, by SIGHUP, the set is complete.
+func (w *Watcher) poll(asked bool) {
 	files, err := readDir(w.dir)
 	found := digest(files)
 	if err != nil {
 		found = sha256.Sum256([]byte(err.Error()))
 	}
-	settled := found == w.seen
+	settled := found == w.seen || asked
 	w.seen = found
-	if !settled || found == w.tried {
+	if !settled || (found == w.tried && (!asked || w.Healthy() == nil)) {
 		return
 	}
 	w.tried = found

@@ -44,7 +44,7 @@ func newWatched(t *testing.T, dir string) *watched {
 // settle polls often enough for any change to be acted on, and more often than that.
 func (w *watched) settle() {
 	for range 5 {
-		w.poll()
+		w.poll(false)
 	}
 }
 
@@ -94,12 +94,12 @@ func TestWatcherWaitsUntilTheFolderIsQuiet(t *testing.T) {
 	writeFile(t, dir, "a.yaml", grants("get"))
 	w := newWatched(t, dir)
 	writeFile(t, dir, "a.yaml", grants("get")[:100])
-	w.poll()
+	w.poll(false)
 	w.wantHealthy(true)
 	writeFile(t, dir, "a.yaml", grants("list"))
-	w.poll()
+	w.poll(false)
 	w.wantVerb("get")
-	w.poll()
+	w.poll(false)
 	w.wantVerb("list")
 	w.wantHealthy(true)
 }

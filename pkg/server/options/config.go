@@ -43,6 +43,7 @@ func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 	if err := o.applyDecrypt(generic, sealer, inputs); err != nil {
 		return nil, err
 	}
+	certificateMetrics.publish(o.certificates(inputs, generic.SecureServing))
 	applyOpenAPI(generic, openapi.GetOpenAPIDefinitions)
 	if generic.Authorization.Authorizer == nil {
 		return nil, fmt.Errorf("no authorizer is configured") // upstream would allow everything

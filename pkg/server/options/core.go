@@ -49,6 +49,7 @@ func (o *CoreOptions) AddFlags(fs *pflag.FlagSet) {
 type core struct {
 	client, authn, authz kubernetes.Interface
 	informers            informers.SharedInformerFactory
+	certificates         []certificate
 }
 
 // load reads the kubeconfigs. It asks nobody. Of what is asked later, reviews of rights are in the trace of the request that
@@ -56,13 +57,13 @@ type core struct {
 func (o *CoreOptions) load(traces tracing.Provider) (*core, error) {
 	var c core
 	var err error
-	if c.client, err = o.client("kubeconfig", o.Kubeconfig, 0, nil); err != nil {
+	if c.client, err = o.client(&c, "kubeconfig", o.Kubeconfig, 0, nil); err != nil {
 		return nil, err
 	}
-	if c.authn, err = o.client("authentication-kubeconfig", o.AuthenticationKubeconfig, 0, nil); err != nil {
+	if c.authn, err = o.client(&c, "authentication-kubeconfig", o.AuthenticationKubeconfig, 0, nil); err != nil {
 		return nil, err
 	}
-	if c.authz, err = o.client("authorization-kubeconfig", o.AuthorizationKubeconfig, reviewTimeout, traces); err != nil {
+	if c.authz, err = o.client(&c, "authorization-kubeconfig", o.AuthorizationKubeconfig, reviewTimeout, traces); err != nil {
 		return nil, err
 	}
 	c.informers = informers.NewSharedInformerFactory(c.client, informerResync)
@@ -70,13 +71,17 @@ func (o *CoreOptions) load(traces tracing.Provider) (*core, error) {
 }
 
 // client has no rate limit of its own: one would bound this server, and kube-apiserver has priority and fairness.
-func (o *CoreOptions) client(flag, file string, timeout time.Duration, traces tracing.Provider) (kubernetes.Interface, error) {
-	if file == "" {
+func (o *CoreOptions) client(c *core, flag, file string, timeout time.Duration, traces tracing.Provider) (kubernetes.Interface, error) {
+	own := file != "" || flag == "kubeconfig"
+	if !own {
 		flag, file = "kubeconfig", o.Kubeconfig
 	}
 	config, err := restConfig(flag, file)
 	if err != nil {
 		return nil, err
+	}
+	if own {
+		c.certificates = append(c.certificates, clientCertificates(flag, config)...)
 	}
 	config.QPS, config.Timeout = -1, timeout
 	if traces != nil {

@@ -22,6 +22,9 @@ const (
 // standalone server would make for itself.
 func (o *Options) validateMode() []error {
 	if o.Standalone.Enabled {
+		if o.Serving.HasCertificate() && len(o.Standalone.SANs) > 0 {
+			return []error{errors.New("--tls-san is for the certificate that a standalone server issues: leave it out, or --tls-cert-file")}
+		}
 		return o.misplaced("is for a server in a cluster: leave it out, or --standalone", setCluster)
 	}
 	errs := o.misplaced("needs --standalone", setStandalone, setAuthentication, setAuthorization, setRewrap)

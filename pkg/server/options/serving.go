@@ -32,6 +32,7 @@ const DefaultSecurePort = 8443
 // ServingOptions say where and with which certificate the server listens.
 type ServingOptions struct {
 	upstream *genericoptions.SecureServingOptions
+	caFile   string // of a certificate that the server issues itself
 }
 
 // NewServingOptions returns the defaults: loopback only.
@@ -94,8 +95,9 @@ func (o *ServingOptions) check() error {
 	return nil
 }
 
-// UseCertificate sets the serving certificate of a server that was given none.
-func (o *ServingOptions) UseCertificate(certFile, keyFile string) {
+// UseCertificate sets the serving certificate of a server that was given none, and the CA that issued it.
+func (o *ServingOptions) UseCertificate(certFile, keyFile, caFile string) {
+	o.caFile = caFile
 	o.upstream.ServerCert.CertKey.CertFile = certFile
 	o.upstream.ServerCert.CertKey.KeyFile = keyFile
 }

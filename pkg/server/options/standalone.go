@@ -15,6 +15,8 @@ type StandaloneOptions struct {
 	Enabled bool
 	// DataDir is --data-dir.
 	DataDir string
+	// SANs is --tls-san.
+	SANs []string
 }
 
 // NewStandaloneOptions returns the defaults.
@@ -29,6 +31,9 @@ func (o *StandaloneOptions) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.DataDir, "data-dir", o.DataDir,
 		"Folder that holds everything a standalone server keeps. Created with mode 0700. "+
 			"Back it up by secret-apiserver backup, and its encryption.yaml apart from that.")
+	fs.StringSliceVar(&o.SANs, "tls-san", o.SANs,
+		"Additional DNS name or IP address for the serving certificate that a standalone server issues. May be repeated. "+
+			"The host name and --bind-address are always in it, and all addresses of the host with 0.0.0.0 or ::.")
 }
 
 func (o *StandaloneOptions) complete() {
