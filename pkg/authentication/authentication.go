@@ -16,7 +16,6 @@ import (
 	"k8s.io/apiserver/pkg/authentication/token/union"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 
-	"github.com/securevalue/secret-apiserver/pkg/authentication/clientcert"
 	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
@@ -41,7 +40,7 @@ type Config struct {
 type Authenticator struct {
 	files       []*reload.File
 	every       time.Duration
-	clientCA    *clientCA
+	clientCA    *ClientCA
 	issuers     *issuers
 	credentials authenticator.Request
 	request     authenticator.Request
@@ -77,10 +76,9 @@ func New(ctx context.Context, config Config) (*Authenticator, error) {
 // for Credentials, which looks at a JWT more often.
 func (a *Authenticator) addFiles(config Config) (requests, strict []authenticator.Request) {
 	if config.ClientCAFile != "" {
-		a.clientCA = &clientCA{name: "client-ca::" + config.ClientCAFile}
-		a.addFile("client-ca-file", config.ClientCAFile, a.clientCA.apply)
-		requests = append(requests, clientcert.Remember(a.clientCA.VerifyOptions,
-			x509.NewDynamic(a.clientCA.VerifyOptions, x509.CommonNameUserConversion)))
+		ca, file := NewClientCA("client-ca-file", config.ClientCAFile, nil)
+		a.clientCA, a.files = ca, append(a.files, file)
+		requests = append(requests, ByCertificate(ca.VerifyOptions, x509.CommonNameUserConversion))
 	}
 	var tokens []authenticator.Token
 	if config.Admin != nil {

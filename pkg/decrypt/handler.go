@@ -20,6 +20,7 @@ import (
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
 )
 
@@ -142,7 +143,8 @@ func unauthenticated(refusals *refusals) http.Handler {
 		}
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		refusals.write(w, r, connect.NewError(connect.CodeUnauthenticated,
-			errors.New("credentials are missing or not accepted: send a bearer token or use a client certificate")))
+			errors.New("credentials are missing or not accepted: send a bearer token; in a cluster, one issued for audience "+
+				secret.GroupName+" (client certificates of the cluster are not accepted)")))
 	})
 }
 

@@ -144,14 +144,20 @@ func TestResumedSessionAfterCARemoval(t *testing.T) {
 	}
 }
 
-// The decrypt port has no front proxy before it, and nobody on it is anonymous.
+// The decrypt port has no front proxy before it, nobody on it is anonymous, and a certificate of the cluster is the
+// kubeconfig of a person.
 func TestCredentialsBelieveNoHeaders(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	if w.authn.ServiceCA() != nil {
+		t.Error("clients are asked for certificates")
+	}
 	server := w.listen(t, w.authn.Credentials())
 	proxy, bob := w.proxyCA.Client(t, frontProxy), w.clientCA.Client(t, "bob")
+	admin := w.clientCA.Client(t, "admin", "kubeadm:cluster-admins")
 	wantUser(t, server, call{certificate: &proxy, header: remote("ann")}, "")
-	wantUser(t, server, call{certificate: &bob, header: remote("ann")}, "bob")
+	wantUser(t, server, call{certificate: &bob, header: remote("ann")}, "")
+	wantUser(t, server, call{certificate: &admin}, "")
 	wantUser(t, server, call{path: "/livez"}, "")
 	wantUser(t, server, call{}, "")
 }

@@ -5,6 +5,7 @@ package delegated
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -18,7 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/securevalue/secret-apiserver/pkg/authentication"
-	"github.com/securevalue/secret-apiserver/pkg/authentication/clientcert"
+	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
 // DefaultLookupTimeout is how long a start waits for kube-apiserver.
@@ -34,6 +35,8 @@ type Config struct {
 	Audience string
 	// AudienceCacheTTL is how long Credentials keeps the answer of a TokenReview.
 	AudienceCacheTTL time.Duration
+	// ServiceCAFile is the value of --decrypt-client-ca-file. Empty: Credentials takes no certificate.
+	ServiceCAFile string
 	// LookupTimeout bounds the first lookup. Zero means DefaultLookupTimeout.
 	LookupTimeout time.Duration
 }
@@ -41,6 +44,7 @@ type Config struct {
 // Authenticator tells who sends a request.
 type Authenticator struct {
 	source      *source
+	services    *serviceCA // nil without Config.ServiceCAFile
 	request     authenticator.Request
 	credentials authenticator.Request
 }
@@ -58,8 +62,13 @@ func New(ctx context.Context, config Config) (*Authenticator, error) {
 	if err := a.source.lookup(lookup); err != nil {
 		return nil, err
 	}
-	verify := a.ClientCA().VerifyOptions
-	certificates := clientcert.Remember(verify, x509.NewDynamic(verify, x509.CommonNameUserConversion))
+	if config.ServiceCAFile != "" {
+		a.services = newServiceCA(config.ServiceCAFile, a.source)
+		if err := a.services.file.Load(ctx); err != nil {
+			return nil, err
+		}
+	}
+	certificates := authentication.ByCertificate(a.ClientCA().VerifyOptions, x509.CommonNameUserConversion)
 	tokens, err := newReviewer(config.Client.AuthenticationV1(), config.TokenCacheTTL)
 	if err != nil {
 		return nil, err
@@ -68,20 +77,23 @@ func New(ctx context.Context, config Config) (*Authenticator, error) {
 	if a.request, err = authentication.WithAnonymous(known, authentication.DefaultAnonymousPaths()); err != nil {
 		return nil, err
 	}
-	a.credentials, err = newCredentials(config, certificates)
+	a.credentials, err = a.newCredentials(config)
 	return a, err
 }
 
-func newCredentials(config Config, certificates authenticator.Request) (authenticator.Request, error) {
-	if config.Audience == "" {
-		return group.NewAuthenticatedGroupAdder(certificates), nil
+func (a *Authenticator) newCredentials(config Config) (authenticator.Request, error) {
+	var known []authenticator.Request
+	if a.services != nil {
+		known = append(known, authentication.ByCertificate(a.services.VerifyOptions, a.services))
 	}
-	tokens, err := newReviewer(config.Client.AuthenticationV1(), config.AudienceCacheTTL)
-	if err != nil {
-		return nil, err
+	if config.Audience != "" {
+		tokens, err := newReviewer(config.Client.AuthenticationV1(), config.AudienceCacheTTL)
+		if err != nil {
+			return nil, err
+		}
+		known = append(known, bearertoken.New(madeOutTo{audience: config.Audience, next: tokens}))
 	}
-	ours := bearertoken.New(madeOutTo{audience: config.Audience, next: tokens})
-	return group.NewAuthenticatedGroupAdder(union.New(certificates, ours)), nil
+	return group.NewAuthenticatedGroupAdder(union.New(known...)), nil
 }
 
 // proxied believes the front proxy that the current trust names.
@@ -99,14 +111,23 @@ func (p proxied) AuthenticateRequest(req *http.Request) (*authenticator.Response
 // Request is for the API port: front-proxy headers, client certificates, tokens, and nobody on the health paths.
 func (a *Authenticator) Request() authenticator.Request { return a.request }
 
-// Credentials is for a listener that no front proxy stands before and on which nobody is anonymous: client
-// certificates, and tokens made out to Config.Audience.
+// Credentials is for a listener that no front proxy stands before and on which nobody is anonymous: tokens made out
+// to Config.Audience, and certificates of Config.ServiceCAFile. Those of the cluster's client CA are of people.
 func (a *Authenticator) Credentials() authenticator.Request { return a.credentials }
 
-// ClientCA signs client certificates. It is for the TLS configuration of each listener, so that clients are asked for
-// one, and empty when the cluster has no such CA.
+// ClientCA signs client certificates of the cluster. It is for the TLS configuration of the API port, so that clients
+// are asked for one, and empty when the cluster has no such CA.
 func (a *Authenticator) ClientCA() dynamiccertificates.CAContentProvider {
 	return &currentCA{source: a.source, key: keyClientCA, pick: func(t *trust) dynamiccertificates.CAContentProvider { return t.clientCA }}
+}
+
+// ServiceCA is for the TLS configuration of the decrypt port. It is nil without Config.ServiceCAFile: then no client is
+// asked for a certificate.
+func (a *Authenticator) ServiceCA() dynamiccertificates.CAContentProvider {
+	if a.services == nil {
+		return nil
+	}
+	return a.services
 }
 
 // ProxyCA signs the front proxy's certificate. It is for the TLS configuration of the API port.
@@ -127,5 +148,12 @@ func (a *Authenticator) Headers() *authenticatorfactory.RequestHeaderConfig {
 	}
 }
 
-// Run follows the ConfigMap until ctx ends.
-func (a *Authenticator) Run(ctx context.Context) { a.source.run(ctx) }
+// Run follows the ConfigMap and Config.ServiceCAFile until ctx ends.
+func (a *Authenticator) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	if a.services != nil {
+		running.Go(func() { a.services.file.Run(ctx, reload.DefaultInterval) })
+	}
+	a.source.run(ctx)
+	running.Wait()
+}

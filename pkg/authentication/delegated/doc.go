@@ -11,10 +11,11 @@
 // that was made, or a TLS session that is resumed, under a CA that is gone gives no identity any more.
 //
 // Two authenticators come out of it. Request is for the API port: front-proxy headers, client certificates, tokens
-// that kube-apiserver takes for its own, and nobody on the health paths. Credentials is for the decrypt port: client
-// certificates, and tokens that were made out to this server (Config.Audience).
+// that kube-apiserver takes for its own, and nobody on the health paths. Credentials is for the decrypt port: tokens that
+// were made out to this server (Config.Audience), and certificates of a CA that signs for services (Config.ServiceCAFile).
 //
 // The package must never believe front-proxy headers while the list of allowed names is empty, in which upstream sees
-// "any certificate of this CA will do"; never accept a token from a URL, a cookie or a WebSocket protocol; never let a
+// "any certificate of this CA will do"; never let a certificate that the cluster signs for people be a credential on the
+// decrypt port; never accept a token from a URL, a cookie or a WebSocket protocol; never let a
 // token reach a log, at any verbosity.
 package delegated

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
 	"k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/client-go/util/cert"
 
 	"github.com/securevalue/secret-apiserver/pkg/authentication/clientcert"
 )
@@ -41,6 +42,8 @@ type trust struct {
 	proxyFault error
 	// headers are what the front proxy uses.
 	headers headers
+	// issuers are the keys of both CAs, and where the ConfigMap has them.
+	issuers map[string]string
 }
 
 // headers are the names under which a front proxy passes on who the user is.
@@ -53,10 +56,11 @@ type headers struct {
 func parse(data map[string]string) (*trust, error) {
 	var t trust
 	var err error
-	if t.clientCA, err = parseCA(data, keyClientCA); err != nil {
+	t.issuers = map[string]string{}
+	if t.clientCA, err = t.parseCA(data, keyClientCA); err != nil {
 		return nil, err
 	}
-	if t.proxyCA, err = parseCA(data, keyProxyCA); err != nil {
+	if t.proxyCA, err = t.parseCA(data, keyProxyCA); err != nil {
 		return nil, err
 	}
 	names, err := parseList(data, keyAllowedNames)
@@ -115,7 +119,7 @@ func (vouched) AuthenticateRequest(*http.Request) (*authenticator.Response, bool
 	return &authenticator.Response{}, true, nil
 }
 
-func parseCA(data map[string]string, key string) (dynamiccertificates.CAContentProvider, error) {
+func (t *trust) parseCA(data map[string]string, key string) (dynamiccertificates.CAContentProvider, error) {
 	pem := strings.TrimSpace(data[key])
 	if pem == "" {
 		return nil, nil //nolint:nilnil // no such CA
@@ -123,6 +127,13 @@ func parseCA(data map[string]string, key string) (dynamiccertificates.CAContentP
 	ca, err := dynamiccertificates.NewStaticCAContent(configMap+"::"+key, []byte(pem))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	certificates, err := cert.ParseCertsPEM([]byte(pem))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	for _, certificate := range certificates {
+		t.issuers[string(certificate.RawSubjectPublicKeyInfo)] = key
 	}
 	return ca, nil
 }

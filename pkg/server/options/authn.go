@@ -49,7 +49,7 @@ type Callers interface {
 	Request() authenticator.Request
 	// Credentials is for a listener on which nobody is anonymous.
 	Credentials() authenticator.Request
-	// ClientCA is for the TLS configuration of each listener; it may be nil.
+	// ClientCA is for the TLS configuration of the API port; it may be nil.
 	ClientCA() dynamiccertificates.CAContentProvider
 	// Run follows what it rests on until ctx ends.
 	Run(ctx context.Context)

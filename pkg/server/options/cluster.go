@@ -50,8 +50,9 @@ func (c *cluster) applyTo(config *genericapiserver.Config) error {
 	return err
 }
 
-// decryptAccess is for the decrypt port: tokens made out to this server, and a reviewer that asks about everybody.
+// decryptAccess is for the decrypt port: tokens made out to this server, certificates of services if there is a CA for them,
+// and a reviewer that asks about everybody.
 func (c *cluster) decryptAccess() (decryptAccess, error) {
 	reviewer, err := authzdelegated.NewReviewer(authzdelegated.Config{Client: c.core.authz})
-	return decryptAccess{authenticator: c.authn.Credentials(), authorizer: reviewer, clientCA: c.authn.ClientCA()}, err
+	return decryptAccess{authenticator: c.authn.Credentials(), authorizer: reviewer, clientCA: c.authn.ServiceCA()}, err
 }

@@ -42,7 +42,7 @@ type decryptPort struct {
 type decryptAccess struct {
 	authenticator authenticator.Request
 	authorizer    authorizer.Authorizer
-	clientCA      dynamiccertificates.CAContentProvider
+	clientCA      dynamiccertificates.CAContentProvider // nil: clients are asked for no certificate
 }
 
 // applyDecrypt makes the server serve the decrypt port, from when it starts until it has stopped to take requests. It is

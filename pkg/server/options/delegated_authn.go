@@ -22,6 +22,8 @@ const decryptCacheTTL = 500 * time.Millisecond
 type DelegatedAuthenticationOptions struct {
 	// TokenCacheTTL is --authentication-token-webhook-cache-ttl.
 	TokenCacheTTL time.Duration
+	// ServiceCAFile is --decrypt-client-ca-file.
+	ServiceCAFile string
 }
 
 // NewDelegatedAuthenticationOptions returns upstream's default.
@@ -33,6 +35,9 @@ func NewDelegatedAuthenticationOptions() *DelegatedAuthenticationOptions {
 func (o *DelegatedAuthenticationOptions) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.TokenCacheTTL, "authentication-token-webhook-cache-ttl", o.TokenCacheTTL,
 		"How long the answer of a TokenReview is kept. A revoked token that is sent to this server directly works for at most that long.")
+	fs.StringVar(&o.ServiceCAFile, "decrypt-client-ca-file", o.ServiceCAFile,
+		"CA bundle for client certificates of services on the decrypt port: CN is the user, O are the groups. "+
+			"The cluster's own client CA is refused. Without it the decrypt port accepts only tokens. Reloaded when it changes.")
 }
 
 func (o *DelegatedAuthenticationOptions) validate() []error {
@@ -49,6 +54,7 @@ func (o *DelegatedAuthenticationOptions) load(ctx context.Context, client kubern
 		TokenCacheTTL:    o.TokenCacheTTL,
 		Audience:         secret.GroupName,
 		AudienceCacheTTL: decryptCacheTTL,
+		ServiceCAFile:    o.ServiceCAFile,
 	})
 }
 

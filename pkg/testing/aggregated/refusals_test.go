@@ -29,7 +29,8 @@ func TestRefuseFlags(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{
 		"broken": "token: [" + leakyToken, "anchor": "a: *" + leakyToken, "wrong-type": `users: "` + leakyToken + `"`, "empty": "",
-		"no-server": "apiVersion: v1\nkind: Config\nusers: [{name: a, user: {token: " + leakyToken + "}}]\n",
+		"no-server":  "apiVersion: v1\nkind: Config\nusers: [{name: a, user: {token: " + leakyToken + "}}]\n",
+		"cluster-ca": c.ClientCA.PEM(),
 	} {
 		harness.WriteFile(t, filepath.Join(dir, name), content)
 	}
@@ -54,6 +55,14 @@ func TestRefuseFlags(t *testing.T) {
 		"kubeconfig empty":       {args: []string{"--kubeconfig=" + dir + "/empty"}, want: []string{"--kubeconfig " + dir + "/empty"}},
 		"kubeconfig, no cluster": {args: []string{"--kubeconfig=" + dir + "/no-server"}, want: []string{"--kubeconfig " + dir + "/no-server"}},
 		"no certificate yet":     {args: []string{"--tls-cert-file=" + dir + "/tls.crt"}, want: []string{"--tls-cert-file", dir + "/tls.crt"}},
+		"the cluster's client CA": {
+			args: []string{"--decrypt-client-ca-file=" + dir + "/cluster-ca"},
+			want: []string{"--decrypt-client-ca-file ", "is a CA of the cluster (client-ca-file in ConfigMap kube-system/" + kubeapi.ConfigMap,
+				"name a CA that signs for services only, or leave the flag out"},
+		},
+		"no CA of services": {
+			args: []string{"--decrypt-client-ca-file=" + dir + "/none"}, want: []string{"--decrypt-client-ca-file: open " + dir + "/none"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) { wantRefusal(t, append(c.Args(t), test.args...), test.want...) })
 	}

@@ -27,11 +27,30 @@ type CA struct {
 // NewCA returns a CA of its own.
 func NewCA(t testing.TB, name string) *CA {
 	t.Helper()
+	template, key := newCATemplate(t, name), newKey(t)
+	return &CA{certificate: sign(t, template, template, key, key), key: key}
+}
+
+// SubCA returns a CA that c vouches for. Its clients send its certificate with theirs.
+func (c *CA) SubCA(t testing.TB, name string) *CA {
+	t.Helper()
+	key := newKey(t)
+	return &CA{certificate: sign(t, newCATemplate(t, name), c.certificate, key, c.key), key: key}
+}
+
+// Renewed returns a CA with the key of c and another certificate.
+func (c *CA) Renewed(t testing.TB, name string) *CA {
+	t.Helper()
+	template := newCATemplate(t, name)
+	return &CA{certificate: sign(t, template, template, c.key, c.key), key: c.key}
+}
+
+func newCATemplate(t testing.TB, name string) *x509.Certificate {
+	t.Helper()
 	template := newTemplate(t, pkix.Name{CommonName: name})
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign
-	key := newKey(t)
-	return &CA{certificate: sign(t, template, template, key, key), key: key}
+	return template
 }
 
 // PEM is the CA's certificate.
@@ -91,7 +110,11 @@ func (c *CA) issue(t testing.TB, template *x509.Certificate) tls.Certificate {
 	t.Helper()
 	key := newKey(t)
 	certificate := sign(t, template, c.certificate, key, c.key)
-	return tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key, Leaf: certificate}
+	sent := [][]byte{certificate.Raw}
+	if c.certificate.Issuer.String() != c.certificate.Subject.String() {
+		sent = append(sent, c.certificate.Raw)
+	}
+	return tls.Certificate{Certificate: sent, PrivateKey: key, Leaf: certificate}
 }
 
 func newTemplate(t testing.TB, subject pkix.Name) *x509.Certificate {

@@ -97,7 +97,8 @@ func (s *Server) As(t *testing.T, certificate tls.Certificate) *Server {
 	t.Helper()
 	other := *s
 	other.client = newHTTPClient(t, s.CAFile)
-	other.client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{certificate}
+	other.client.Transport.(*http.Transport).TLSClientConfig.GetClientCertificate =
+		func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil } // whatever CAs the server names
 	return &other
 }
 
