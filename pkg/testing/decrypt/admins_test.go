@@ -140,7 +140,7 @@ func resumed(t *testing.T, s *harness.Server, certificate tls.Certificate, heade
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(harness.ReadFile(t, s.CAFile))
 	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{
-		RootCAs: pool, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12, ServerName: "127.0.0.1",
+		RootCAs: pool, MinVersion: tls.VersionTLS12, ServerName: "127.0.0.1",
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil },
 		ClientSessionCache:   tls.NewLRUClientSessionCache(1),
 	}}
