@@ -42,8 +42,9 @@ type ExtraConfig struct {
 	AllowedDecrypters []string
 	// Rewrapper seals stored values anew; it belongs to the RESTOptionsGetter of Generic.
 	Rewrapper securevalue.Rewrapper
-	// SelfReviews serves SelfSubjectAccessReview and its kin. A cluster's kube-apiserver serves them itself.
-	SelfReviews bool
+	// Standalone is set where no cluster is around: no kube-apiserver that serves SelfSubjectAccessReview and its kin, and no
+	// garbage collector.
+	Standalone bool
 }
 
 type completedConfig struct {
@@ -125,6 +126,7 @@ func (c CompletedConfig) apiGroups() ([]*genericapiserver.APIGroupInfo, error) {
 		DryRunCodec:       NewStorageCodec(),
 		Authorizer:        c.generic.Authorization.Authorizer,
 		AllowedDecrypters: c.extra.AllowedDecrypters,
+		Standalone:        c.extra.Standalone,
 	})
 	if err != nil {
 		return nil, err
@@ -136,7 +138,7 @@ func (c CompletedConfig) apiGroups() ([]*genericapiserver.APIGroupInfo, error) {
 		secret.Resource + "/" + securevalue.SubresourceRewrap: securevalue.NewRewrapREST(storage, c.extra.Rewrapper),
 	}
 	groups := []*genericapiserver.APIGroupInfo{&group}
-	if c.extra.SelfReviews {
+	if c.extra.Standalone {
 		reviews := authorization.NewAPIGroups(Scheme, Codecs, c.generic.Authorization.Authorizer, c.generic.RuleResolver)
 		for i := range reviews {
 			groups = append(groups, &reviews[i])

@@ -112,66 +112,88 @@ func verifyFile(ctx context.Context, command *cobra.Command, from, prefix string
 // outcome is what opening all values of one key gave.
 type outcome struct{ opened, failed int }
 
+// verdict is what opening all values of a backup gave.
+type verdict struct {
+	byKey   map[string]outcome
+	failed  []sealed.Scanned
+	values  int // records that hold a value
+	deleted int // objects that are deleted and wait for their finalizers without a value
+}
+
+func (v *verdict) add(found sealed.Scanned) {
+	if found.Deleted {
+		v.deleted++
+		return
+	}
+	v.values++
+	count := v.byKey[found.Key]
+	if found.Err == nil {
+		count.opened++
+	} else {
+		count.failed++
+		v.failed = append(v.failed, found)
+	}
+	v.byKey[found.Key] = count
+}
+
 // verify opens every value, prints the counts, and fails when one did not open.
 func (f *file) verify(ctx context.Context, opener *sealed.Verifier, command *cobra.Command) error {
 	bar := progress.New(command.ErrOrStderr(), progress.Values)
-	byKey, failed := map[string]outcome{}, []sealed.Scanned{}
+	v := &verdict{byKey: map[string]outcome{}}
 	err := f.each(ctx, func(key string, record []byte) {
-		found := opener.Verify(ctx, key, record)
-		count := byKey[found.Key]
-		if found.Err == nil {
-			count.opened++
-		} else {
-			count.failed++
-			failed = append(failed, found)
-		}
-		byKey[found.Key] = count
+		v.add(opener.Verify(ctx, key, record))
 		bar.Add(1, int64(len(f.records)))
 	})
 	bar.End()
 	if err != nil {
 		return fmt.Errorf("verifying %s: %w", f.path, err)
 	}
-	if err := f.print(command.OutOrStdout(), byKey, failed); err != nil {
+	if err := f.print(command.OutOrStdout(), v); err != nil {
 		return err
 	}
-	if len(failed) == 0 {
+	if len(v.failed) == 0 {
 		return nil
 	}
-	first := failed[0]
-	if len(f.records) == 1 {
+	first := v.failed[0]
+	if v.values == 1 {
 		return fmt.Errorf("the only value in %s, %s/%s, does not open", f.path, first.Namespace, first.Name)
 	}
-	return fmt.Errorf("%d of the %d values in %s do not open, %s/%s among them", len(failed), len(f.records), f.path, first.Namespace, first.Name)
+	return fmt.Errorf("%d of the %d values in %s do not open, %s/%s among them", len(v.failed), v.values, f.path, first.Namespace, first.Name)
 }
 
-func (f *file) print(out io.Writer, byKey map[string]outcome, failed []sealed.Scanned) error {
+func (f *file) print(out io.Writer, v *verdict) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	_, _ = fmt.Fprintln(table, "PROVIDER\tKEY\tOPENED\tFAILED") // Flush returns the error
-	for _, name := range slices.Sorted(maps.Keys(byKey)) {
+	for _, name := range slices.Sorted(maps.Keys(v.byKey)) {
 		provider, key, named := strings.Cut(name, "/")
 		if !named {
 			provider, key = "-", "-" // records that do not say
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%d\n", provider, key, byKey[name].opened, byKey[name].failed)
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%d\n", provider, key, v.byKey[name].opened, v.byKey[name].failed)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	for _, record := range failed[:min(len(failed), maxNamed)] {
+	for _, record := range v.failed[:min(len(v.failed), maxNamed)] {
 		if _, err := fmt.Fprintf(out, "does not open: %s/%s: %v\n", record.Namespace, record.Name, record.Err); err != nil {
 			return err
 		}
 	}
-	if more := len(failed) - maxNamed; more > 0 {
+	if more := len(v.failed) - maxNamed; more > 0 {
 		if _, err := fmt.Fprintf(out, "and %d more\n", more); err != nil {
 			return err
 		}
 	}
+	if v.deleted > 0 {
+		if _, err := fmt.Fprintf(out, "%d deleted, waiting for finalizers: nothing to open\n", v.deleted); err != nil {
+			return err
+		}
+	}
 	verb := "open"
-	if len(f.records) == 1 {
+	if v.values == 1 {
 		verb = "opens"
 	}
-	_, err := fmt.Fprintf(out, "%d of %s %s at revision %d\n", len(f.records)-len(failed), progress.NumberOfValues(int64(len(f.records))), verb, f.revision)
+	_, err := fmt.Fprintf(out, "%d of %s %s at revision %d\n",
+		v.values-len(v.failed), progress.NumberOfValues(int64(v.values)), verb, f.revision)
 	return err
 }

@@ -47,7 +47,8 @@ var (
 		legacyregistry.MustRegister(requestsTotal, requestSeconds, inFlight, valuesTotal)
 		// The denials exist from the start, so that an alert on their rate sees the first.
 		for _, reason := range []audit.Reason{
-			audit.ReasonNotAuthorized, audit.ReasonWildcard, audit.ReasonAbsent, audit.ReasonNotListed, audit.ReasonOpenFailed,
+			audit.ReasonNotAuthorized, audit.ReasonWildcard, audit.ReasonAbsent, audit.ReasonDeleted,
+			audit.ReasonNotListed, audit.ReasonOpenFailed,
 		} {
 			valuesTotal.WithLabelValues(string(audit.Deny), string(reason), "")
 		}

@@ -255,6 +255,9 @@ func (r *Result) take(ctx context.Context, record *sealed.Record, uses sets.Set[
 	case record.Object == nil:
 		r.reason = audit.ReasonAbsent
 		return
+	case record.Object.DeletionTimestamp != nil: // it waits for its finalizers, and its value is gone
+		r.reason = audit.ReasonDeleted
+		return
 	}
 	r.reason = audit.ReasonNotListed
 	if at := slices.IndexFunc(record.Object.Spec.Decrypters, uses.Has); at >= 0 {

@@ -50,6 +50,9 @@ func (s *steps) Read(_ context.Context, _ string, names []string) (*sealed.Readi
 			}
 			record.Object = &secret.SecureValue{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "ns", UID: "u"}, Spec: secret.SecureValueSpec{Decrypters: decrypters}}
 		}
+		if name == "deleted" {
+			record.Object.DeletionTimestamp = new(metav1.Now())
+		}
 		reading.Records = append(reading.Records, record)
 	}
 	return reading, s.readErr
@@ -101,9 +104,9 @@ func isProbe(q authorizer.Attributes) bool {
 
 func TestDecrypt(t *testing.T) {
 	s := &steps{openErr: map[string]error{"changed": sealed.ErrBound, "locked": sealed.ErrKeyUnavailable}}
-	names := []string{"a", "secret", "absent", "foreign", "damaged", "changed", "locked", "a"}
+	names := []string{"a", "secret", "absent", "foreign", "damaged", "changed", "locked", "deleted", "a"}
 	answer, err := newTestService(s).Decrypt(t.Context(), Request{User: anybody, Namespace: "ns", Names: names, AuditID: "id", Source: "addr"})
-	if err != nil || answer.Revision != 7 || len(answer.Results) != 7 {
+	if err != nil || answer.Revision != 7 || len(answer.Results) != 8 {
 		t.Fatalf("%+v, %v", answer, err)
 	}
 	want := map[string]struct {
@@ -117,6 +120,7 @@ func TestDecrypt(t *testing.T) {
 		"foreign": {"not found", audit.Deny, audit.ReasonNotListed},
 		"damaged": {"not found", audit.Deny, audit.ReasonOpenFailed},
 		"changed": {"decryption failed", audit.Deny, audit.ReasonOpenFailed},
+		"deleted": {"not found", audit.Deny, audit.ReasonDeleted},
 		"locked":  {"unavailable", audit.Deny, audit.ReasonOpenFailed},
 	}
 	for i, r := range answer.Results {
@@ -140,7 +144,7 @@ func TestDecrypt(t *testing.T) {
 	}) {
 		t.Errorf("a right was asked for after the read: %v", s.done)
 	}
-	if slices.Contains(s.done, "open foreign") || s.done[len(s.done)-1] != "record" {
+	if slices.Contains(s.done, "open foreign") || slices.Contains(s.done, "open deleted") || s.done[len(s.done)-1] != "record" {
 		t.Errorf("done: %v", s.done)
 	}
 }

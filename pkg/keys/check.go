@@ -66,7 +66,7 @@ func (o *checkOptions) run(ctx context.Context, command *cobra.Command) error {
 	if err := errors.Join(found.incomplete(), found.missing(names)); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(command.OutOrStdout(), "%s has a key for each of %s at revision %d\n", o.file, progress.NumberOfValues(found.total), found.revision)
+	_, err = fmt.Fprintf(command.OutOrStdout(), "%s has a key for each of %s at revision %d\n", o.file, progress.NumberOfValues(found.values()), found.revision)
 	return err
 }
 

@@ -19,6 +19,8 @@ type Report struct {
 	Revision int64 `json:"revision"`
 	// Values counts the stored values.
 	Values int64 `json:"values"`
+	// Deleted counts the objects that are deleted and wait for their finalizers: they hold no value.
+	Deleted int64 `json:"deleted"`
 	// Keys has an entry for each key that seals a value.
 	Keys []KeyReport `json:"keys"`
 	// Undecodable counts the records that are not what the server writes, Faults names the first thousand.
@@ -46,7 +48,7 @@ type FaultReport struct {
 }
 
 func (s *survey) report() Report {
-	report := Report{Revision: s.revision, Values: s.total, Keys: []KeyReport{}, Undecodable: s.faultCount}
+	report := Report{Revision: s.revision, Values: s.values(), Deleted: s.deleted, Keys: []KeyReport{}, Undecodable: s.faultCount}
 	for _, name := range s.names() {
 		key := s.keys[name]
 		entry := KeyReport{Count: key.count}
@@ -84,6 +86,11 @@ func printTable(out io.Writer, report Report) error {
 	}
 	for _, f := range report.Faults {
 		if _, err := fmt.Fprintf(out, "undecodable: %s: %s\n", f.Name, f.Reason); err != nil {
+			return err
+		}
+	}
+	if report.Deleted > 0 {
+		if _, err := fmt.Fprintf(out, "%d deleted, waiting for finalizers\n", report.Deleted); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,8 @@ const maxNames = 10
 
 // survey is what a scan found. Its size does not grow with the number of values.
 type survey struct {
-	revision, total int64
+	revision, total int64 // total counts records, deleted those that wait for their finalizers without a value
+	deleted         int64
 	keys            map[string]*usage
 	faults          []fault
 	faultCount      int64
@@ -38,6 +39,9 @@ func newSurvey() *survey { return &survey{keys: map[string]*usage{}} }
 
 func (s *survey) add(record sealed.Scanned) {
 	name := record.Namespace + "/" + record.Name
+	if record.Deleted {
+		s.deleted++
+	}
 	if record.Err != nil {
 		if s.faultCount++; len(s.faults) < maxFaults {
 			s.faults = append(s.faults, fault{name, record.Err.Error()})
@@ -62,6 +66,9 @@ func (s *survey) add(record sealed.Scanned) {
 
 // maxFaults bounds the memory for records that cannot be read; all are counted.
 const maxFaults = 1000
+
+// values counts the records that hold a value.
+func (s *survey) values() int64 { return s.total - s.deleted }
 
 // names returns the keys in order.
 func (s *survey) names() []string { return slices.Sorted(maps.Keys(s.keys)) }

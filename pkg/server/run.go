@@ -56,6 +56,7 @@ func serve(ctx context.Context, opts options.CompletedOptions, inputs *options.I
 	server.ShutdownTimeout = options.ConnectionGrace
 	prepared := server.PrepareRun()
 	if opts.Standalone.Enabled {
+		defer startFreeing(ctx, server.LoopbackClientConfig)()
 		defer startRewrap(ctx, server.LoopbackClientConfig, opts.Rewrap)()
 	}
 	go whenReady(ctx, server.LoopbackClientConfig, ready)

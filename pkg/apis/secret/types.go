@@ -36,6 +36,10 @@ const (
 	AnnotationValueRevision = "secret.grafana.app/value-revision"
 )
 
+// CauseDeleted is the cause in the Status of a 409 that refuses a new value for an object that is deleted and waits for its
+// finalizers. Trying again does not help.
+const CauseDeleted metav1.CauseType = "Deleted"
+
 // KeeperSystem is the only keeper: the value is sealed in this server's own etcd.
 const KeeperSystem = "system"
 

@@ -39,6 +39,7 @@ func slim(obj any) (any, error) {
 		TypeMeta: sv.TypeMeta,
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: sv.Namespace, Name: sv.Name, UID: sv.UID, ResourceVersion: sv.ResourceVersion,
+			DeletionTimestamp: sv.DeletionTimestamp,
 		},
 		Status: v1beta1.SecureValueStatus{Key: sv.Status.Key},
 	}, nil

@@ -32,12 +32,16 @@ type reconciler struct {
 
 var _ reconcile.Reconciler = (*reconciler)(nil)
 
-// stale reports whether another key than the write key seals a value; false while the write key is not known.
+// stale reports whether another key than the write key seals a value; false while the write key is not known, and for a
+// deleted object without a ciphertext. What an older version of the server left of one is dropped by the rewrap.
 func (r *reconciler) stale(obj client.Object) bool {
 	sv, ok := obj.(*v1beta1.SecureValue)
 	key := r.keys.key()
-	return ok && key != "" && sv.Status.Key != key
+	return ok && key != "" && sv.Status.Key != key && !emptied(sv)
 }
+
+// emptied reports whether an object is deleted, and its ciphertext gone: it only waits for its finalizers.
+func emptied(sv *v1beta1.SecureValue) bool { return sv.DeletionTimestamp != nil && sv.Status.Key == "" }
 
 // Reconcile rewraps the value if it is stale. It never returns an error of the server: what fails is tried again after a
 // time of its own.
@@ -71,6 +75,8 @@ func (r *reconciler) answered(name types.NamespacedName, status v1beta1.SecureVa
 		klog.InfoS("A value that could not be rewrapped before is", "securevalue", klog.KRef(name.Namespace, name.Name), "key", status.Key)
 	}
 	switch {
+	case status.Key == "": // the object was deleted meanwhile
+		r.metrics.count(resultGone)
 	case status.Key != r.keys.key():
 		// A replica that has not read its configuration yet, or a rotation that has just begun: the probe tells.
 		r.metrics.count(resultOtherKey)

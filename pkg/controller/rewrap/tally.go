@@ -11,7 +11,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 )
 
-// tally counts values by the key that seals them, from the events of the informer: a scrape need not walk the cache.
+// tally counts values by the key that seals them, deleted objects without a ciphertext left out, from the events of the informer: a scrape need not walk the cache.
 type tally struct {
 	mu    sync.Mutex
 	byKey map[string]int
@@ -41,7 +41,7 @@ func (t *tally) OnDelete(obj any) {
 
 func (t *tally) count(obj any, change int) {
 	sv, ok := obj.(*v1beta1.SecureValue)
-	if !ok {
+	if !ok || emptied(sv) {
 		return
 	}
 	t.mu.Lock()

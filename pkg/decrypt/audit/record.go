@@ -41,6 +41,8 @@ const (
 	ReasonWildcard Reason = "wildcard"
 	// ReasonAbsent: there is no such secure value.
 	ReasonAbsent Reason = "absent"
+	// ReasonDeleted: the secure value is deleted and waits for its finalizers.
+	ReasonDeleted Reason = "deleted"
 	// ReasonNotListed: the secure value lists no decrypter that the caller may use.
 	ReasonNotListed Reason = "not-listed"
 	// ReasonOpenFailed: the stored value did not open: key out of reach, or changed in the database.

@@ -23,7 +23,7 @@ import (
 
 // state is what of an object decides whether a value is the newest.
 type state struct {
-	// watched is false when the object is not there, or the watch does not run: then nothing is known.
+	// watched is false when the object is not there, is deleted, or the watch does not run: then nothing is known.
 	watched    bool
 	uid        types.UID
 	version    int64
@@ -50,8 +50,13 @@ func newMetadata(api versioned.Interface, config CacheConfig, gone func(string))
 		return nil, fmt.Errorf("decrypt cache: %w", err)
 	}
 	_, err := m.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { m.notify(nameOf(object)) },
-		UpdateFunc: func(_, object any) { m.notify(nameOf(object)) },
+		AddFunc: func(object any) { m.notify(nameOf(object)) },
+		UpdateFunc: func(_, object any) {
+			if deleted(object) {
+				m.gone(nameOf(object))
+			}
+			m.notify(nameOf(object))
+		},
 		DeleteFunc: func(object any) {
 			m.gone(nameOf(object))
 			m.notify(nameOf(object))
@@ -107,6 +112,9 @@ func (m *metadata) state(name string) state {
 		return state{}
 	}
 	sv := object.(*secretv1beta1.SecureValue)
+	if deleted(sv) {
+		return state{}
+	}
 	return state{watched: true, uid: sv.UID, version: sv.Status.Version, decrypters: strings.Join(slices.Sorted(slices.Values(sv.Spec.Decrypters)), ",")}
 }
 
@@ -165,10 +173,18 @@ func strip(object any) (any, error) {
 		return object, nil
 	}
 	return &secretv1beta1.SecureValue{
-		ObjectMeta: metav1.ObjectMeta{Namespace: sv.Namespace, Name: sv.Name, UID: sv.UID, ResourceVersion: sv.ResourceVersion},
-		Spec:       secretv1beta1.SecureValueSpec{Decrypters: sv.Spec.Decrypters},
-		Status:     secretv1beta1.SecureValueStatus{Version: sv.Status.Version},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: sv.Namespace, Name: sv.Name, UID: sv.UID, ResourceVersion: sv.ResourceVersion, DeletionTimestamp: sv.DeletionTimestamp,
+		},
+		Spec:   secretv1beta1.SecureValueSpec{Decrypters: sv.Spec.Decrypters},
+		Status: secretv1beta1.SecureValueStatus{Version: sv.Status.Version},
 	}, nil
+}
+
+// deleted reports whether an object is deleted and waits for its finalizers. The server does not open its value any more.
+func deleted(object any) bool {
+	sv, ok := object.(*secretv1beta1.SecureValue)
+	return ok && sv.DeletionTimestamp != nil
 }
 
 // nameOf is the name of an object of an event, also of one whose deletion was missed.

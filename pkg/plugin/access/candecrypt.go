@@ -161,6 +161,9 @@ func decide(ctx context.Context, a authorizer.UnconditionalAuthorizer, who user.
 	if reason, ok := barred[newUser(who)]; ok {
 		return finding{reasons: []string{reason}}, nil
 	}
+	if v.deleted {
+		return finding{reasons: []string{whyDeleted}}, nil
+	}
 	ok, reason, err := allowed(ctx, a, v.decrypt(who))
 	switch {
 	case err != nil:

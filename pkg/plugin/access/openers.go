@@ -44,11 +44,13 @@ type refusal struct {
 
 // answer is what who-can-decrypt prints.
 type answer struct {
-	Namespace  string    `json:"namespace"`
-	Name       string    `json:"name"`
-	Decrypters []string  `json:"decrypters"`
-	Openers    []opener  `json:"openers"`
-	Refused    []refusal `json:"refused,omitempty"`
+	Namespace  string   `json:"namespace"`
+	Name       string   `json:"name"`
+	Decrypters []string `json:"decrypters"`
+	// Deleted is set when the value is gone and its object waits for its finalizers: nobody may open it.
+	Deleted bool      `json:"deleted,omitempty"`
+	Openers []opener  `json:"openers"`
+	Refused []refusal `json:"refused,omitempty"`
 	// rights are how many subjects have the first right at all.
 	rights int
 }
@@ -90,7 +92,10 @@ func (h *held) bar() []refusal {
 
 // whoCan finds everybody who may open a value.
 func whoCan(snapshot *rbac.Snapshot, v value) answer {
-	a := answer{Namespace: v.namespace, Name: v.name, Decrypters: v.decrypters, Openers: []opener{}}
+	a := answer{Namespace: v.namespace, Name: v.name, Decrypters: v.decrypters, Deleted: v.deleted, Openers: []opener{}}
+	if v.deleted {
+		return a
+	}
 	decrypt := newHeld(snapshot.Holders(v.decrypt(nil)))
 	a.Refused = decrypt.bar()
 	a.rights = len(decrypt.order)

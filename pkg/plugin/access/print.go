@@ -63,9 +63,13 @@ func printTable(out io.Writer, a answer) error {
 	return err
 }
 
+const whyDeleted = "it is deleted and waits for its finalizers, its value is gone"
+
 // whyNobody says what is missing.
 func (a answer) whyNobody() string {
 	switch {
+	case a.Deleted:
+		return whyDeleted
 	case len(a.Decrypters) == 0:
 		return "its list of decrypters is empty"
 	case a.rights == 0:

@@ -13,6 +13,8 @@ import (
 type value struct {
 	namespace, name string
 	decrypters      []string
+	// deleted: it waits for its finalizers, and its value is gone.
+	deleted bool
 }
 
 // decrypt asks for the right on the value itself.

@@ -98,5 +98,5 @@ func read(ctx context.Context, factory *cluster.Factory, name string) (value, er
 	if err != nil {
 		return value{}, hint.API(fmt.Sprintf("reading the decrypters of %s/%s", namespace, name), err)
 	}
-	return value{namespace: namespace, name: name, decrypters: sv.Spec.Decrypters}, nil
+	return value{namespace: namespace, name: name, decrypters: sv.Spec.Decrypters, deleted: sv.DeletionTimestamp != nil}, nil
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
 // ErrSilent stands in the chain of an error whose text has been printed as a result.
@@ -64,6 +66,8 @@ func next(err error) string {
 		return `; "kubectl securevalue set NAME" writes a new value to it`
 	case apierrors.IsUnauthorized(err):
 		return "; the token or certificate of your kubeconfig is not accepted, see \"kubectl auth whoami\""
+	case apierrors.HasStatusCause(err, secret.CauseDeleted):
+		return "" // the message of the server says it
 	case apierrors.IsConflict(err):
 		return "; somebody else changed it meanwhile, look at it and try again"
 	case apierrors.IsServiceUnavailable(err):

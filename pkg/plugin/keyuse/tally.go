@@ -28,8 +28,12 @@ func nameOf(sv *v1beta1.SecureValue) types.NamespacedName {
 	return types.NamespacedName{Namespace: sv.Namespace, Name: sv.Name}
 }
 
+// put counts an object, unless it is deleted and waits for its finalizers: then no key seals it.
 func (t *tally) put(sv *v1beta1.SecureValue) {
 	t.remove(sv)
+	if sv.DeletionTimestamp != nil {
+		return
+	}
 	t.keys[nameOf(sv)] = sv.Status.Key
 	t.counts[sv.Status.Key]++
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	typedv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
@@ -96,7 +97,7 @@ func (t *target) set(ctx context.Context) (updated *v1beta1.SecureValue, value s
 	if value, err = t.source.Read(ctx, t.factory.IOStreams); err != nil {
 		return nil, "", err
 	}
-	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	err = retry.OnError(retry.DefaultBackoff, overtaken, func() error {
 		if sv == nil {
 			if sv, err = t.look(ctx); err != nil {
 				return err
@@ -107,6 +108,11 @@ func (t *target) set(ctx context.Context) (updated *v1beta1.SecureValue, value s
 		return t.refused(err)
 	})
 	return updated, value, err
+}
+
+// overtaken reports whether somebody else was faster. A deleted object takes no value, however often that is tried.
+func overtaken(err error) bool {
+	return apierrors.IsConflict(err) && !apierrors.HasStatusCause(err, secret.CauseDeleted)
 }
 
 // look returns the object, once its list of decrypters may be kept.

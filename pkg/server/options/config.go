@@ -50,7 +50,7 @@ func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 	}
 	config := &apiserver.Config{
 		Generic: generic,
-		Extra:   apiserver.ExtraConfig{AllowedDecrypters: o.API.AllowedDecrypters, Rewrapper: storage, SelfReviews: inputs.cluster == nil},
+		Extra:   apiserver.ExtraConfig{AllowedDecrypters: o.API.AllowedDecrypters, Rewrapper: storage, Standalone: inputs.cluster == nil},
 	}
 	if inputs.cluster != nil {
 		config.Informers = inputs.cluster.core.informers

@@ -14,7 +14,8 @@
 //   - The Codec refuses to encode an object whose spec.value is set: plaintext cannot reach etcd.
 //   - Output of a transformer that does not start with "k8s:enc:" is refused: identity would be plaintext.
 //   - A ciphertext opens only for the object, version and set of decrypters it was sealed for (see AAD).
-//   - An update without a value carries the stored ciphertext inside the same compare-and-swap. Nothing is opened,
+//   - The write that sets deletionTimestamp drops the ciphertext: only a deleted object has a record without one.
+//   - Any other update without a value carries the stored ciphertext inside the same compare-and-swap. Nothing is opened,
 //     unless what the ciphertext is bound to changes: then it is opened and sealed anew in that write.
 //
 // The ciphers are those of k8s.io/apiserver's EncryptionConfiguration. The package must never hold a cipher, log a

@@ -58,7 +58,8 @@ type Reading struct {
 type Record struct {
 	// Name is the name that was asked for.
 	Name string
-	// Object is what the record says, without its ciphertext. It is nil unless the record is present.
+	// Object is what the record says, without its ciphertext. It is nil unless the record is present. One with a
+	// deletionTimestamp has no value: Open returns ErrDeleted.
 	Object *secret.SecureValue
 	// Err says why a record that exists cannot be used: it is no frame, or belongs to another namespace or name.
 	Err error
@@ -117,11 +118,14 @@ func (r *Record) decode(codec runtime.Decoder, namespace string, frame []byte) {
 	r.Object = object
 }
 
-// Open decrypts the value of a record that is present. The error of a key that may come back is ErrKeyUnavailable; any
-// other one says that the record was changed.
+// Open decrypts the value of a record that is present. The error of a key that may come back is ErrKeyUnavailable, that of
+// a deleted object ErrDeleted; any other one says that the record was changed.
 func (o *Opener) Open(ctx context.Context, record *Record) (sensitive.Value, error) {
 	if record.Object == nil {
 		return "", errors.New("opening a record that is not there")
+	}
+	if record.Object.DeletionTimestamp != nil {
+		return "", ErrDeleted
 	}
 	v, err := o.sealer.Open(ctx, withSealed(record.Object, record.sealed))
 	if err != nil && keyOutOfReach(KeyName(record.sealed), err) {

@@ -14,11 +14,11 @@ import (
 
 // RewrapResult says what came of a rewrap.
 type RewrapResult struct {
-	// Key names the key that seals the value now.
+	// Key names the key that seals the value now; "" when the object is deleted and has none.
 	Key string
 	// WriteKey names the key that values are sealed with now.
 	WriteKey string
-	// Rewrapped is false when the value was under the write key already, or on a dry run.
+	// Rewrapped is false when the value was under the write key already, when the object is deleted, or on a dry run.
 	Rewrapped bool
 }
 
@@ -27,19 +27,26 @@ var errUnchanged = errors.New("unchanged")
 
 // Rewrap opens the value of one object and seals it anew under the key that seals now, inside the compare-and-swap.
 // Nothing else of the record changes, and a value that is under that key already is not written. A dry run says which
-// key the value is under and opens nothing. It returns an *OperationError when the value cannot be opened or sealed, and
+// key the value is under and opens nothing. A deleted object is not sealed again: what is left of its ciphertext is dropped.
+// It returns an *OperationError when the value cannot be opened or sealed, and
 // the errors of storage.Interface.
 func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.Preconditions, dryRun bool) (RewrapResult, error) {
 	var result RewrapResult
 	update := func(input runtime.Object, _ storage.ResponseMeta) (runtime.Object, *uint64, error) {
 		stored := input.(*secret.SecureValue)
 		var err error
+		result.Rewrapped = false // an attempt before this one may have lost its race
 		if result.WriteKey, err = s.sealer.WriteKey(ctx); err != nil {
 			return nil, nil, operationError(Sealing, stored, err)
 		}
 		result.Key = KeyName(stored.Sealed)
-		if dryRun || result.Key == result.WriteKey {
+		deleted := stored.DeletionTimestamp != nil
+		switch {
+		case dryRun, deleted && len(stored.Sealed) == 0, !deleted && result.Key == result.WriteKey:
 			return nil, nil, errUnchanged
+		case deleted:
+			result.Key = ""
+			return withSealed(stored, nil), nil, nil
 		}
 		sealed, err := s.reseal(ctx, stored, stored)
 		if err != nil {
@@ -51,7 +58,6 @@ func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.P
 	}
 	err := s.raw.GuaranteedUpdate(ctx, key, &secret.SecureValue{}, false, preconditions, update, nil)
 	if errors.Is(err, errUnchanged) {
-		result.Rewrapped = false // an attempt before this one may have lost its race
 		return result, nil
 	}
 	if err != nil {

@@ -32,8 +32,10 @@ var errUndecodable = errors.New("the object in the record cannot be decoded")
 type Scanned struct {
 	// Namespace and Name are those of the record's place in etcd.
 	Namespace, Name string
-	// Key names the key that seals the value, as status.key does; "" when the record does not say.
+	// Key names the key that seals the value, as status.key does; "" when the record does not say, or is of a deleted object.
 	Key string
+	// Deleted is set for an object that is deleted and waits for its finalizers: it has no value, which is not a fault.
+	Deleted bool
 	// Created is metadata.creationTimestamp; zero when the object cannot be decoded.
 	Created time.Time
 	// Err says why the record is not what this program writes. It quotes nothing of it.
@@ -88,14 +90,19 @@ func (s *Scanner) read(key string, record []byte) Scanned {
 		found.Err = err
 		return found
 	}
+	obj, _, err := s.codec.Decode(record, nil, nil)
+	if err == nil {
+		sv := obj.(*secret.SecureValue)
+		found.Created, found.Deleted = sv.CreationTimestamp.Time, sv.DeletionTimestamp != nil
+	}
+	if found.Deleted {
+		return found // its ciphertext, if an older version of this program left one, is never opened again
+	}
 	if found.Key = KeyName(sealed); found.Key == "" {
 		found.Err = ErrNoEnvelope
 	}
-	obj, _, err := s.codec.Decode(record, nil, nil)
 	if err != nil {
 		found.Err = errUndecodable
-		return found
 	}
-	found.Created = obj.(*secret.SecureValue).CreationTimestamp.Time
 	return found
 }

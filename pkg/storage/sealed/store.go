@@ -15,9 +15,13 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
-// ErrNoValue says that an object without a stored value was about to be written without one. Validation refuses such
-// a request before; the store refuses it again, so that no record without a ciphertext exists.
-var ErrNoValue = errors.New("a new object needs a value")
+var (
+	// ErrNoValue says that an object without a stored value was about to be written without one. Validation refuses such
+	// a request before; the store refuses it again, so that only records of deleted objects have no ciphertext.
+	ErrNoValue = errors.New("a new object needs a value")
+	// ErrDeleted says that an object is deleted and waits for its finalizers: it has no value and takes no new one.
+	ErrDeleted = errors.New("the object is deleted and waits for its finalizers")
+)
 
 // Store seals on the way to etcd and strips on the way back. It writes out every method of storage.Interface instead
 // of embedding it: a read method that a later library adds must fail to compile here, not leak.
@@ -95,8 +99,15 @@ func (s *Store) sealNew(ctx context.Context, obj *secret.SecureValue) (*secret.S
 }
 
 // sealUpdate returns what to store for an updated object: a new value sealed, the stored ciphertext carried, or, when
-// what it is bound to changed, the stored value sealed anew.
+// what it is bound to changed, the stored value sealed anew. A deleted object is stored without its ciphertext: the write
+// that sets deletionTimestamp drops it, and so does the next write of a record that an older version of this program left.
 func (s *Store) sealUpdate(ctx context.Context, stored, updated *secret.SecureValue) (*secret.SecureValue, error) {
+	if updated.DeletionTimestamp != nil {
+		if updated.Spec.Value != nil {
+			return nil, fmt.Errorf("storing %s/%s: %w", updated.Namespace, updated.Name, ErrDeleted)
+		}
+		return withSealed(updated, nil), nil
+	}
 	if updated.Spec.Value != nil || len(stored.Sealed) == 0 {
 		return s.sealNew(ctx, updated)
 	}

@@ -33,10 +33,11 @@ func NewVerifier(codec runtime.Codec, etcdPrefix string, transformer value.Trans
 	return &Verifier{scanner: Scanner{codec: NewCodec(codec), prefix: RecordRoot(etcdPrefix)}, sealer: NewSealer(transformer)}
 }
 
-// Verify reads and opens the record that etcd holds under key. Err of what it returns is nil when it opens.
+// Verify reads and opens the record that etcd holds under key. Err of what it returns is nil when it opens, or is of a
+// deleted object, which has nothing to open.
 func (v *Verifier) Verify(ctx context.Context, key string, record []byte) Scanned {
 	found := v.scanner.read(key, record)
-	if found.Err == nil {
+	if found.Err == nil && !found.Deleted {
 		found.Err = v.open(ctx, found, record)
 	}
 	return found

@@ -26,12 +26,25 @@ func testDelete(t *testing.T, s *suite) {
 	equal(t, "after delete --all", names(p), "")
 	contains(t, p.refused("", "delete", "sv", "a"), "(NotFound)")
 	equal(t, "delete of nothing", p.must("", "delete", "sv", "a", "--ignore-not-found"), "")
+	t.Run("cascade", func(t *testing.T) { testCascade(s.person(t)) })
 	t.Run("wait", func(t *testing.T) { testWait(s.person(t)) })
 }
 
 func names(p *person) string {
 	p.t.Helper()
 	return p.must("", "get", "sv", "-o", "jsonpath={.items[*].metadata.name}")
+}
+
+// testCascade deletes and waits with every policy: nothing would ever remove a finalizer of the garbage collector here.
+func testCascade(p *person) {
+	for _, how := range [][]string{
+		{"sv/x", "--cascade=foreground"}, {"sv/x", "--cascade=orphan"}, {"sv/x", "--cascade=background"},
+		{"sv", "--all", "--cascade=foreground"}, {"sv", "-l", "cascade=yes", "--cascade=orphan"},
+	} {
+		p.create(manifest{name: "x", labels: map[string]string{"cascade": "yes"}})
+		contains(p.t, p.must("", append([]string{"delete", "--timeout=60s"}, how...)...), `"x" deleted`)
+		equal(p.t, "after delete "+how[len(how)-1], names(p), "")
+	}
 }
 
 // testWait starts kubectl wait before what it waits for happens.

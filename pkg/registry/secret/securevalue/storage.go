@@ -5,9 +5,7 @@ package securevalue
 import (
 	"context"
 	"fmt"
-	"net/http"
 
-	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -36,12 +34,15 @@ type Config struct {
 	Authorizer authorizer.Authorizer
 	// AllowedDecrypters is the list of --allowed-decrypters.
 	AllowedDecrypters []string
+	// Standalone is set where no garbage collector runs, which would act on owner references and on its own finalizers.
+	Standalone bool
 }
 
 // REST serves SecureValue. It wraps registry.Store so that no method returns an object with a value.
 type REST struct {
 	*genericregistry.Store
 	authorizer authorizer.Authorizer
+	standalone bool
 }
 
 var (
@@ -57,7 +58,7 @@ func NewREST(config Config) (*REST, error) {
 	registerMetrics()
 	s := strategy{
 		ObjectTyper: config.Scheme, NameGenerator: names.SimpleNameGenerator,
-		validator: validation.New(config.AllowedDecrypters),
+		validator: validation.New(config.AllowedDecrypters), standalone: config.Standalone,
 	}
 	store := &genericregistry.Store{
 		NewFunc:                   func() runtime.Object { return &secret.SecureValue{} },
@@ -75,7 +76,7 @@ func NewREST(config Config) (*REST, error) {
 		return nil, fmt.Errorf("building the storage of %s: %w", secret.Resource, err)
 	}
 	store.Storage.Codec = config.DryRunCodec
-	return &REST{Store: store, authorizer: config.Authorizer}, nil
+	return &REST{Store: store, authorizer: config.Authorizer, standalone: config.Standalone}, nil
 }
 
 // ShortNames lets people type `kubectl get sv`.
@@ -111,29 +112,6 @@ func (r *REST) Update(
 	}
 	warning.AddWarning(ctx, "", update.warning)
 	return withoutPlaintext(out), created, nil
-}
-
-// Delete removes an object and its value. The Status it answers carries the code 200, as the user's document shows;
-// with finalizers pending the answer is the object.
-func (r *REST) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
-	stack.Grow()
-	out, deleted, err := r.Store.Delete(ctx, name, validate, options)
-	if err != nil {
-		return nil, false, clientError(ctx, name, err)
-	}
-	if status, ok := out.(*metav1.Status); ok && status.Status == metav1.StatusSuccess {
-		status.Code = http.StatusOK
-	}
-	return withoutPlaintext(out), deleted, nil
-}
-
-// DeleteCollection removes every object that the options select.
-func (r *REST) DeleteCollection(ctx context.Context, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions, list *internalversion.ListOptions) (runtime.Object, error) {
-	out, err := r.Store.DeleteCollection(ctx, validate, options, list)
-	if err != nil {
-		return nil, clientError(ctx, "", err)
-	}
-	return out, nil
 }
 
 // withoutPlaintext clears the value where registry.Store hands back what it was given: on a dry run, and on a

@@ -5,6 +5,7 @@ package securevalue
 import (
 	"context"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -22,6 +23,8 @@ type strategy struct {
 	runtime.ObjectTyper
 	names.NameGenerator
 	validator *validation.Validator
+	// standalone is Config.Standalone.
+	standalone bool
 }
 
 var (
@@ -73,14 +76,26 @@ func (s strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorLis
 
 // ValidateUpdate reports all faults of a changed object.
 func (s strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
-	return s.validator.Update(obj.(*secret.SecureValue), old.(*secret.SecureValue), valueRequired(ctx))
+	stored := old.(*secret.SecureValue)
+	return s.validator.Update(obj.(*secret.SecureValue), stored, valueRequired(ctx) && stored.DeletionTimestamp == nil)
 }
 
-// WarningsOnCreate has nothing to warn about.
-func (strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
+// WarningsOnCreate warns of owner references where nothing acts on them.
+func (s strategy) WarningsOnCreate(_ context.Context, obj runtime.Object) []string {
+	return s.warnings(obj.(*secret.SecureValue), &secret.SecureValue{})
+}
 
-// WarningsOnUpdate has nothing to warn about: REST.Update warns of the attempt that was stored, this would of each.
-func (strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+// WarningsOnUpdate warns of owner references where nothing acts on them. It is asked for each attempt of an update: a warning that
+// depends on what is stored belongs to REST.Update, which warns of the attempt that was stored.
+func (s strategy) WarningsOnUpdate(_ context.Context, obj, old runtime.Object) []string {
+	return s.warnings(obj.(*secret.SecureValue), old.(*secret.SecureValue))
+}
+
+// warnings are about what a write changes; stored is empty on create.
+func (s strategy) warnings(sv, stored *secret.SecureValue) []string {
+	if s.standalone && len(sv.OwnerReferences) > 0 && !apiequality.Semantic.DeepEqual(sv.OwnerReferences, stored.OwnerReferences) {
+		return []string{warnNothingOwns}
+	}
 	return nil
 }
 

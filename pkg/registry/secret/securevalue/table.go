@@ -60,10 +60,18 @@ func row(sv *secret.SecureValue) metav1.TableRow {
 	return metav1.TableRow{
 		Cells: []any{
 			sv.Name, sv.Spec.Description, orNone(strings.Join(sv.Spec.Decrypters, ",")), sv.Status.Version,
-			age(sv.CreationTimestamp), sv.Status.Keeper, orNone(sv.Status.Key),
+			age(sv.CreationTimestamp), sv.Status.Keeper, keyOf(sv),
 		},
 		Object: runtime.RawExtension{Object: sv},
 	}
+}
+
+// keyOf tells an object whose value is gone, because it is deleted and waits for its finalizers, from one that is damaged.
+func keyOf(sv *secret.SecureValue) string {
+	if sv.DeletionTimestamp != nil {
+		return "<deleted>"
+	}
+	return orNone(sv.Status.Key)
 }
 
 func orNone(s string) string {

@@ -67,7 +67,7 @@ type updatedObject struct {
 }
 
 // UpdatedObject notes whether the client named a resourceVersion, cleans the errors of patches, which are raised here,
-// and refuses what must not reach upstream's validation.
+// and refuses a new value of a deleted object, and what must not reach upstream's validation.
 func (u updatedObject) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
 	obj, err := u.UpdatedObjectInfo.UpdatedObject(ctx, old)
 	if err != nil {
@@ -79,6 +79,9 @@ func (u updatedObject) UpdatedObject(ctx context.Context, old runtime.Object) (r
 			return nil, err
 		}
 		u.request.unconditional = version == 0 // as registry.Store sees it
+		if err := refuseValueOfDeleted(sv, old.(*secret.SecureValue)); err != nil {
+			return nil, err
+		}
 	}
 	if err := checkMetadata(obj); err != nil {
 		return nil, err
@@ -87,11 +90,11 @@ func (u updatedObject) UpdatedObject(ctx context.Context, old runtime.Object) (r
 }
 
 // guardDecrypters wraps the validation of an update: adding a decrypter to a stored value would turn write access into
-// read access, so it needs a new value in the same request, or the verb extend.
+// read access, so it needs a new value in the same request, or the verb extend. A deleted object has no value to read.
 func (r *REST) guardDecrypters(next rest.ValidateObjectUpdateFunc) rest.ValidateObjectUpdateFunc {
 	return func(ctx context.Context, obj, old runtime.Object) error {
 		sv, stored := obj.(*secret.SecureValue), old.(*secret.SecureValue)
-		if sv.Spec.Value == nil && addsDecrypter(sv, stored) {
+		if sv.Spec.Value == nil && stored.DeletionTimestamp == nil && addsDecrypter(sv, stored) {
 			if err := r.authorizeExtend(ctx, stored); err != nil {
 				return err
 			}
