@@ -34,8 +34,14 @@ const backupExample = `  # Of a standalone server, running or stopped.
   # Of the etcd of a cluster.
   secret-apiserver backup --etcd-servers https://etcd:2379 --etcd-cafile ca.crt --etcd-certfile tls.crt --etcd-keyfile tls.key --to backup.db
 
+  # To another machine, without a copy on this one.
+  secret-apiserver backup --data-dir ./data --to - | ssh backup-host 'cat > backup.db'
+
   # Open every value of it, to know that it can be restored with these keys.
   secret-apiserver backup verify --from backup.db --encryption-provider-config encryption.yaml`
+
+// standardOutput is --to for a pipe.
+const standardOutput = "-"
 
 // backupOptions are the flags of backup.
 type backupOptions struct {
@@ -59,7 +65,7 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	var flags cliflag.NamedFlagSets
 	opts.source.AddFlags(flags.FlagSet("database"))
 	addPrefix(flags.FlagSet("database"), &opts.prefix)
-	flags.FlagSet("backup").StringVar(&opts.to, "to", "", "File to write. It must not exist.")
+	flags.FlagSet("backup").StringVar(&opts.to, "to", "", "File to write. It must not exist. - writes to standard output, unchecked: run `backup verify` on what arrived.")
 	opts.verify.addFlags(flags.FlagSet("backup"), "Then open every value of the new backup, with the keys of --encryption-provider-config.")
 	addFlags(command, flags)
 	command.AddCommand(newVerifyCommand(ctx))
@@ -71,8 +77,14 @@ func (o *backupOptions) run(ctx context.Context, command *cobra.Command) error {
 	if o.to == "" {
 		errs = append(errs, errors.New("--to is required"))
 	}
+	if o.to == standardOutput && o.verify.asked {
+		errs = append(errs, errors.New("--verify needs a file: it cannot read back what goes to standard output"))
+	}
 	if err := usage(append(errs, checkPrefix(o.prefix)...)); err != nil {
 		return err
+	}
+	if o.to == standardOutput {
+		return stream(ctx, &o.source, command.OutOrStdout(), command.ErrOrStderr())
 	}
 	opener, err := o.verify.open(ctx, o.prefix) // before the long part: a wrong file of keys shows at once
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/term"
+
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
 	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
@@ -50,6 +52,22 @@ func save(ctx context.Context, source *etcd.Source, target, root string, out io.
 	}
 	checked.path = target
 	return checked, nil
+}
+
+// stream writes a snapshot to out as it comes. A reader sees by the checksum at its end whether it is whole.
+func stream(ctx context.Context, source *etcd.Source, out, progress io.Writer) error {
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return errors.New("--to -: standard output is a terminal: redirect it to a file or pipe it to a program")
+	}
+	client, stop, err := source.OpenMember(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := fetch(ctx, client, out, progress); err != nil {
+		return fmt.Errorf("writing the backup to standard output: %w", err)
+	}
+	return nil
 }
 
 func checkTarget(target string) error {

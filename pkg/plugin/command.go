@@ -3,11 +3,11 @@
 package plugin
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/component-base/version"
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit/verifycmd"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/access"
@@ -17,6 +17,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/plugin/keyuse"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/manual"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/write"
+	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
 const long = `Write secure values without a trace of them in the history of a shell, and tell who may open one.
@@ -32,7 +33,7 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		Short:         "Write secure values and tell who may open them",
 		Long:          long,
 		Example:       rootExample,
-		Version:       version.Get().String(),
+		Version:       version.String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -46,7 +47,7 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 		write.NewCreate(factory), write.NewSet(factory),
 		importing.New(factory),
 		access.NewWhoCanDecrypt(factory), access.NewCanDecrypt(factory),
-		keyuse.New(factory), newAudit(), manual.New(),
+		keyuse.New(factory), newAudit(), manual.New(), newVersion(),
 	)
 	return root
 }
@@ -59,6 +60,20 @@ const rootExample = `  # Asks for the value twice and shows nothing.
 
   # Who reads it?
   kubectl securevalue who-can-decrypt api-key`
+
+// newVersion prints what --version does, for those who look for a command.
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:               "version",
+		Short:             "Print the version of this plugin",
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(command *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(command.OutOrStdout(), command.Root().DisplayName(), "version", command.Root().Version)
+			return err
+		},
+	}
+}
 
 // newAudit is the server's command `audit`, under the name of the plugin.
 func newAudit() *cobra.Command {

@@ -21,9 +21,6 @@ import (
 // this binary will do.
 const completionName = "kubectl_complete-securevalue"
 
-// interrupted is the exit code after SIGINT or SIGTERM, as of a shell.
-const interrupted = 130
-
 // Main runs the plugin on the arguments and streams of this process and returns its exit code: 0, 1 after an error, or what the
 // command says in its help.
 func Main() int {
@@ -36,7 +33,7 @@ func Main() int {
 		fmt.Fprintln(os.Stderr, "error:", err)
 	}
 	if err != nil && ctx.Err() != nil {
-		return interrupted
+		return hint.Interrupted
 	}
 	return hint.ExitCode(err)
 }

@@ -17,12 +17,12 @@ import (
 	cliflag "k8s.io/component-base/cli/flag"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/component-base/term"
-	"k8s.io/component-base/version"
 
 	"github.com/securevalue/secret-apiserver/pkg/backup"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit/verifycmd"
 	"github.com/securevalue/secret-apiserver/pkg/keys"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
+	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
 const long = `secret-apiserver serves SecureValue of secret.grafana.app/v1beta1: secrets that anybody with the right may write and
@@ -48,7 +48,7 @@ func NewCommand(ctx context.Context) *cobra.Command {
 		Short:         "Serve secrets that nobody can read back",
 		Long:          long,
 		Example:       example,
-		Version:       version.Get().String(),
+		Version:       version.String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,

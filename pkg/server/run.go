@@ -9,9 +9,11 @@ import (
 	"io"
 
 	restclient "k8s.io/client-go/rest"
+	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/securevalue/secret-apiserver/pkg/reload"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
+	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
 // Run serves until ctx ends and returns when everything is closed. The banner of a standalone server goes to out once
@@ -22,6 +24,7 @@ func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) erro
 	if err := forbidDumps(); err != nil {
 		return err
 	}
+	_ = legacyregistry.Registerer().Register(version.BuildInfo()) // a second run in one process finds it there
 	listener, err := opts.Serving.Listen(ctx)
 	if err != nil {
 		return err

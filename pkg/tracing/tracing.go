@@ -18,8 +18,9 @@ import (
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/component-base/tracing"
 	tracingv1 "k8s.io/component-base/tracing/api/v1"
-	"k8s.io/component-base/version"
 	"k8s.io/klog/v2"
+
+	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
 // flag names the file.
@@ -60,7 +61,7 @@ func (o *Options) Open(ctx context.Context, service string) (Provider, error) {
 	otel.SetLogger(klog.Background())
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { klog.ErrorS(err, "Could not send spans") }))
 	provider, err := tracing.NewProvider(ctx, config, nil, []resource.Option{resource.WithAttributes(
-		semconv.ServiceName(service), semconv.ServiceVersion(version.Get().String()), semconv.ServiceInstanceID(host),
+		semconv.ServiceName(service), semconv.ServiceVersion(version.Get()), semconv.ServiceInstanceID(host),
 	)})
 	if err != nil {
 		return nil, fmt.Errorf("--%s %s: %w", flag, o.ConfigFile, err)

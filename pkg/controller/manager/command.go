@@ -13,7 +13,8 @@ import (
 	cliflag "k8s.io/component-base/cli/flag"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/component-base/term"
-	"k8s.io/component-base/version"
+
+	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
 const long = `secret-controller-manager looks after the SecureValues of secret.grafana.app in a cluster: it moves them to the key that
@@ -34,7 +35,7 @@ func NewCommand(ctx context.Context) *cobra.Command {
 		Short:         "Run the controllers of SecureValue in a cluster",
 		Long:          long,
 		Example:       example,
-		Version:       version.Get().String(),
+		Version:       version.String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,

@@ -14,9 +14,11 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	crmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
 // leaseName is the Lease of the leader election.
@@ -78,6 +80,7 @@ func newManager(config *restclient.Config, opts CompletedOptions) (ctrl.Manager,
 	if err != nil {
 		return nil, fmt.Errorf("preparing the controllers: %w", err)
 	}
+	_ = crmetrics.Registry.Register(version.BuildInfo()) // a second manager in one process finds it there
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return nil, err
 	}

@@ -6,22 +6,25 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
 	typedauthenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	restclient "k8s.io/client-go/rest"
-	"k8s.io/component-base/version"
 
 	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
 	typedv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
+	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
 // FieldManager names the plugin in managedFields.
@@ -32,6 +35,9 @@ const PageSize = 500
 
 // queriesPerSecond bounds the requests of a client; a burst may be twice as large.
 const queriesPerSecond = 50
+
+// kubectlDefault is where kubectl looks for a server when nothing names one.
+const kubectlDefault = "http://localhost:8080"
 
 // Factory makes clients.
 type Factory struct {
@@ -78,7 +84,11 @@ func (f *Factory) RESTConfig() (*restclient.Config, error) {
 	if err != nil {
 		return nil, hint.API("reading the kubeconfig", err)
 	}
-	config.UserAgent = "kubectl-securevalue/" + version.Get().GitVersion
+	raw, err := f.flags.ToRawKubeConfigLoader().RawConfig()
+	if err == nil && len(raw.Clusters) == 0 && *f.flags.APIServer == "" && config.Host == kubectlDefault {
+		return nil, hint.ErrNoCluster
+	}
+	config.UserAgent = "kubectl-securevalue/" + version.Get()
 	config.QPS, config.Burst = queriesPerSecond, 2*queriesPerSecond
 	config.WarningHandler = restclient.NewWarningWriter(f.ErrOut, restclient.WarningWriterOptions{Deduplicate: true})
 	return config, nil
@@ -147,4 +157,14 @@ func (f *Factory) CompleteNames(command *cobra.Command, args []string, prefix st
 		return nil, cobra.ShellCompDirectiveError
 	}
 	return names(command.Context(), client, prefix), cobra.ShellCompDirectiveNoFileComp
+}
+
+// CompleteDecrypters completes --decrypter by the document's decrypters and those that the namespace's values list.
+func (f *Factory) CompleteDecrypters(command *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	found := sets.New("k6-cloud", "provisioning.grafana.app", "synthetic-monitoring")
+	if client, _, err := f.SecureValues(); err == nil {
+		found.Insert(decrypters(command.Context(), client)...)
+	}
+	return slices.DeleteFunc(sets.List(found), func(name string) bool { return !strings.HasPrefix(name, prefix) }),
+		cobra.ShellCompDirectiveNoFileComp
 }

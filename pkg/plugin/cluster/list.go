@@ -42,13 +42,23 @@ func Each(ctx context.Context, client typedv1beta1.SecureValueInterface, options
 
 // names lists the names that begin with prefix. A shell has no use for an error.
 func names(ctx context.Context, client typedv1beta1.SecureValueInterface, prefix string) []string {
+	return collect(ctx, client, func(sv *v1beta1.SecureValue) []string {
+		if strings.HasPrefix(sv.Name, prefix) {
+			return []string{sv.Name}
+		}
+		return nil
+	})
+}
+
+// decrypters lists the decrypters of all values, repeated as often as they occur.
+func decrypters(ctx context.Context, client typedv1beta1.SecureValueInterface) []string {
+	return collect(ctx, client, func(sv *v1beta1.SecureValue) []string { return sv.Spec.Decrypters })
+}
+
+func collect(ctx context.Context, client typedv1beta1.SecureValueInterface, of func(*v1beta1.SecureValue) []string) []string {
 	ctx, cancel := context.WithTimeout(ctx, completionTimeout*time.Second)
 	defer cancel()
 	var found []string
-	_, _ = Each(ctx, client, metav1.ListOptions{}, func(sv *v1beta1.SecureValue, _ int64) {
-		if strings.HasPrefix(sv.Name, prefix) {
-			found = append(found, sv.Name)
-		}
-	})
+	_, _ = Each(ctx, client, metav1.ListOptions{}, func(sv *v1beta1.SecureValue, _ int64) { found = append(found, of(sv)...) })
 	return found
 }

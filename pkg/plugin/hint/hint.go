@@ -19,6 +19,9 @@ import (
 // ErrSilent stands in the chain of an error whose text has been printed as a result.
 var ErrSilent = errors.New("said already")
 
+// Interrupted is the exit code after Ctrl-C, SIGINT or SIGTERM, as of a shell.
+const Interrupted = 130
+
 // exitError carries an exit code.
 type exitError struct {
 	error
@@ -57,11 +60,17 @@ func API(doing string, err error) error {
 	return fmt.Errorf("%s: %w%s", doing, err, next(err))
 }
 
+const nameACluster = "name a cluster with --kubeconfig, --context or KUBECONFIG; " +
+	"a standalone server writes admin.kubeconfig into its data folder"
+
+// ErrNoCluster is what the plugin says where kubectl would try localhost:8080.
+var ErrNoCluster = errors.New("no cluster is configured: " + nameACluster)
+
 // next is the hint for an error, with its separator.
 func next(err error) string {
 	switch {
 	case clientcmd.IsEmptyConfig(err):
-		return "; name a cluster with --kubeconfig, --context or KUBECONFIG"
+		return "; " + nameACluster
 	case apierrors.IsAlreadyExists(err):
 		return `; "kubectl securevalue set NAME" writes a new value to it`
 	case apierrors.IsUnauthorized(err):

@@ -70,7 +70,8 @@ func New(factory *cluster.Factory) *cobra.Command {
 		RunE:              func(command *cobra.Command, _ []string) error { return o.run(command.Context()) },
 	}
 	o.addFlags(command.Flags())
-	_ = command.MarkFlagDirname("from-dir") // the flag is defined above
+	_ = command.MarkFlagDirname("from-dir")                                         // the flags are defined above
+	_ = command.RegisterFlagCompletionFunc("decrypter", factory.CompleteDecrypters) // as this one
 	return command
 }
 

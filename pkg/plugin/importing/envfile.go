@@ -47,7 +47,7 @@ func fromEnvFile(path string) ([]entry, error) {
 func parseEnv(text string) ([]entry, error) {
 	var entries []entry
 	seen := map[string]bool{}
-	text = strings.ReplaceAll(text, "\r\n", "\n")
+	text = strings.ReplaceAll(strings.TrimPrefix(text, "\ufeff"), "\r\n", "\n") // editors on Windows write both
 	for line := 1; text != ""; {
 		start := line
 		statement, rest, _ := strings.Cut(text, "\n")

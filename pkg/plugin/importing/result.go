@@ -12,10 +12,11 @@ import (
 
 // What came of an entry.
 const (
-	resultImported = "imported"
-	resultExists   = "exists"
-	resultLeftOut  = "left out"
-	resultSkipped  = "skipped"
+	resultImported   = "imported"
+	resultImportable = "would be imported" // on a dry run
+	resultExists     = "exists"
+	resultLeftOut    = "left out"
+	resultSkipped    = "skipped"
 )
 
 // result is a line of the report.
@@ -74,11 +75,11 @@ func printTable(out io.Writer, r report) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	end := ""
+	done, end := resultImported, ""
 	if r.DryRun {
-		end = " (server dry run)"
+		done, end = resultImportable, " (server dry run)"
 	}
-	_, err := fmt.Fprintf(out, "%d imported, %d existed, %d left out, %d skipped%s\n",
-		r.count(resultImported), r.count(resultExists), r.count(resultLeftOut), r.count(resultSkipped), end)
+	_, err := fmt.Fprintf(out, "%d %s, %d existed, %d left out, %d skipped%s\n",
+		r.count(done), done, r.count(resultExists), r.count(resultLeftOut), r.count(resultSkipped), end)
 	return err
 }

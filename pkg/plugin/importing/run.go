@@ -70,6 +70,9 @@ func (i *importer) one(ctx context.Context, e *entry) (result, error) {
 		return done, nil
 	}
 	done.Result = resultImported
+	if i.dryRun == write.DryRunServer {
+		done.Result = resultImportable
+	}
 	return done, err
 }
 

@@ -8,32 +8,26 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
 )
 
 var (
 	errNoValue = errors.New("there is no value: standard input is no terminal to ask on; use --from-stdin, --from-file, --from-env or --generate")
 	errDiffer  = errors.New("the two entries differ; nothing was written, try again")
-	errLine    = errors.New("the line is as long as a terminal can pass on, so its end may be missing; use --from-file or --from-stdin")
+	errControl = errors.New("a control character was typed; nothing was written, use --from-file or --from-stdin for such a value")
+	errEnded   = hint.WithExitCode(errors.New("interrupted; nothing was written"), hint.Interrupted)
 )
 
 // ErrNoTerminal is returned by Confirm when there is nobody to ask.
 var ErrNoTerminal = errors.New("standard input is not a terminal")
-
-// terminalLine is how many bytes a terminal passes on of one line, without its end. It cuts longer ones off in silence: Linux keeps
-// 4095 (N_TTY_BUF_SIZE), others promise no more than MAX_CANON.
-func terminalLine() int {
-	if runtime.GOOS == "linux" {
-		return 4095
-	}
-	return 1023
-}
 
 // prompt asks twice on the terminal and shows nothing of what is typed.
 func prompt(ctx context.Context, streams genericiooptions.IOStreams) (sensitive.Value, error) {
@@ -41,14 +35,14 @@ func prompt(ctx context.Context, streams genericiooptions.IOStreams) (sensitive.
 	if !ok {
 		return "", errNoValue
 	}
-	first, err := ask(ctx, terminal, streams.ErrOut, "Value (it is not shown): ")
+	first, err := ask(ctx, terminal, streams.ErrOut, "Value (hidden): ")
 	if err != nil {
 		return "", err
 	}
 	if err := Check(first); err != nil {
 		return "", err
 	}
-	second, err := ask(ctx, terminal, streams.ErrOut, "The same once more: ")
+	second, err := ask(ctx, terminal, streams.ErrOut, "Repeat value: ")
 	if err != nil {
 		return "", err
 	}
@@ -71,8 +65,8 @@ func Confirm(ctx context.Context, streams genericiooptions.IOStreams, question s
 	}
 	fmt.Fprint(streams.ErrOut, question) //nolint:errcheck // the answer is what matters
 	line, err := interruptible(ctx, func() ([]byte, error) {
-		line := make([]byte, terminalLine()+1)
-		n, err := terminal.Read(line) // a terminal gives one line, and the end of the input for Ctrl-D
+		line := make([]byte, 4096)    // the longest that a terminal passes on
+		n, err := terminal.Read(line) // one line, and the end of the input for Ctrl-D
 		return line[:n], err
 	})
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -95,32 +89,60 @@ func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, er
 	}()
 	select {
 	case <-ctx.Done():
-		return nil, errors.New("interrupted; nothing was written")
+		return nil, errEnded
 	case a := <-got:
-		if a.err != nil {
-			return a.line, fmt.Errorf("asking on the terminal: %w", a.err)
-		}
-		return a.line, nil
+		return a.line, a.err
 	}
 }
 
-// ask reads one line. The end of ctx, which Ctrl-C brings, leaves the terminal as it was.
+// ask reads one line without echo. However it ends, the terminal is left as it was.
 func ask(ctx context.Context, terminal *os.File, out io.Writer, question string) (sensitive.Value, error) {
 	fd := int(terminal.Fd())
-	state, err := term.GetState(fd)
+	state, err := term.MakeRaw(fd) // raw, since a terminal's own lines are cut at 4096 bytes and hide Ctrl-D
 	if err != nil {
 		return "", fmt.Errorf("asking on the terminal: %w", err)
 	}
 	defer fmt.Fprintln(out)                        //nolint:errcheck // the newline that was typed is not shown either
 	defer func() { _ = term.Restore(fd, state) }() // there is nothing to be done about it
 	fmt.Fprint(out, question)                      //nolint:errcheck // the answer is what matters
-	line, err := interruptible(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
-	defer func() { clear(line) }()
-	switch {
-	case err != nil:
-		return "", err
-	case len(line) >= terminalLine():
-		return "", errLine
+	line, err := interruptible(ctx, func() ([]byte, error) { return readLine(terminal) })
+	defer clear(line)
+	return sensitive.Value(line), err
+}
+
+// The keys that a terminal in raw mode leaves to the program.
+const (
+	keyInterrupt = 'C' - '@'
+	keyEnd       = 'D' - '@'
+	keyKill      = 'U' - '@'
+	keyBackspace = '\b'
+	keyDelete    = 0x7f
+)
+
+// readLine reads what is typed up to Enter. Ctrl-C, Ctrl-D and the end of the terminal are errEnded.
+func readLine(terminal io.Reader) ([]byte, error) {
+	line := make([]byte, 0, secret.MaxValueBytes+utf8.UTFMax) // never moved, so that clearing it clears the value
+	var err error
+	for key := make([]byte, 1); ; {
+		if n, readErr := terminal.Read(key); n == 0 || readErr != nil {
+			return line, errEnded
+		}
+		switch c := key[0]; {
+		case c == '\r' || c == '\n':
+			return line, err
+		case c == keyInterrupt || c == keyEnd:
+			return line, errEnded
+		case c == keyKill:
+			line = line[:0]
+		case c == keyBackspace || c == keyDelete:
+			_, size := utf8.DecodeLastRune(line)
+			line = line[:len(line)-size]
+		case c < ' ' && c != '\t':
+			err = errControl
+		case len(line) > secret.MaxValueBytes:
+			err = ErrTooLong
+		default:
+			line = append(line, c)
+		}
 	}
-	return sensitive.Value(line), nil
 }

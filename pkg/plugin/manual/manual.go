@@ -11,7 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
-	"k8s.io/component-base/version"
+
+	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
 // New returns the command man.
@@ -35,7 +36,7 @@ func write(root *cobra.Command, dir string) error {
 		return fmt.Errorf("making the folder of the manual: %w", err)
 	}
 	root.DisableAutoGenTag = true // it would have the date of the day
-	header := &doc.GenManHeader{Section: "1", Date: &date, Source: "kubectl-securevalue " + version.Get().GitVersion, Manual: "kubectl securevalue"}
+	header := &doc.GenManHeader{Section: "1", Date: &date, Source: "kubectl-securevalue " + version.Get(), Manual: "kubectl securevalue"}
 	if err := doc.GenManTree(root, header, dir); err != nil {
 		return fmt.Errorf("writing the manual: %w", err)
 	}

@@ -60,6 +60,7 @@ func NewCreate(factory *cluster.Factory) *cobra.Command {
 	fs.StringSliceVar(&o.decrypters, "decrypter", nil, "A `service` that may open the value. May be repeated, up to 64 times.")
 	fs.StringToStringVarP(&o.labels, "labels", "l", nil, "Labels, as `KEY=VALUE`. May be repeated.")
 	o.addFlags(command)
+	_ = command.RegisterFlagCompletionFunc("decrypter", factory.CompleteDecrypters) // the flag is defined above
 	return command
 }
 
@@ -98,7 +99,7 @@ func (o *createOptions) run(ctx context.Context, name string) error {
 
 // flagOf names the flag behind a field.
 var flagOf = strings.NewReplacer("spec.description", "--description", "spec.decrypters", "--decrypter",
-	"metadata.name", "NAME", "metadata.labels", "--labels", "metadata.namespace", "--namespace")
+	"metadata.namespace", "--namespace", "metadata.name", "NAME", "metadata.labels", "--labels") // the longer of two first
 
 // Faults checks all that a server would check of a new object, but the value and whether it allows the decrypters. Every fault is
 // named.

@@ -67,6 +67,28 @@ func TestRestoredServerServesAndItsRevisionsNeverGoBack(t *testing.T) {
 	}
 }
 
+// TestBackupToStandardOutput writes to a pipe and nothing else, and what arrived is a whole backup.
+func TestBackupToStandardOutput(t *testing.T) {
+	s := start(t, "")
+	fill(t, s, 3, 0)
+	t.Chdir(t.TempDir())
+	out, errOut, code := harness.Tool(t, "backup", "--data-dir="+s.DataDir, "--to=-")
+	if code != 0 || errOut != "" {
+		t.Fatalf("exit code %d: %s", code, errOut)
+	}
+	if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
+		t.Errorf("left in the folder: %v, %v", left, err)
+	}
+	arrived := filepath.Join(t.TempDir(), "backup.db")
+	if err := os.WriteFile(arrived, []byte(out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := must(t, "backup", "verify", "--from="+arrived, "--encryption-provider-config="+keys(s.DataDir)); !strings.Contains(got, "3 values") {
+		t.Errorf("verify says %q", got)
+	}
+	refused(t, "--verify needs a file", "backup", "--data-dir="+s.DataDir, "--to=-", "--verify", "--encryption-provider-config="+keys(s.DataDir))
+}
+
 func revision(t *testing.T, values typed.SecureValueInterface) string {
 	t.Helper()
 	list, err := values.List(t.Context(), metav1.ListOptions{})

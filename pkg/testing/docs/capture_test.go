@@ -33,7 +33,7 @@ type scene struct {
 var scenes = []scene{
 	{
 		command: `kubectl securevalue create checkout-password -d "Load test login" --decrypter k6-cloud`,
-		prompts: []string{"Value (it is not shown): ", "The same once more: "},
+		prompts: []string{"Value (hidden): ", "Repeat value: "},
 	},
 	{command: "kubectl get securevalues"},
 	{command: `kubectl get securevalue checkout-password -o jsonpath='{.spec}{"\n"}'`},

@@ -23,7 +23,7 @@ const patience = 60 * time.Second
 
 // typed DIALOGUE ARG... runs the plugin with a pseudo-terminal as standard input and standard error, and plays a dialogue with it.
 // Each line of the file is `wait TEXT`, until the terminal shows it; `hidden`, until the terminal shows nothing of what is typed;
-// `shown`, until it does again; `type TEXT`, a line, with variables of the script; `press ^C` or `press ^D`. Afterwards the file
+// `shown`, until it does again; `type TEXT`, a line, with variables of the script; `send TEXT`, no whole line; `press ^C`. Afterwards the file
 // terminal is what was shown, and stdout holds standard output. What is shown must hold no value.
 func (s *suite) typed(ts *testscript.TestScript, neg bool, args []string) {
 	dialogue := ts.ReadFile(args[0])
@@ -73,6 +73,9 @@ func play(ts *testscript.TestScript, control, tty *os.File, shown *screen.Screen
 			until(ts, "typing is "+verb, func() bool { return echoes(ts, tty) == (verb == "shown") })
 		case "type":
 			_, err := control.WriteString(text + "\n")
+			ts.Check(err)
+		case "send":
+			_, err := control.WriteString(text)
 			ts.Check(err)
 		case "press":
 			_, err := control.Write([]byte{text[1] - '@'})

@@ -45,7 +45,7 @@ func TestHelp(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	if got := output(t, "--version"); !regexp.MustCompile(`^secret-apiserver version v\S+\n$`).MatchString(got) {
+	if got := output(t, "--version"); !regexp.MustCompile(`^secret-apiserver version v\S+ \(Kubernetes libraries v\S+\)\n$`).MatchString(got) {
 		t.Errorf("--version printed %q", got)
 	}
 }
