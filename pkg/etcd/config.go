@@ -3,6 +3,7 @@
 package etcd
 
 import (
+	"cmp"
 	"io"
 	"net/url"
 	"os"
@@ -19,7 +20,9 @@ const (
 	// that etcd's check of the initial cluster asks no resolver.
 	peerURL = "http://127.0.0.1:2380"
 
-	quotaBytes = 8 << 30
+	// DefaultQuotaBytes is the most that etcd advises.
+	DefaultQuotaBytes = 8 << 30
+
 	// The API server's watch cache needs progress events to serve consistent reads; etcd's default is ten minutes.
 	progressNotifyInterval = 5 * time.Second
 	// A member that is alone elects itself after one election timeout, so a short one is a fast start. No peer can be
@@ -36,6 +39,10 @@ type Config struct {
 	Dir string
 	// LogOutput gets etcd's warnings and errors, one JSON object a line. Nil means standard error.
 	LogOutput io.Writer
+	// QuotaBytes is the size of the database at which etcd refuses writes; 0 means 8 GiB.
+	QuotaBytes int64
+	// Upkeep is nil for a tool, which looks at the data and goes.
+	Upkeep *Upkeep
 
 	// quiet leaves out all but what ends the process: for tools, which report failures themselves.
 	quiet bool
@@ -64,9 +71,9 @@ func (c Config) embedConfig(socks sockets, log *zap.Logger, register func(*grpc.
 
 	e.TickMs, e.ElectionMs, e.InitialElectionTickAdvance = tickMs, electionMs, true
 	e.SnapshotCount, e.SnapshotCatchUpEntries = snapshotCount, catchUpEntries
-	e.QuotaBackendBytes = quotaBytes
+	e.QuotaBackendBytes = cmp.Or(c.QuotaBytes, DefaultQuotaBytes)
 	e.WatchProgressNotifyInterval = progressNotifyInterval
-	// Compaction is the API server's task: two compactors would race.
+	// Compaction is the task of the API server and of Upkeep, which share a protocol: a third one would race.
 	e.AutoCompactionMode, e.AutoCompactionRetention = embed.CompactorModePeriodic, "0"
 	e.UnsafeNoFsync = false
 	// Users of etcd are not used; the default would warn about their tokens.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -28,10 +29,14 @@ var ErrInUse = errors.New("in use by another etcd")
 type Server struct {
 	etcd   *embed.Etcd
 	grpc   *grpc.Server
-	client *clientv3.Client
+	client *clientv3.Client // what Client returns
+	raw    *clientv3.Client // without the gate
+	upkeep *upkeep          // nil for a tool
 	hook   *hook
 	socks  sockets
 	lock   *fileutil.LockedFile
+	// snapshots is held for reading by those that are sent.
+	snapshots *sync.RWMutex
 
 	stop     sync.Once
 	stopping chan struct{}
@@ -56,6 +61,9 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("locking etcd directory %s: %w", dir, err)
 	}
+	if err := MakeRoom(dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	socks, err := newSockets(ctx, dir)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
@@ -65,13 +73,27 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("starting etcd on %s: %w", dir, err), socks.remove(), lock.Close())
 	}
 	s.socks, s.lock = socks, lock
-	if err := os.WriteFile(endpointFile(dir), []byte(socks.client+"\n"), 0o600); err != nil {
-		go s.monitor()
-		s.Stop()
-		return nil, fmt.Errorf("writing where etcd is: %w", err)
-	}
 	go s.monitor()
+	err = publishEndpoint(dir, socks.client)
+	if err == nil && cfg.Upkeep != nil {
+		err = s.startUpkeep(dir, *cfg.Upkeep) //nolint:contextcheck // it lives as long as the member
+	}
+	if err != nil {
+		s.Stop()
+		return nil, err
+	}
 	return s, nil
+}
+
+// publishEndpoint writes nothing that is there already: the disk may be full.
+func publishEndpoint(dir, endpoint string) error {
+	if old, err := os.ReadFile(endpointFile(dir)); err == nil && string(old) == endpoint+"\n" {
+		return nil
+	}
+	if err := os.WriteFile(endpointFile(dir), []byte(endpoint+"\n"), 0o600); err != nil {
+		return fmt.Errorf("writing where etcd is: %w", err)
+	}
+	return nil
 }
 
 // privateDir creates dir, or makes sure that nobody else can reach the sockets in it.
@@ -95,6 +117,8 @@ func launch(ctx context.Context, cfg Config, socks sockets) (*Server, error) {
 	registered := make(chan *grpc.Server, 1)
 	started := make(chan *embed.Etcd, 1)
 	ecfg := cfg.embedConfig(socks, hook.logger(cfg.logOutput()), func(g *grpc.Server) { registered <- g })
+	snapshots := &sync.RWMutex{}
+	ecfg.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(holdDuringSnapshot(snapshots))}
 	go func() { // on a goroutine of its own because the hook may end it
 		defer hook.recover()
 		if e, err := embed.StartEtcd(ecfg); err != nil {
@@ -113,7 +137,7 @@ func launch(ctx context.Context, cfg Config, socks sockets) (*Server, error) {
 				e = <-started
 			}
 			hook.phase.Store(serving)
-			return newServer(e, g, hook), nil
+			return newServer(e, g, hook, snapshots), nil
 		case err := <-hook.failed:
 			return nil, err
 		case <-ctx.Done():
@@ -135,9 +159,21 @@ func abandon(e *embed.Etcd, started <-chan *embed.Etcd, failed <-chan error) {
 	e.Close()
 }
 
-func newServer(e *embed.Etcd, g *grpc.Server, h *hook) *Server {
+// holdDuringSnapshot keeps a defragmentation away from a snapshot that is sent: it would wait for the end with everything locked.
+func holdDuringSnapshot(snapshots *sync.RWMutex) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if info.FullMethod == pb.Maintenance_Snapshot_FullMethodName {
+			snapshots.RLock()
+			defer snapshots.RUnlock()
+		}
+		return handler(srv, stream)
+	}
+}
+
+func newServer(e *embed.Etcd, g *grpc.Server, h *hook, snapshots *sync.RWMutex) *Server {
+	client := v3client.New(e.Server)
 	return &Server{
-		etcd: e, grpc: g, client: v3client.New(e.Server), hook: h,
+		etcd: e, grpc: g, client: client, raw: client, hook: h, snapshots: snapshots,
 		stopping: make(chan struct{}), done: make(chan struct{}), errs: make(chan error, 1),
 	}
 }
@@ -161,7 +197,8 @@ func (s *Server) monitor() {
 // Endpoints returns what belongs into --etcd-servers. No certificate is needed: see the package comment.
 func (s *Server) Endpoints() []string { return []string{s.socks.client} }
 
-// Client returns a client that calls the member in this process, without a socket. Stop closes it.
+// Client returns a client that calls the member in this process, without a socket. With Config.Upkeep its writes fail with an error
+// that NoRoom knows while the disk is nearly full. Stop closes it.
 func (s *Server) Client() *clientv3.Client { return s.client }
 
 // Err yields one error if the member ends by itself, and is closed when the member has ended for any reason.
@@ -174,11 +211,17 @@ func (s *Server) Stop() {
 		s.hook.phase.Store(stopping)
 		close(s.stopping)
 		<-s.done
-		_ = s.client.Close() // reports only that its context ended
+		if s.upkeep != nil {
+			s.upkeep.close()
+		}
+		_ = s.raw.Close() // reports only that its context ended
 		cut := time.AfterFunc(drainTime, s.grpc.Stop)
 		s.grpc.GracefulStop()
 		cut.Stop()
 		s.etcd.Close()
+		if s.upkeep != nil { // etcd gave back a segment
+			_ = keepReserve(s.upkeep.disk.dir, reserveBytes, leastReserve) // then the next start has less
+		}
 		_ = s.socks.remove() // a leftover directory holds nothing
 		_ = s.lock.Close()   // nothing is buffered in it
 	})

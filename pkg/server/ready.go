@@ -4,6 +4,8 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -27,3 +29,38 @@ func waitReady(ctx context.Context, loopback *restclient.Config) error {
 		return client.Get().AbsPath("/readyz").Do(ctx).Error() == nil, nil
 	})
 }
+
+// withNotices adds what the operator should know of a server that is ready all the same to the answer of /readyz?verbose, a line
+// each: [!] and the text. A notice that has nothing to say returns "".
+func withNotices(next http.Handler, notices []func() string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/readyz" || !r.URL.Query().Has("verbose") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		answer := &answerWithCode{ResponseWriter: w, code: http.StatusOK}
+		next.ServeHTTP(answer, r)
+		if answer.code != http.StatusOK {
+			return // of a failing server, or to one who may not ask
+		}
+		for _, notice := range notices {
+			if text := notice(); text != "" {
+				_, _ = fmt.Fprintf(w, "[!]%s\n", text) // the client is gone
+			}
+		}
+	})
+}
+
+type answerWithCode struct {
+	http.ResponseWriter
+	code int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (a *answerWithCode) WriteHeader(code int) {
+	a.code = code
+	a.ResponseWriter.WriteHeader(code)
+}
+
+// Unwrap lets the handlers reach the deadlines of the connection.
+func (a *answerWithCode) Unwrap() http.ResponseWriter { return a.ResponseWriter }

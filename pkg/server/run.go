@@ -57,6 +57,7 @@ func serve(ctx context.Context, opts options.CompletedOptions, inputs *options.I
 		return err
 	}
 	server.ShutdownTimeout = options.ConnectionGrace
+	server.Handler.FullHandlerChain = withNotices(server.Handler.FullHandlerChain, opts.Notices())
 	prepared := server.PrepareRun()
 	if opts.Standalone.Enabled {
 		defer startFreeing(ctx, server.LoopbackClientConfig)()

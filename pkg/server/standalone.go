@@ -63,6 +63,9 @@ func runStandalone(ctx context.Context, opts options.CompletedOptions, listener 
 
 // prepare locks the data folder, makes what is missing in it and uses what the operator did not bring.
 func prepare(opts options.CompletedOptions, listener net.Listener) (*standalone.Data, error) {
+	if err := etcd.MakeRoom(standalone.EtcdDir(opts.Standalone.DataDir)); err != nil {
+		return nil, err
+	}
 	data, err := standalone.Prepare(standalone.Config{
 		DataDir:     opts.Standalone.DataDir,
 		BindAddress: opts.Serving.BindAddress().String(),
@@ -86,11 +89,16 @@ func prepare(opts options.CompletedOptions, listener net.Listener) (*standalone.
 
 // startEtcd runs the embedded etcd and stops the server when etcd ends by itself.
 func startEtcd(ctx context.Context, cancel context.CancelCauseFunc, opts options.CompletedOptions, data *standalone.Data) (stop func(), err error) {
-	db, err := etcd.Start(ctx, etcd.Config{Dir: data.EtcdDir()})
+	config, err := opts.Storage.Embedded(data.EtcdDir())
+	if err != nil {
+		return nil, err
+	}
+	db, err := etcd.Start(ctx, config)
 	if err != nil {
 		return nil, err
 	}
 	opts.Storage.UseEmbedded(db.Endpoints(), db.Client(), sealed.InProcess(db.Client())) //nolint:contextcheck // the store lives as long as etcd
+	opts.AddNotice(db.Notice)
 	go func() {
 		if err, failed := <-db.Err(); failed {
 			cancel(err)

@@ -19,7 +19,10 @@ func (d *Data) digestPath() string { return d.path("admin-token.sha256") }
 func (d *Data) Dir() string { return d.dir }
 
 // EtcdDir is where the embedded etcd belongs.
-func (d *Data) EtcdDir() string { return d.path("etcd") }
+func (d *Data) EtcdDir() string { return EtcdDir(d.dir) }
+
+// EtcdDir is where the embedded etcd of a data directory belongs.
+func EtcdDir(dataDir string) string { return filepath.Join(dataDir, "etcd") }
 
 // EncryptionConfig is the path of the EncryptionConfiguration.
 func (d *Data) EncryptionConfig() string { return d.path("encryption.yaml") }

@@ -20,6 +20,18 @@ type file struct {
 	broken bool
 	// unsynced: the disk was not asked for what was written last.
 	unsynced bool
+	// allocated is the length up to which the file owns blocks of the disk.
+	allocated int64
+}
+
+// aheadBytes of the disk belong to the file beyond its end, about 8,000 records: so many values are released on a full disk.
+const aheadBytes = 4 << 20
+
+// allocateAhead is of no consequence when it fails: then there is no such reserve, or the disk is full already.
+func (f *file) allocateAhead() {
+	if f.size+aheadBytes/2 > f.allocated && preallocate(f.f, f.size+aheadBytes) == nil {
+		f.allocated = f.size + aheadBytes
+	}
 }
 
 // openRegular opens path unless it is a symbolic link, a device or the like.
@@ -78,13 +90,21 @@ func (f *file) append(data []byte, lines int, sync bool) error {
 	f.size += int64(len(data))
 	f.lines += lines
 	f.unsynced = !sync
+	f.allocateAhead()
 	return nil
+}
+
+// giveBack frees what allocateAhead took, of a file that gets no more records.
+func (f *file) giveBack() {
+	_ = f.f.Truncate(f.size) // costs some room at most
 }
 
 // restore cuts off what a failed write left. Until that works nothing is appended.
 func (f *file) restore() error {
 	err := f.f.Truncate(f.size)
 	f.broken = err != nil
+	f.allocated = 0
+	f.allocateAhead()
 	return err
 }
 

@@ -179,6 +179,7 @@ func (l *Log) ready(entries []entry) error {
 	if size <= l.config.MaxSize || l.file.lines <= 1 {
 		return nil
 	}
+	l.file.giveBack()
 	l.leave(openRotated)
 	return l.begin()
 }

@@ -31,8 +31,16 @@ type Options struct {
 	DelegatedAuthentication *DelegatedAuthenticationOptions
 	DelegatedAuthorization  *DelegatedAuthorizationOptions
 
-	flags cliflag.NamedFlagSets // what Flags returned
+	flags   cliflag.NamedFlagSets // what Flags returned
+	notices []func() string
 }
+
+// AddNotice adds a line to /readyz?verbose while notice returns a text: what the operator should know of a server that is ready. Anybody
+// may read it. Call it before the server runs.
+func (o *Options) AddNotice(notice func() string) { o.notices = append(o.notices, notice) }
+
+// Notices returns what AddNotice was given.
+func (o *Options) Notices() []func() string { return o.notices }
 
 // NewOptions returns all defaults.
 func NewOptions() *Options {

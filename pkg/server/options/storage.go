@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
@@ -17,6 +18,8 @@ import (
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt"
+	"github.com/securevalue/secret-apiserver/pkg/etcd"
+	"github.com/securevalue/secret-apiserver/pkg/storage/etcdclient"
 	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
@@ -30,12 +33,25 @@ type StorageOptions struct {
 	embedded decrypt.Etcd
 	// newRaw builds the store below the sealing one.
 	newRaw sealed.NewRawFunc
+	// historyMax, quota and minFree are --etcd-history-max-bytes, --etcd-quota-backend-bytes and --data-dir-min-free.
+	historyMax, quota resource.QuantityValue
+	minFree           string
 }
+
+// autoMinFree is the default of --data-dir-min-free.
+const autoMinFree = "auto"
+
+// leastQuota is the smallest --etcd-quota-backend-bytes: an empty database has a few hundred kilobytes.
+const leastQuota = 16 << 20
 
 // NewStorageOptions returns the defaults. codec encodes the object part of a stored record.
 func NewStorageOptions(codec runtime.Codec) *StorageOptions {
 	upstream := genericoptions.NewEtcdOptions(storagebackend.NewDefaultConfig(EtcdPrefix, codec))
-	return &StorageOptions{upstream: upstream, newRaw: sealed.Remote}
+	return &StorageOptions{
+		upstream: upstream, newRaw: sealed.Remote, minFree: autoMinFree,
+		historyMax: resource.QuantityValue{Quantity: resource.MustParse("1Gi")},
+		quota:      resource.QuantityValue{Quantity: *resource.NewQuantity(etcd.DefaultQuotaBytes, resource.BinarySI)},
+	}
 }
 
 // AddFlags adds the flags of this concern.
@@ -45,6 +61,14 @@ func (o *StorageOptions) AddFlags(fs *pflag.FlagSet) {
 	fs.Lookup("etcd-cafile").Usage = "CA file that the certificate of etcd is checked against."
 	fs.Lookup("etcd-certfile").Usage = "Client certificate for etcd."
 	fs.Lookup("etcd-keyfile").Usage = "Private key of --etcd-certfile."
+	fs.Var(&o.historyMax, "etcd-history-max-bytes",
+		"Maximum size of overwritten and deleted values that etcd keeps, as 1Gi or 512Mi. They are kept for five to ten minutes, "+
+			"or above this size for 30 seconds; watches and continue tokens that are older then get 410. 0 sets no limit.")
+	fs.Var(&o.quota, "etcd-quota-backend-bytes",
+		"Size of the embedded etcd's database at which it refuses writes. Without effect with --etcd-servers.")
+	fs.StringVar(&o.minFree, "data-dir-min-free", o.minFree,
+		"Free space on the disk of the embedded etcd below which writes get 503, as 512Mi; reads, decrypts and deletes go on. "+
+			"At least 64Mi. auto is 256Mi, or 5% of a smaller file system, but at least 64Mi. 0 turns the check off.")
 	fs.Lookup("watch-cache").Usage = "Answer lists and watches from memory. The cache never holds a value or a ciphertext."
 }
 
@@ -58,10 +82,57 @@ func (o *StorageOptions) validate() []error {
 	if transport := o.upstream.StorageConfig.Transport; (transport.CertFile == "") != (transport.KeyFile == "") {
 		errs = append(errs, errors.New("--etcd-certfile and --etcd-keyfile go together"))
 	}
+	if o.historyMax.Sign() < 0 {
+		errs = append(errs, fmt.Errorf("--etcd-history-max-bytes must not be negative, not %s", o.historyMax.String()))
+	}
+	if o.quota.CmpInt64(leastQuota) < 0 {
+		errs = append(errs, fmt.Errorf("--etcd-quota-backend-bytes must be at least 16Mi, not %s", o.quota.String()))
+	}
+	if _, err := o.minFreeBytes(); err != nil {
+		errs = append(errs, err)
+	}
 	if o.upstream.StorageConfig.Prefix == "" {
 		errs = append(errs, errors.New("--etcd-prefix must not be empty"))
 	}
 	return errs
+}
+
+func (o *StorageOptions) minFreeBytes() (int64, error) {
+	if o.minFree == autoMinFree {
+		return etcd.AutoMinFree, nil
+	}
+	quantity, err := resource.ParseQuantity(o.minFree)
+	if err != nil || !quantity.IsZero() && quantity.CmpInt64(etcd.LeastMinFree) < 0 {
+		return 0, fmt.Errorf("--data-dir-min-free must be auto, 0 or a size of at least 64Mi, not %q", o.minFree)
+	}
+	return quantity.Value(), nil
+}
+
+// Embedded returns the configuration of an etcd in dir, in this process.
+func (o *StorageOptions) Embedded(dir string) (etcd.Config, error) {
+	minFree, err := o.minFreeBytes()
+	return etcd.Config{
+		Dir: dir, QuotaBytes: o.quota.Value(),
+		Upkeep: &etcd.Upkeep{HistoryBytes: o.historyMax.Value(), MinFreeBytes: minFree},
+	}, err
+}
+
+// boundHistory watches over an etcd that runs elsewhere. The embedded one looks after itself.
+func (o *StorageOptions) boundHistory(config *genericapiserver.Config) error {
+	if o.embedded != nil || o.historyMax.IsZero() {
+		return nil
+	}
+	return config.AddPostStartHook("bound-etcd-history", func(hook genericapiserver.PostStartHookContext) error {
+		client, err := etcdclient.New(o.upstream.StorageConfig.Transport)
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer func() { _ = client.Close() }() // reports only that its context ended
+			etcd.NewHistory(client, o.historyMax.Value()).Run(hook)
+		}()
+		return nil
+	})
 }
 
 // HasServers reports whether the operator brings etcd.
@@ -89,5 +160,5 @@ func (o *StorageOptions) applyTo(config *genericapiserver.Config, sealer *sealed
 	config.LivezChecks = slices.DeleteFunc(config.LivezChecks, func(check healthz.HealthChecker) bool { return check.Name() == "etcd" })
 	getter := sealed.NewRESTOptionsGetter(config.RESTOptionsGetter, sealer, o.upstream.EnableWatchCache, o.newRaw)
 	config.RESTOptionsGetter = getter
-	return getter, nil
+	return getter, o.boundHistory(config)
 }

@@ -17,6 +17,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
+	"github.com/securevalue/secret-apiserver/pkg/etcd"
 )
 
 // Store is the head of one instance.
@@ -82,10 +83,10 @@ func (s *Store) Advance(ctx context.Context, head audit.Head) error {
 	if err != nil {
 		return err
 	}
-	done, err := s.kv.Txn(ctx).
-		If(clientv3.Compare(clientv3.ModRevision(s.key), "=", revision)).
-		Then(clientv3.OpPut(s.key, string(value))).
-		Commit()
+	done, err := s.kv.Txn(etcd.Reserved(ctx)). // values are released while the disk has no room for others
+							If(clientv3.Compare(clientv3.ModRevision(s.key), "=", revision)).
+							Then(clientv3.OpPut(s.key, string(value))).
+							Commit()
 	if err != nil {
 		return fmt.Errorf("writing %s to etcd: %w", s.key, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/etcd"
 	"github.com/securevalue/secret-apiserver/pkg/stack"
 )
 
@@ -23,7 +24,8 @@ func (r *REST) Delete(
 	ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions,
 ) (runtime.Object, bool, error) {
 	stack.Grow()
-	out, deleted, err := r.Store.Delete(ctx, name, validate, r.deleteOptions(options))
+	// With finalizers a delete writes first, which drops the ciphertext: it may use the last room of the disk.
+	out, deleted, err := r.Store.Delete(etcd.Reserved(ctx), name, validate, r.deleteOptions(options))
 	if err != nil {
 		return nil, false, clientError(ctx, name, err)
 	}
@@ -37,7 +39,7 @@ func (r *REST) Delete(
 func (r *REST) DeleteCollection(
 	ctx context.Context, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions, list *internalversion.ListOptions,
 ) (runtime.Object, error) {
-	out, err := r.Store.DeleteCollection(ctx, validate, r.deleteOptions(options), list)
+	out, err := r.Store.DeleteCollection(etcd.Reserved(ctx), validate, r.deleteOptions(options), list)
 	if err != nil {
 		return nil, clientError(ctx, "", err)
 	}

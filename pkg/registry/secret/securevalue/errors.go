@@ -17,11 +17,12 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/etcd"
 	"github.com/securevalue/secret-apiserver/pkg/safecodec"
 	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
-// retryAfterSeconds is what a client waits before it tries again while the key is out of reach.
+// retryAfterSeconds is what a client waits before it tries again while the key is out of reach, or the disk full.
 const retryAfterSeconds = 1
 
 // clientError turns an error of the store into what the contract promises: invalid input is 400 with its causes, a key
@@ -39,7 +40,16 @@ func clientError(ctx context.Context, name string, err error) error {
 		return apierrors.NewConflict(secret.GroupResource, name,
 			errors.New("its metadata.uid or metadata.resourceVersion is not the one that the request names; read it again"))
 	}
+	if reason := etcd.NoRoom(err); reason != nil {
+		return noRoom(name, reason)
+	}
 	return badRequestForInvalid(err)
+}
+
+// noRoom refuses a write that etcd has no room for. Reads go on, and the operator has an alert.
+func noRoom(name string, reason error) error {
+	refusedWrites.WithLabelValues(reasonLabels[reason]).Inc()
+	return unavailable(name, fmt.Sprintf("%v: nothing was changed; reads and deletes go on, writes do when there is room", reason))
 }
 
 // recordWasChanged tells a record that no key opens from a key that is out of reach.
@@ -48,12 +58,17 @@ func recordWasChanged(err *sealed.OperationError) bool {
 }
 
 func keyUnavailable(name string) error {
-	unavailable := apierrors.NewServiceUnavailable(fmt.Sprintf(
+	return unavailable(name, fmt.Sprintf(
 		"the value of securevalue %q cannot be sealed or opened now: the encryption key is out of reach; nothing was changed, try again", name))
-	unavailable.ErrStatus.Details = &metav1.StatusDetails{
+}
+
+// unavailable is a 503 that clients repeat.
+func unavailable(name, message string) error {
+	status := apierrors.NewServiceUnavailable(message)
+	status.ErrStatus.Details = &metav1.StatusDetails{
 		Group: secret.GroupName, Kind: secret.Resource, Name: name, RetryAfterSeconds: retryAfterSeconds,
 	}
-	return unavailable
+	return status
 }
 
 // badRequestForInvalid sets the code of the user's document (400) on what upstream answers with 422. Reason and causes
