@@ -9,7 +9,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -59,7 +58,7 @@ func (o *verifyOptions) open(ctx context.Context, prefix string) (*sealed.Verifi
 	if err != nil {
 		return nil, err
 	}
-	return sealed.NewVerifier(apiserver.NewStorageCodec(), prefix, provider.Transformer()), nil
+	return sealed.NewVerifier(apiserver.NewStorageCodec(), prefix, provider.Transformer(), provider), nil
 }
 
 func newVerifyCommand(ctx context.Context) *cobra.Command {
@@ -165,10 +164,7 @@ func (f *file) print(out io.Writer, v *verdict) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	_, _ = fmt.Fprintln(table, "PROVIDER\tKEY\tOPENED\tFAILED") // Flush returns the error
 	for _, name := range slices.Sorted(maps.Keys(v.byKey)) {
-		provider, key, named := strings.Cut(name, "/")
-		if !named {
-			provider, key = "-", "-" // records that do not say
-		}
+		provider, key := sealed.SplitKey(name)
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%d\n", provider, key, v.byKey[name].opened, v.byKey[name].failed)
 	}
 	if err := table.Flush(); err != nil {

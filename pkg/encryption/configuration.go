@@ -18,28 +18,46 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
-// CheckConfiguration refuses an EncryptionConfiguration that is not sound, and one that upstream would take and that
-// would store a value in clear, or none at all: one without our resource, or with the provider identity, as writer or
-// as reader. It also refuses two keys of one name under one provider, of which upstream would only ever use the first
-// for reading, and KMS v1. Its errors hold no key.
+var (
+	// errNotValid stands for the decoder's own text, which may quote the line it stopped at, and a line may hold a key.
+	errNotValid    = errors.New("not a valid EncryptionConfiguration of apiserver.config.k8s.io/v1 (syntax, unknown or repeated field)")
+	errNoProviders = errors.New("no providers for " + secret.Resource + "." + secret.GroupName + ": add an entry under resources")
+)
+
+// CheckConfiguration refuses an EncryptionConfiguration that is not sound; see Parse.
 func CheckConfiguration(data []byte) error {
+	_, err := Parse(data)
+	return err
+}
+
+// Parse returns the keys of an EncryptionConfiguration. It refuses one that is not sound, and one that upstream would take
+// and that would store a value in clear, or none at all: one without our resource, or with the provider identity, as writer
+// or as reader. It also refuses two keys of one name under one provider, of which upstream would only ever use the first
+// for reading, a write key whose name an envelope cannot hold, and KMS v1. Its errors hold no secret.
+func Parse(data []byte) (*Configuration, error) {
 	config, err := decodeConfiguration(data)
 	if err != nil {
-		// The decoder's own text is left out: it may quote the line it stopped at, and a line may hold a key.
-		return errors.New("not a valid EncryptionConfiguration of apiserver.config.k8s.io/v1 (syntax, unknown or repeated field)")
+		return nil, errNotValid
 	}
 	// Upstream's validation replaces keys by "REDACTED".
 	if err := validation.ValidateEncryptionConfiguration(config, false).ToAggregate(); err != nil {
-		return err
+		return nil, err
 	}
 	at := slices.IndexFunc(config.Resources, coversSecureValues)
 	if at < 0 {
-		return fmt.Errorf("no providers for %s: add an entry under resources", secret.GroupResource)
+		return nil, errNoProviders
 	}
 	if slices.ContainsFunc(config.Resources[at+1:], namesSecureValues) {
-		return fmt.Errorf("an entry for %s comes after one that covers it already: remove one of them", secret.GroupResource)
+		return nil, fmt.Errorf("an entry for %s comes after one that covers it already: remove one of them", secret.GroupResource)
 	}
-	return checkProviders(config.Resources[at].Providers)
+	if err := checkProviders(config.Resources[at].Providers); err != nil {
+		return nil, err
+	}
+	c, err := newConfiguration(config.Resources[at].Providers)
+	if err != nil {
+		return nil, err
+	}
+	return c, checkNames(c.keys)
 }
 
 func decodeConfiguration(data []byte) (*apiserverconfig.EncryptionConfiguration, error) {
@@ -67,7 +85,6 @@ func namesSecureValues(entry apiserverconfig.ResourceConfiguration) bool {
 }
 
 func checkProviders(providers []apiserverconfig.ProviderConfiguration) error {
-	seen := sets.New[string]()
 	for _, provider := range providers {
 		if provider.Identity != nil {
 			return fmt.Errorf("lists the provider identity for %s: nothing is ever stored in clear here, remove it", secret.GroupResource)
@@ -78,51 +95,24 @@ func checkProviders(providers []apiserverconfig.ProviderConfiguration) error {
 		if provider.AESCBC != nil {
 			klog.Warning("The encryption provider aescbc has no integrity protection of its own; prefer aesgcm, secretbox or kms")
 		}
-		for _, name := range keyNames(provider) {
-			if seen.Has(name) {
-				return fmt.Errorf("names the key %s twice for %s: a stored value names its key, so give each one a name of its own", name, secret.GroupResource)
-			}
-			seen.Insert(name)
-		}
 	}
 	return nil
 }
 
-// keyNames lists the keys of a provider as status.key names them, but for the hash of a KMS key.
-func keyNames(provider apiserverconfig.ProviderConfiguration) []string {
-	var names []string
-	add := func(kind string, keys []apiserverconfig.Key) {
-		for _, key := range keys {
-			names = append(names, kind+"/"+key.Name)
+// checkNames refuses two keys of one name, and a write key whose name an envelope or a status.key cannot hold: everything
+// after a colon would be lost, and two keys would be taken for one. A key that only opens may have such a name, or what an
+// older version sealed under it could never be moved to another key.
+func checkNames(keys []key) error {
+	seen := sets.New[string]()
+	for _, k := range keys {
+		if seen.Has(k.String()) {
+			return fmt.Errorf("names the key %s twice for %s: a stored value names its key, so give each key its own name", secret.ShowKey(k.String()), secret.GroupResource)
 		}
+		seen.Insert(k.String())
 	}
-	switch {
-	case provider.AESGCM != nil:
-		add("aesgcm", provider.AESGCM.Keys)
-	case provider.AESCBC != nil:
-		add("aescbc", provider.AESCBC.Keys)
-	case provider.Secretbox != nil:
-		add("secretbox", provider.Secretbox.Keys)
-	case provider.KMS != nil:
-		names = append(names, "kms/"+provider.KMS.Name)
+	if first := keys[0]; !secret.IsKeyName(first.name) {
+		return fmt.Errorf("the write key %q of provider %s has a name that a stored value cannot hold: use 1 to %d of the characters A-Z a-z 0-9 . _ -; "+
+			"to keep a key of this name for values that are sealed under it, put a new key before it", first.name, first.provider, secret.MaxKeyName)
 	}
-	return names
-}
-
-// KeyNames lists the keys that a configuration can open values with, as the beginning of status.key: a KMS provider
-// stands for all keys of its plugin. It returns the error of CheckConfiguration.
-func KeyNames(data []byte) ([]string, error) {
-	if err := CheckConfiguration(data); err != nil {
-		return nil, err
-	}
-	config, err := decodeConfiguration(data)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	at := slices.IndexFunc(config.Resources, coversSecureValues)
-	for _, provider := range config.Resources[at].Providers {
-		names = append(names, keyNames(provider)...)
-	}
-	return names, nil
+	return nil
 }

@@ -3,6 +3,7 @@
 package encryption
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,9 @@ func TestCheckConfiguration(t *testing.T) {
 		head     = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n"
 		ours     = "- resources: [securevalues.secret.grafana.app]\n  providers:\n"
 	)
+	two := func(first, second string) string {
+		return fmt.Sprintf("  - aesgcm: {keys: [{name: %s, secret: %s}, {name: %q, secret: %s}]}\n", first, key, second, key)
+	}
 	for name, test := range map[string]struct{ text, want string }{
 		"one key":               {head + ours + aesgcm, ""},
 		"wildcard of the group": {head + "- resources: ['*.secret.grafana.app']\n  providers:\n" + aesgcm, ""},
@@ -39,6 +43,15 @@ func TestCheckConfiguration(t *testing.T) {
 		"one name, two entries": {head + ours + aesgcm + "  - secretbox: {keys: [{name: b, secret: " + key + "}]}\n" + aesgcm, "aesgcm/a twice"},
 		"one name, two ciphers": {head + ours + aesgcm + strings.Replace(aesgcm, "aesgcm", "secretbox", 1), ""},
 		"KMS v1":                {head + ours + "  - kms: {apiVersion: v1, name: vault, endpoint: 'unix:///run/kms.sock'}\n", "only v2"},
+		"colon, reader":         {head + ours + two("b", "team:2026-01"), ""},
+		"colon, writer":         {head + ours + two("team:2026-02", "team:2026-01"), `the write key "team:2026-02" of provider aesgcm has a name that a stored value cannot hold`},
+		"slash, writer":         {head + ours + two("a/b", "c"), "cannot hold"},
+		"blank, writer":         {head + ours + two(`"a "`, "c"), "cannot hold"},
+		"escape, writer":        {head + ours + two(`"\e[2J"`, "c"), `"\x1b[2J"`},
+		"not ASCII, writer":     {head + ours + two("schlüssel", "c"), "cannot hold"},
+		"254 bytes, writer":     {head + ours + two(strings.Repeat("a", 254), "c"), "cannot hold"},
+		"253 bytes, writer":     {head + ours + two(strings.Repeat("a", 253), "c"), ""},
+		"KMS name, writer":      {head + ours + "  - kms: {apiVersion: v2, name: a/b, endpoint: 'unix:///run/kms.sock'}\n", "cannot hold"},
 		"unknown provider":      {head + ours + "  - rot13: {}\n", "not a valid EncryptionConfiguration"},
 		"short key":             {head + ours + "  - aesgcm: {keys: [{name: a, secret: Y2FuYXJ5}]}\n", "not of the expected length"},
 	} {
@@ -74,11 +87,16 @@ resources:
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"kms/vault", "aesgcm/new", "aesgcm/old", "secretbox/box"}
+	want := []string{"secretbox/box", "aesgcm/new", "aesgcm/old", "kms/vault"} // the longest first
 	if !slices.Equal(names, want) {
 		t.Errorf("got %v, want %v", names, want)
 	}
-	if _, err := KeyNames([]byte("kind: EncryptionConfiguration")); err == nil {
-		t.Error("a configuration without resources was taken")
+	if config, err := Parse([]byte(text)); err != nil || !slices.Equal(config.Names(), want) {
+		t.Errorf("Parse: %v, %v", config, err)
+	}
+	for _, text := range []string{"kind: EncryptionConfiguration", "resources: ["} {
+		if _, err := KeyNames([]byte(text)); err == nil {
+			t.Errorf("%q was taken", text)
+		}
 	}
 }

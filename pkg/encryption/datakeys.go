@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -37,6 +38,9 @@ type dataKeys struct {
 	// unwrapped has the plaintext of data keys by flightKey; readers has what opens by provider and envelope.
 	unwrapped, readers *lru.Cache
 	now                func() time.Time
+	// sealing has the key that each KMS seals with, by the name of its provider.
+	mu      sync.Mutex
+	sealing map[string]sealingKey
 }
 
 // reader opens what one data key sealed.
@@ -46,7 +50,7 @@ type reader struct {
 }
 
 func newDataKeys() *dataKeys {
-	return &dataKeys{unwrapped: lru.New(maxDataKeys), readers: lru.New(maxDataKeys), now: time.Now}
+	return &dataKeys{unwrapped: lru.New(maxDataKeys), readers: lru.New(maxDataKeys), now: time.Now, sealing: map[string]sealingKey{}}
 }
 
 // open opens an envelope whose data key is known, and reports false for any other.

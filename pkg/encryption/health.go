@@ -14,11 +14,12 @@ import (
 // HealthChecks tell whether the file on disk is the one in force, and whether its KMS plugins answer. Neither makes the
 // server unready: lists, watches and label edits work without, and a fault that all replicas share must not take all of
 // them out of service. So /readyz passes and its verbose text says what is wrong; the check's own path
-// (/readyz/encryption-config, /readyz/kms-providers) fails, for whoever wants to alert on it.
+// (/readyz/encryption-config, /readyz/kms-providers, /readyz/encryption-keys) fails, for whoever wants to alert on it.
 func (p *Provider) HealthChecks() []healthz.HealthChecker {
 	return []healthz.HealthChecker{
 		&notice{name: "encryption-config", text: "the file on disk is refused, the last good one is in force: see the log", fault: &p.refused},
 		&notice{name: "kms-providers", text: "a KMS plugin is out of reach, values cannot be sealed or opened for long: see the log", fault: &p.kms},
+		&notice{name: "encryption-keys", text: "values are stored under keys that the file lacks: see the log", fault: &p.missing},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
+	"k8s.io/apiserver/pkg/storage/value/encrypt/envelope/kmsv2"
 	"k8s.io/kms/pkg/service"
 )
 
@@ -46,11 +47,22 @@ type kmsPlugin struct {
 	flights singleflight.Group
 }
 
-// Encrypt has the plugin wrap a data key.
+// Status asks the plugin which key it has. Upstream does so once a minute, or every ten seconds after a failure.
+func (p *kmsPlugin) Status(ctx context.Context) (*service.StatusResponse, error) {
+	asked := kmsv2.GetNowFunc(p.name)()
+	response, err := p.Service.Status(ctx)
+	if err == nil {
+		p.keys.reported(p.name, response.KeyID, asked)
+	}
+	return response, err
+}
+
+// Encrypt has the plugin wrap a data key, which upstream does when Status has named another key than before.
 func (p *kmsPlugin) Encrypt(ctx context.Context, uid string, plain []byte) (*service.EncryptResponse, error) {
 	response, err := p.Service.Encrypt(ctx, uid, plain)
 	if err == nil {
 		p.keys.add(p.name, response.KeyID, response.Ciphertext, response.Annotations, plain)
+		p.keys.wrapped(p.name, response.KeyID)
 	}
 	return response, err
 }

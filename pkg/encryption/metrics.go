@@ -3,7 +3,6 @@
 package encryption
 
 import (
-	"context"
 	"sync"
 
 	"k8s.io/component-base/metrics"
@@ -30,6 +29,12 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"key"})
 
+	missingValues = metrics.NewGaugeVec(&metrics.GaugeOpts{
+		Namespace: "secret", Subsystem: "encryption", Name: "missing_key_values",
+		Help:           "Stored values that do not open because no provider of --encryption-provider-config has their key, by its name. Counted at start and after each reload, and once a minute while there are any.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"key"})
+
 	kmsHealthy = metrics.NewGauge(&metrics.GaugeOpts{
 		Namespace: "secret", Subsystem: "encryption", Name: "kms_healthy",
 		Help:           "1 while every KMS plugin of --encryption-provider-config answers, or none is configured, else 0.",
@@ -39,7 +44,7 @@ var (
 
 // registerMetrics is not an init function: feature gates have to be parsed before a metric is created.
 var registerMetrics = sync.OnceFunc(func() {
-	legacyregistry.MustRegister(reloads, lastReload, writeKeyInfo, kmsHealthy)
+	legacyregistry.MustRegister(reloads, lastReload, writeKeyInfo, missingValues, kmsHealthy)
 	// Both results exist from the start, so that an alert on their rate sees the first failure.
 	reloads.WithLabelValues("success")
 	reloads.WithLabelValues("failure")
@@ -66,8 +71,8 @@ func healthValue(err error) float64 {
 type published struct{ key string }
 
 // refresh asks for the write key and tells of a change.
-func (p *published) refresh(ctx context.Context, writeKey func(context.Context) (string, error)) {
-	key, err := writeKey(ctx)
+func (p *published) refresh(writeKey func() (string, error)) {
+	key, err := writeKey()
 	if err != nil {
 		key = "" // checkKMS says why
 	}

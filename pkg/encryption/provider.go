@@ -43,8 +43,20 @@ type Provider struct {
 	file    *reload.File
 	dynamic *encryptionconfig.DynamicTransformers // nil until the first configuration is loaded
 	keys    atomic.Pointer[dataKeys]
-	// refused is why the file as it is now is not in force, kms why a plugin in force cannot be used.
-	refused, kms atomic.Pointer[error]
+	inForce atomic.Pointer[generation]
+	// digests has the secret of every local key that was in force since the start, by name.
+	digests map[string][sha256.Size]byte
+	stored  Stored        // nil until UseStored
+	due     chan struct{} // has one element while values are to be counted
+	// refused is why the file as it is now is not in force, kms why a plugin in force cannot be used, and missing which keys
+	// of stored values the file lacks.
+	refused, kms, missing atomic.Pointer[error]
+}
+
+// generation is a configuration in force and the keys of its KMS plugins.
+type generation struct {
+	*Configuration
+	keys *dataKeys
 }
 
 // New loads the file and fails when it is not sound. A KMS plugin that does not answer yet is not a fault: it may start
@@ -54,7 +66,7 @@ func New(ctx context.Context, config Config) (*Provider, error) {
 	if config.Interval <= 0 {
 		config.Interval = reload.DefaultInterval
 	}
-	p := &Provider{config: config}
+	p := &Provider{config: config, digests: map[string][sha256.Size]byte{}, due: make(chan struct{}, 1)}
 	p.file = &reload.File{Flag: Flag, Path: config.File, Apply: p.apply, Done: p.done}
 	if err := p.file.Load(ctx); err != nil {
 		return nil, err
@@ -65,21 +77,28 @@ func New(ctx context.Context, config Config) (*Provider, error) {
 
 // Run applies changes of the file and watches KMS plugins and write key until ctx ends. writeKey names the key that
 // seals now.
-func (p *Provider) Run(ctx context.Context, writeKey func(context.Context) (string, error)) {
+func (p *Provider) Run(ctx context.Context, writeKey func() (string, error)) {
+	if p.stored != nil {
+		go p.watchMissing(ctx)
+	}
 	published := &published{}
 	reload.Every(ctx, p.config.Interval, func(ctx context.Context, asked bool) {
 		if p.config.Reload || asked {
 			p.file.Check(ctx, asked)
 		}
 		p.checkKMS(ctx)
-		published.refresh(ctx, writeKey)
+		published.refresh(writeKey)
 	})
 }
 
 // apply checks data, loads it and puts it in force. The first configuration does not wait for KMS plugins; a later one
 // must show that they answer, or the working one before it would be lost.
 func (p *Provider) apply(ctx context.Context, data []byte) error {
-	if err := CheckConfiguration(data); err != nil {
+	config, err := Parse(data)
+	if err != nil {
+		return err
+	}
+	if err := p.compareSecrets(ctx, config); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -95,10 +114,35 @@ func (p *Provider) apply(ctx context.Context, data []byte) error {
 	p.keys.Store(keys) // before the rest: data keys of the configuration before this one must not open any more
 	if p.dynamic == nil {
 		p.dynamic = encryptionconfig.NewDynamicTransformers(loaded.Transformers, loaded.HealthChecks[0], cancel, loaded.KMSCloseGracePeriod)
-		return nil
+	} else {
+		p.dynamic.Set(loaded.Transformers, cancel, loaded.HealthChecks[0], loaded.KMSCloseGracePeriod)
 	}
-	p.dynamic.Set(loaded.Transformers, cancel, loaded.HealthChecks[0], loaded.KMSCloseGracePeriod)
+	p.inForce.Store(&generation{Configuration: config, keys: keys})
+	for _, k := range config.keys {
+		if k.alone != nil {
+			p.digests[k.String()] = k.digest
+		}
+	}
+	p.recount()
 	return nil
+}
+
+// Names lists the keys that the configuration in force opens with: see Configuration.Names.
+func (p *Provider) Names() []string { return p.inForce.Load().Names() }
+
+// WriteKey names the key that seals now: the first one of the file, and for a KMS the id of the key that its plugin has
+// confirmed last. Nothing is sealed to learn it, for every seal spends a nonce of a static key.
+func (p *Provider) WriteKey() (provider, name, kmsKeyID string, err error) {
+	now := p.inForce.Load()
+	first := now.Configuration.keys[0]
+	if first.provider != providerKMS {
+		return now.WriteKey()
+	}
+	kmsKeyID, ok := now.keys.keyID(first.name)
+	if !ok {
+		return "", "", "", fmt.Errorf("kms provider %s: %w", first.name, errKMSUnknown)
+	}
+	return first.provider, first.name, kmsKeyID, nil
 }
 
 // load reads the file through upstream, which takes a path only, and makes sure that it read what was checked.

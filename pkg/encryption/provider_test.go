@@ -152,7 +152,7 @@ func TestBrokenEditsKeepTheLastGoodOne(t *testing.T) {
 				t.Errorf("readiness: %s", got)
 			}
 			p.rewrite(t, good)
-			if got := verbose(t, p); got != "encryption-config; kms-providers" {
+			if got := verbose(t, p); got != "encryption-config; kms-providers; encryption-keys" {
 				t.Errorf("readiness after the file was mended: %s", got)
 			}
 		})
@@ -192,7 +192,7 @@ func TestAKMSThatStartsLater(t *testing.T) {
 		p.checkKMS(t.Context())
 	}
 	opens(t, p, seal(t, p, "one"), "one")
-	if got := verbose(t, p); got != "encryption-config; kms-providers" {
+	if got := verbose(t, p); got != "encryption-config; kms-providers; encryption-keys" {
 		t.Errorf("readiness: %s", got)
 	}
 }
@@ -224,7 +224,7 @@ func TestWriteKeyMetric(t *testing.T) {
 		{"aesgcm/a", nil, "aesgcm/a 1"}, {"aesgcm/a", nil, "aesgcm/a 1"}, {"aesgcm/b", nil, "aesgcm/b 1"},
 		{"", context.DeadlineExceeded, ""}, {"aesgcm/b", nil, "aesgcm/b 1"},
 	} {
-		p.refresh(t.Context(), func(context.Context) (string, error) { return step.key, step.err })
+		p.refresh(func() (string, error) { return step.key, step.err })
 		if got := show(); got != step.want {
 			t.Errorf("after %q: %q, want %q", step.key, got, step.want)
 		}

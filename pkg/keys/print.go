@@ -6,11 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/securevalue/secret-apiserver/pkg/progress"
+	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
 // Report is what --output json prints.
@@ -30,7 +30,7 @@ type Report struct {
 
 // KeyReport says what one key seals.
 type KeyReport struct {
-	// Provider and Key are the two parts of status.key.
+	// Provider and Key are the two parts of status.key. Provider is "-" for a name that must not be shown.
 	Provider string `json:"provider"`
 	Key      string `json:"key"`
 	// Count is how many values the key seals.
@@ -52,7 +52,7 @@ func (s *survey) report() Report {
 	for _, name := range s.names() {
 		key := s.keys[name]
 		entry := KeyReport{Count: key.count}
-		entry.Provider, entry.Key, _ = strings.Cut(name, "/")
+		entry.Provider, entry.Key = sealed.SplitKey(name)
 		if !key.oldest.IsZero() {
 			oldest := key.oldest.UTC()
 			entry.Oldest = &oldest

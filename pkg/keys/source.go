@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apiserver/pkg/storage/value"
 
 	"github.com/securevalue/secret-apiserver/pkg/apiserver"
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
@@ -34,15 +35,15 @@ func (s *source) validate() []error {
 	return errs
 }
 
-// survey scans everything.
-func (s *source) survey(ctx context.Context, bar *progress.Bar) (*survey, error) {
+// survey counts everything, with keys named by a configuration: see sealed.KeyName. It tries the secrets of local.
+func (s *source) survey(ctx context.Context, bar *progress.Bar, names []string, local map[string]value.Transformer) (*survey, error) {
 	client, stop, err := s.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
 	found := newSurvey()
-	scanner := sealed.NewScanner(client, apiserver.NewStorageCodec(), s.prefix)
+	scanner := sealed.NewScanner(client, apiserver.NewStorageCodec(), s.prefix).Naming(names)
 	revision, total, err := scanner.Scan(ctx, func(record sealed.Scanned, total int64) {
 		found.add(record)
 		bar.Add(1, total)
@@ -52,5 +53,6 @@ func (s *source) survey(ctx context.Context, bar *progress.Bar) (*survey, error)
 		return nil, err
 	}
 	found.revision, found.total = revision, total
-	return found, nil
+	found.wrong, err = scanner.WrongSecrets(ctx, names, local, "", 0)
+	return found, err
 }

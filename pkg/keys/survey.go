@@ -5,9 +5,9 @@ package keys
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
@@ -21,6 +21,8 @@ type survey struct {
 	keys            map[string]*usage
 	faults          []fault
 	faultCount      int64
+	// wrong are the keys whose secret opens none of their values, each with such a value.
+	wrong map[string]string
 }
 
 // usage is what one key seals.
@@ -78,7 +80,7 @@ func (s *survey) names() []string { return slices.Sorted(maps.Keys(s.keys)) }
 func (s *survey) under(asked string) usage {
 	var sum usage
 	for _, name := range s.names() {
-		if covers(asked, name) {
+		if secret.CoversKey(asked, name) {
 			key := s.keys[name]
 			sum.count += key.count
 			sum.names = append(sum.names, key.names...)
@@ -86,9 +88,4 @@ func (s *survey) under(asked string) usage {
 	}
 	sum.names = sum.names[:min(len(sum.names), maxNames)]
 	return sum
-}
-
-// covers reports whether a key as a person or a configuration names it is, or stands for, the one of a stored value.
-func covers(asked, stored string) bool {
-	return asked == stored || strings.HasPrefix(stored, asked+"/")
 }

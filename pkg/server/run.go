@@ -44,9 +44,13 @@ func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) erro
 // serve runs the API server until ctx ends. ready is called in a goroutine of its own once every readiness check has
 // passed.
 func serve(ctx context.Context, opts options.CompletedOptions, inputs *options.Inputs, ready func()) error {
+	defer opts.Storage.Close()
 	defer opts.Decrypt.Close()         // before etcd is stopped
 	config, err := opts.Config(inputs) //nolint:contextcheck // a hook gets its context when it runs
 	if err != nil {
+		return err
+	}
+	if err := opts.CompareKeys(ctx); err != nil {
 		return err
 	}
 	server, err := config.Complete().New()

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 )
 
@@ -28,8 +29,8 @@ func watchError(ctx context.Context, r *toolscache.Reflector, err error) {
 	}
 }
 
-// slim keeps of an object what identifies it and the name of its key: a hundred thousand of them are some tens of
-// megabytes.
+// slim keeps of an object what identifies it and the name of its key, as it may be logged and shown: a hundred thousand of
+// them are some tens of megabytes.
 func slim(obj any) (any, error) {
 	sv, ok := obj.(*v1beta1.SecureValue)
 	if !ok {
@@ -41,6 +42,6 @@ func slim(obj any) (any, error) {
 			Namespace: sv.Namespace, Name: sv.Name, UID: sv.UID, ResourceVersion: sv.ResourceVersion,
 			DeletionTimestamp: sv.DeletionTimestamp,
 		},
-		Status: v1beta1.SecureValueStatus{Key: sv.Status.Key},
+		Status: v1beta1.SecureValueStatus{Key: secret.ShowKey(sv.Status.Key)},
 	}, nil
 }

@@ -3,6 +3,10 @@
 package rewrap
 
 import (
+	"cmp"
+	"maps"
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -75,7 +79,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, n int, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), labels...)
 	}
-	for key, n := range m.tally.keys() {
+	for key, n := range bounded(m.tally.keys()) {
 		gauge(valuesDesc, n, key)
 	}
 	gauge(staleDesc, m.tally.stale(m.keys.key()))
@@ -86,3 +90,19 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *metrics) count(result string) { m.results.WithLabelValues(result).Inc() }
+
+// maxKeySeries bounds the series of secret_values: whoever writes to etcd may write any number of key names.
+const maxKeySeries = 100
+
+// bounded returns the counts of the keys with the most values, and the sum of all others as "others".
+func bounded(counts map[string]int) map[string]int {
+	if len(counts) <= maxKeySeries {
+		return counts
+	}
+	keys := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Compare(counts[b], counts[a]) })
+	for _, key := range keys[maxKeySeries:] {
+		counts["others"] += counts[key]
+		delete(counts, key)
+	}
+	return counts
+}

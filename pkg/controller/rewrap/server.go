@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	typed "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
 )
@@ -38,5 +39,6 @@ func (s *server) post(ctx context.Context, name types.NamespacedName, options me
 	if err != nil {
 		return v1beta1.SecureValueRewrapStatus{}, err
 	}
+	answer.Status.Key, answer.Status.WriteKey = secret.ShowKey(answer.Status.Key), secret.ShowKey(answer.Status.WriteKey)
 	return answer.Status, nil
 }

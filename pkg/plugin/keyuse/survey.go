@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	typedv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
@@ -52,7 +53,7 @@ func (s *survey) probe(ctx context.Context, t *tally) error {
 			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		switch {
 		case err == nil:
-			t.writeKey = answer.Status.WriteKey
+			t.writeKey = secret.ShowKey(answer.Status.WriteKey)
 			return nil
 		case apierrors.IsForbidden(err):
 			return errNoRight

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 )
 
@@ -34,8 +35,9 @@ func (t *tally) put(sv *v1beta1.SecureValue) {
 	if sv.DeletionTimestamp != nil {
 		return
 	}
-	t.keys[nameOf(sv)] = sv.Status.Key
-	t.counts[sv.Status.Key]++
+	key := secret.ShowKey(sv.Status.Key) // an older server may send whatever was in etcd
+	t.keys[nameOf(sv)] = key
+	t.counts[key]++
 }
 
 func (t *tally) remove(sv *v1beta1.SecureValue) {

@@ -24,7 +24,6 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/decrypt"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit/etcdhead"
-	"github.com/securevalue/secret-apiserver/pkg/storage/etcdclient"
 	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
@@ -86,7 +85,7 @@ func (o CompletedOptions) applyDecrypt(config *genericapiserver.Config, sealer *
 // decryptService opens the connection to etcd and the decrypt audit log.
 func (o CompletedOptions) decryptService(sealer *sealed.Sealer, access decryptAccess, tracer trace.Tracer) (*decrypt.Service, error) {
 	prefix := o.Storage.upstream.StorageConfig.Prefix
-	client, err := o.decryptEtcd()
+	client, err := o.Storage.client()
 	if err != nil {
 		return nil, err
 	}
@@ -104,23 +103,10 @@ func (o CompletedOptions) decryptService(sealer *sealed.Sealer, access decryptAc
 	}
 	o.Decrypt.running.open = append(o.Decrypt.running.open, log)
 	return decrypt.NewService(decrypt.ServiceConfig{
-		Reader:     sealed.NewOpener(client, prefix, sealed.NewCodec(apiserver.NewStorageCodec()), sealer),
+		Reader:     sealed.NewOpener(client, prefix, sealer.Codec(apiserver.NewStorageCodec()), sealer),
 		Authorizer: access.authorizer, Recorder: log,
 		AllowedDecrypters: o.API.AllowedDecrypters, AuthzCacheTTL: o.Decrypt.AuthzCacheTTL, Tracer: tracer,
 	}), nil
-}
-
-// decryptEtcd reads an embedded etcd in this process: a hop by its socket would cost more than opening a value.
-func (o CompletedOptions) decryptEtcd() (decrypt.Etcd, error) {
-	if o.Storage.embedded != nil {
-		return o.Storage.embedded, nil
-	}
-	client, err := etcdclient.New(o.Storage.upstream.StorageConfig.Transport)
-	if err != nil {
-		return nil, err
-	}
-	o.Decrypt.running.open = append(o.Decrypt.running.open, client)
-	return client, nil
 }
 
 func (p *decryptPort) check(*http.Request) error {
@@ -130,7 +116,7 @@ func (p *decryptPort) check(*http.Request) error {
 	return nil
 }
 
-// close goes backwards: the listener, then the log, which publishes its head, then the connection to etcd.
+// close goes backwards: the listener, then the log, which publishes its head. Etcd is closed later.
 func (p *decryptPort) close() {
 	if p.listener == nil {
 		return

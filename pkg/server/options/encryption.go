@@ -3,6 +3,7 @@
 package options
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
+	"github.com/securevalue/secret-apiserver/pkg/apiserver"
 	"github.com/securevalue/secret-apiserver/pkg/encryption"
 	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
@@ -21,6 +23,8 @@ type EncryptionOptions struct {
 	ConfigFile string
 	// AutomaticReload is --encryption-provider-config-automatic-reload.
 	AutomaticReload bool
+
+	provider *encryption.Provider // of a server that runs
 }
 
 // AddFlags adds the flags of this concern. They have the names of kube-apiserver.
@@ -70,7 +74,8 @@ func (o *EncryptionOptions) applyTo(config *genericapiserver.Config) (*sealed.Se
 	if err != nil {
 		return nil, err
 	}
-	sealer := sealed.NewSealer(provider.Transformer()) //nolint:forbidigo // the one place that gives store and decrypt port their keys
+	o.provider = provider
+	sealer := sealed.NewSealer(provider.Transformer(), provider) //nolint:forbidigo // the one place that gives store and decrypt port their keys
 	checks := provider.HealthChecks()
 	config.HealthzChecks = append(config.HealthzChecks, checks...)
 	config.ReadyzChecks = append(config.ReadyzChecks, checks...)
@@ -79,4 +84,22 @@ func (o *EncryptionOptions) applyTo(config *genericapiserver.Config) (*sealed.Se
 		go provider.Run(wait.ContextForChannel(config.DrainedNotify()), sealer.WriteKey)
 		return nil
 	})
+}
+
+// CompareKeys opens one stored value of each local key and fails when a secret is not the one that values under its name were
+// sealed with: what such a server seals could never be opened together with what is stored. It returns an error when etcd
+// does not answer, and asks no KMS. Call it after Config.
+func (o CompletedOptions) CompareKeys(ctx context.Context) error {
+	client, err := o.Storage.client()
+	if err != nil {
+		return err
+	}
+	err = o.Encryption.provider.UseStored(ctx, sealed.NewScanner(client, apiserver.NewStorageCodec(), o.Storage.upstream.StorageConfig.Prefix))
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer from --etcd-servers %s: %w", o.Storage.ServerNames(), err)
+	case err != nil:
+		return fmt.Errorf("--%s %s: %w", encryption.Flag, o.Encryption.ConfigFile, err)
+	}
+	return nil
 }

@@ -36,6 +36,8 @@ type StorageOptions struct {
 	// historyMax, quota and minFree are --etcd-history-max-bytes, --etcd-quota-backend-bytes and --data-dir-min-free.
 	historyMax, quota resource.QuantityValue
 	minFree           string
+	// remote is the client of an etcd elsewhere once it was asked for.
+	remote decrypt.Etcd
 }
 
 // autoMinFree is the default of --data-dir-min-free.
@@ -161,4 +163,27 @@ func (o *StorageOptions) applyTo(config *genericapiserver.Config, sealer *sealed
 	getter := sealed.NewRESTOptionsGetter(config.RESTOptionsGetter, sealer, o.upstream.EnableWatchCache, o.newRaw)
 	config.RESTOptionsGetter = getter
 	return getter, o.boundHistory(config)
+}
+
+// client returns the connection to etcd that everything but the store shares, which is made when it is first asked for. An
+// embedded etcd is called in this process: a hop by its socket would cost more than opening a value. Close closes it.
+func (o *StorageOptions) client() (decrypt.Etcd, error) {
+	if o.embedded != nil {
+		return o.embedded, nil
+	}
+	if o.remote == nil {
+		client, err := etcdclient.New(o.upstream.StorageConfig.Transport)
+		if err != nil {
+			return nil, err
+		}
+		o.remote = client
+	}
+	return o.remote, nil
+}
+
+// Close closes the connection of client once nothing uses it any more.
+func (o *StorageOptions) Close() {
+	if o.remote != nil {
+		_ = o.remote.Close() // reports only that its context ended
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/apiserver/pkg/storage/value"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
@@ -56,7 +57,7 @@ func BenchmarkFrameDecode(b *testing.B) {
 
 func BenchmarkSeal(b *testing.B) {
 	benchEachSize(b, func(b *testing.B, size int) {
-		s, obj := NewSealer(newTransformer(b, "aesgcm")), newObject("a", strings.Repeat("v", size))
+		s, obj := NewSealer(newTransformer(b, "aesgcm"), nil), newObject("a", strings.Repeat("v", size))
 		for b.Loop() {
 			if _, err := s.Seal(b.Context(), obj, *obj.Spec.Value); err != nil {
 				b.Fatal(err)
@@ -67,7 +68,7 @@ func BenchmarkSeal(b *testing.B) {
 
 func BenchmarkOpen(b *testing.B) {
 	benchEachSize(b, func(b *testing.B, size int) {
-		s := NewSealer(newTransformer(b, "aesgcm"))
+		s := NewSealer(newTransformer(b, "aesgcm"), nil)
 		obj := mustSeal(b, s, newObject("a", strings.Repeat("v", size)))
 		for b.Loop() {
 			if _, err := s.Open(b.Context(), obj); err != nil {
@@ -82,7 +83,7 @@ func BenchmarkOpen(b *testing.B) {
 // kms is kms-upstream, the same plugin without pkg/encryption's short way.
 func BenchmarkParallel(b *testing.B) {
 	for _, provider := range []string{"aesgcm", "secretbox", "aescbc", "kms", "kms-upstream"} {
-		s := NewSealer(benchTransformer(b, provider))
+		s := NewSealer(benchTransformer(b, provider), nil)
 		obj := newObject("a", strings.Repeat("v", 256))
 		stored := mustSeal(b, s, obj)
 		for operation, run := range map[string]func(*secret.SecureValue) error{
@@ -140,6 +141,38 @@ func BenchmarkStrip(b *testing.B) {
 		for b.Loop() {
 			obj.Sealed = sealed
 			strip(obj)
+		}
+	})
+}
+
+// BenchmarkKeyScan reads 100,000 values of 1 KiB as a start does that finds no value of a new key, and as the count does.
+func BenchmarkKeyScan(b *testing.B) {
+	etcd := runEtcd(b)
+	codec, s := NewCodec(objectCodec()), NewSealer(newTransformer(b, "aesgcm"), nil)
+	frame := encodeFrame(b, codec, mustSeal(b, s, newObject("a", strings.Repeat("v", 1024))))
+	const values, batch = 100_000, 100
+	for i := 0; i < values; i += batch {
+		puts := make([]clientv3.Op, batch)
+		for j := range puts {
+			puts[j] = clientv3.OpPut(fmt.Sprintf("%sns/value-%d", RecordRoot(etcdPrefix), i+j), string(frame))
+		}
+		if _, err := etcd.Txn(b.Context()).Then(puts...).Commit(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	scanner := NewScanner(etcd.Client, objectCodec(), etcdPrefix)
+	b.Run("new key", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := scanner.WrongSecrets(b.Context(), nil, map[string]value.Transformer{"aesgcm/new": nil}, "", 0); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("count", func(b *testing.B) {
+		for b.Loop() {
+			if counts, err := scanner.CountKeys(b.Context(), []string{oldKey}); err != nil || counts[oldKey] != values {
+				b.Fatal(counts, err)
+			}
 		}
 	})
 }

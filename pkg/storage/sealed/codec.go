@@ -19,6 +19,8 @@ var ErrPlaintext = errors.New("refusing to encode an object whose spec.value is 
 // Codec frames a SecureValue for etcd. It is the only codec the etcd3 store is given.
 type Codec struct {
 	object runtime.Codec
+	// names has the keys of the configuration in force: see KeyName. It may be nil.
+	names func() []string
 }
 
 var _ runtime.Codec = (*Codec)(nil)
@@ -70,7 +72,14 @@ func (c *Codec) Decode(record []byte, defaults *schema.GroupVersionKind, into ru
 	}
 	if len(sealed) > 0 {
 		sv.Sealed = sealed
-		sv.Status.Key = KeyName(sealed)
+		sv.Status.Key = c.keyName(sealed)
 	}
 	return sv, gvk, nil
+}
+
+func (c *Codec) keyName(sealed []byte) string {
+	if c.names == nil {
+		return KeyName(sealed, nil)
+	}
+	return KeyName(sealed, c.names())
 }

@@ -52,7 +52,7 @@ func (s *stack) scan(t testing.TB) (scanned, verified Scanned) {
 	if err != nil || len(record.Kvs) != 1 {
 		t.Fatalf("reading %s: %v", key, err)
 	}
-	return scanned, NewVerifier(objectCodec(), etcdPrefix, s.keys).Verify(t.Context(), key, record.Kvs[0].Value)
+	return scanned, NewVerifier(objectCodec(), etcdPrefix, s.keys, s.keys).Verify(t.Context(), key, record.Kvs[0].Value)
 }
 
 // wantEmptied asks that a record has neither a ciphertext nor a fault.

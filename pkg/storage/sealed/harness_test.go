@@ -26,6 +26,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/install"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/encryption"
 )
 
 // canary is part of every value that a test writes, so that one search finds a leak.
@@ -69,10 +70,15 @@ func writeConfiguration(t testing.TB, provider string) string {
 	file := filepath.Join(t.TempDir(), "encryption.yaml")
 	config := "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n" +
 		"- resources: [" + secret.GroupResource.String() + "]\n  providers:\n  - " + line + "\n"
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+	writeFile(t, file, config)
+	return file
+}
+
+func writeFile(t testing.TB, file, content string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return file
 }
 
 // socketDir is short enough for a unix socket, which t.TempDir is not.
@@ -136,9 +142,30 @@ func mustNotOpen(t testing.TB, s *Sealer, obj *secret.SecureValue) error {
 	return err
 }
 
+// newConfiguration returns the keys of a provider.
+func newConfiguration(t testing.TB, provider string) *encryption.Configuration {
+	t.Helper()
+	data, err := os.ReadFile(writeConfiguration(t, provider))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := encryption.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// newSealer returns a sealer that knows its keys.
+func newSealer(t testing.TB, provider string) *Sealer {
+	t.Helper()
+	return NewSealer(newTransformer(t, provider), newConfiguration(t, provider))
+}
+
 // switchable is a transformer whose key can be taken out of reach, and that counts how often it is asked.
 type switchable struct {
 	value.Transformer
+	*encryption.Configuration
 	failing atomic.Bool
 	calls   atomic.Int64
 }

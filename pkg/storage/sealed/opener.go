@@ -19,10 +19,6 @@ import (
 // MaxOpen is how many values one Read takes: what etcd allows in one transaction unless it is told otherwise.
 const MaxOpen = 128
 
-// ErrKeyUnavailable says that a value did not open because its key is out of reach: the KMS does not answer, or the key
-// is not in the encryption configuration. The same value opens once the key is back.
-var ErrKeyUnavailable = errors.New("the encryption key is out of reach")
-
 // Opener reads records as they are in etcd and opens those that its caller lets through. It has an etcd client of its
 // own because storage.Interface cannot read several objects at one revision, and because nothing above the Store may see
 // a ciphertext.
@@ -118,8 +114,8 @@ func (r *Record) decode(codec runtime.Decoder, namespace string, frame []byte) {
 	r.Object = object
 }
 
-// Open decrypts the value of a record that is present. The error of a key that may come back is ErrKeyUnavailable, that of
-// a deleted object ErrDeleted; any other one says that the record was changed.
+// Open decrypts the value of a record that is present. The error of a deleted object is ErrDeleted; FaultOf tells why another
+// one does not open.
 func (o *Opener) Open(ctx context.Context, record *Record) (sensitive.Value, error) {
 	if record.Object == nil {
 		return "", errors.New("opening a record that is not there")
@@ -127,28 +123,5 @@ func (o *Opener) Open(ctx context.Context, record *Record) (sensitive.Value, err
 	if record.Object.DeletionTimestamp != nil {
 		return "", ErrDeleted
 	}
-	v, err := o.sealer.Open(ctx, withSealed(record.Object, record.sealed))
-	if err != nil && keyOutOfReach(KeyName(record.sealed), err) {
-		return "", fmt.Errorf("%w: %w", ErrKeyUnavailable, err)
-	}
-	return v, err
-}
-
-// The texts by which upstream says that no configured key has the name in the envelope, and that a ciphertext does not
-// fit its key. It exports no errors for them; TestOpenerTellsKeysFromDamage fails when they change.
-const (
-	textNoKey   = "no matching"
-	textDamaged = "message authentication failed"
-)
-
-// keyOutOfReach tells a key that is missing or a KMS that does not answer from a ciphertext that was changed.
-func keyOutOfReach(key string, err error) bool {
-	switch {
-	case errors.Is(err, ErrBound), errors.Is(err, ErrNotEncrypted):
-		return false
-	case strings.HasPrefix(key, "kms/"):
-		return !strings.Contains(err.Error(), textDamaged)
-	default:
-		return strings.Contains(err.Error(), textNoKey)
-	}
+	return o.sealer.Open(ctx, withSealed(record.Object, record.sealed))
 }

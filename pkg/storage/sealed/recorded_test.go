@@ -56,7 +56,7 @@ func TestRecordedCiphertextsOpen(t *testing.T) {
 
 func (r recording) check(t *testing.T) {
 	t.Helper()
-	s := NewSealer(newTransformer(t, r.Provider))
+	s := NewSealer(newTransformer(t, r.Provider), nil)
 	obj := decodeFrame(t, NewCodec(objectCodec()), r.Frame)
 	if want := bound(r.Namespace, r.Name, string(r.UID), r.Version, r.Decrypters...); string(AAD(obj)) != string(AAD(want)) {
 		t.Errorf("decoded %s/%s of version %d, not what was recorded", obj.Namespace, obj.Name, obj.Status.Version)
@@ -77,11 +77,11 @@ func writeRecordings(t *testing.T) {
 	var recordings []recording
 	for _, provider := range encrypting {
 		for name, v := range map[string]string{"short": "s", "unicode": "pässwörd ☃ 0123456789"} {
-			s, codec := NewSealer(newTransformer(t, provider)), NewCodec(objectCodec())
+			s, codec := NewSealer(newTransformer(t, provider), nil), NewCodec(objectCodec())
 			obj := mustSeal(t, s, newObject(name, v))
 			recordings = append(recordings, recording{
 				Provider: provider, Namespace: obj.Namespace, Name: obj.Name, UID: obj.UID, Version: obj.Status.Version,
-				Decrypters: obj.Spec.Decrypters, Key: KeyName(obj.Sealed), Value: v, Frame: encodeFrame(t, codec, obj),
+				Decrypters: obj.Spec.Decrypters, Key: KeyName(obj.Sealed, nil), Value: v, Frame: encodeFrame(t, codec, obj),
 			})
 		}
 	}

@@ -52,7 +52,7 @@ func (g *RESTOptionsGetter) GetRESTOptions(resource schema.GroupResource, exampl
 		return opts, errors.New("the storage encrypts already: values are sealed by this project's own store alone")
 	}
 	config := *opts.StorageConfig
-	config.Codec = NewCodec(config.Codec)
+	config.Codec = g.sealer.Codec(config.Codec)
 	opts.StorageConfig = &config
 	opts.Decorator = g.decorate
 	return opts, nil

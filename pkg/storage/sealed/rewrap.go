@@ -36,10 +36,10 @@ func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.P
 		stored := input.(*secret.SecureValue)
 		var err error
 		result.Rewrapped = false // an attempt before this one may have lost its race
-		if result.WriteKey, err = s.sealer.WriteKey(ctx); err != nil {
+		if result.WriteKey, err = s.sealer.WriteKey(); err != nil {
 			return nil, nil, operationError(Sealing, stored, err)
 		}
-		result.Key = KeyName(stored.Sealed)
+		result.Key = s.sealer.keyName(stored.Sealed)
 		deleted := stored.DeletionTimestamp != nil
 		switch {
 		case dryRun, deleted && len(stored.Sealed) == 0, !deleted && result.Key == result.WriteKey:
@@ -52,7 +52,7 @@ func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.P
 		if err != nil {
 			return nil, nil, err
 		}
-		result.Key = KeyName(sealed)
+		result.Key = s.sealer.keyName(sealed)
 		result.WriteKey, result.Rewrapped = result.Key, true // the key may have changed since it was asked for
 		return withSealed(stored, sealed), nil, nil
 	}

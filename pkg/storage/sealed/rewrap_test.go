@@ -17,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/encryption"
 )
 
 const (
@@ -25,7 +26,9 @@ const (
 )
 
 // rotate puts a new key in front of the old one.
-func (s *stack) rotate(t testing.TB) { s.keys.Transformer = newTransformer(t, "rotated") }
+func (s *stack) rotate(t testing.TB) {
+	s.keys.Transformer, s.keys.Configuration = newTransformer(t, "rotated"), newConfiguration(t, "rotated")
+}
 
 func (s *stack) mustRewrap(t testing.TB, obj *secret.SecureValue) RewrapResult {
 	t.Helper()
@@ -49,8 +52,8 @@ func TestRewrapChangesTheCiphertextAlone(t *testing.T) {
 		if err != nil || !bytes.Equal(oldObject, newObject) {
 			t.Errorf("the object's part of the record changed (%v)", err)
 		}
-		if bytes.Equal(oldSealed, newSealed) || KeyName(newSealed) != newKey {
-			t.Errorf("the ciphertext is under %s", KeyName(newSealed))
+		if bytes.Equal(oldSealed, newSealed) || KeyName(newSealed, nil) != newKey {
+			t.Errorf("the ciphertext is under %s", KeyName(newSealed, nil))
 		}
 		s.mustOpenTo(t, obj, canary)
 		s.mustHoldNoCanary(t)
@@ -165,27 +168,34 @@ func TestRewrapRacesWriters(t *testing.T) {
 		}
 		group.Wait()
 		s.mustOpenTo(t, obj, fmt.Sprintf("%s-%d", canary, rounds-1))
-		if got := s.stored(t, obj); got.Status.Version != rounds+1 || KeyName(got.Sealed) != newKey {
-			t.Errorf("version %d under %s", got.Status.Version, KeyName(got.Sealed))
+		if got := s.stored(t, obj); got.Status.Version != rounds+1 || KeyName(got.Sealed, nil) != newKey {
+			t.Errorf("version %d under %s", got.Status.Version, KeyName(got.Sealed, nil))
 		}
 	})
 }
 
+// The write key is named without sealing anything, by the configuration or by what the KMS has confirmed.
 func TestWriteKey(t *testing.T) {
 	for provider, want := range map[string]string{
-		"aesgcm": oldKey, "rotated": newKey, "secretbox": "secretbox/key1", "aescbc": "aescbc/key1", "kms": "kms/vault1/",
+		"aesgcm": oldKey, "rotated": newKey, "secretbox": "secretbox/key1", "aescbc": "aescbc/key1", "kms": "kms/vault1/" + shortHash("1"),
 	} {
-		got, err := NewSealer(newTransformer(t, provider)).WriteKey(t.Context())
-		if err != nil || !strings.HasPrefix(got, want) {
+		p, err := encryption.New(t.Context(), encryption.Config{File: writeConfiguration(t, provider), APIServerID: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys := &switchable{Transformer: p.Transformer()}
+		s := NewSealer(keys, p)
+		if got, err := s.WriteKey(); err != nil || got != want {
 			t.Errorf("%s: got %q, %v, want %q", provider, got, err, want)
 		}
+		if calls := keys.calls.Load(); calls != 0 {
+			t.Errorf("%s: %d seals to learn the name", provider, calls)
+		}
+		if got := KeyName(mustSeal(t, s, newObject("a", canary)).Sealed, nil); got != want {
+			t.Errorf("%s: sealed under %q, want %q", provider, got, want)
+		}
 	}
-	if got, err := NewSealer(newTransformer(t, "identity")).WriteKey(t.Context()); !errors.Is(err, ErrNotEncrypted) {
-		t.Errorf("identity: got %q, %v, want ErrNotEncrypted", got, err)
-	}
-	keys := &switchable{Transformer: newTransformer(t, "aesgcm")}
-	keys.failing.Store(true)
-	if got, err := NewSealer(keys).WriteKey(t.Context()); !errors.Is(err, errKeyGone) {
-		t.Errorf("key gone: got %q, %v", got, err)
+	if got, err := newSealer(t, "kms").WriteKey(); !errors.Is(err, ErrKeyUnavailable) {
+		t.Errorf("a KMS that has confirmed nothing: got %q, %v", got, err)
 	}
 }

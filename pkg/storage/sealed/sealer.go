@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage/value"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
@@ -23,9 +24,6 @@ const envelopePrefix = "k8s:enc:"
 const plaintextVersion = 1
 
 const plaintextHeader = 1 + sha256.Size
-
-// probeAAD is no AAD that AAD returns, whose first byte is a version.
-const probeAAD = "write-key probe"
 
 var (
 	// ErrNotEncrypted says that the transformer handed back something that is no encryption envelope. The
@@ -41,8 +39,8 @@ const (
 	Opening = "opening"
 )
 
-// OperationError says that the value of one object could not be sealed or opened. Its text is for the log: it may hold
-// what a key provider said, so a client gets a constant text instead.
+// OperationError says that the value of one object could not be sealed or opened; FaultOf tells why. Its text is for the
+// log: it may hold what a key provider said, so a client gets a constant text instead.
 type OperationError struct {
 	// Operation is Sealing or Opening.
 	Operation string
@@ -63,12 +61,37 @@ func (e *OperationError) Unwrap() error { return e.Err }
 // Sealer seals and opens values with a transformer out of an EncryptionConfiguration.
 type Sealer struct {
 	transformer value.Transformer
+	keys        Keys
 }
 
-// NewSealer returns a Sealer over the transformer that is configured for securevalues.secret.grafana.app.
-func NewSealer(transformer value.Transformer) *Sealer {
-	return &Sealer{transformer: transformer}
+// Keys is what the encryption configuration in force says of its keys.
+type Keys interface {
+	// WriteKey returns the provider and the name of the key that seals now, and for a KMS the id of its key. It seals nothing
+	// and asks no KMS.
+	WriteKey() (provider, name, kmsKeyID string, err error)
+	// Names lists all keys as PROVIDER/NAME, the longest name first. A KMS provider stands for all keys of its plugin.
+	Names() []string
 }
+
+// NewSealer returns a Sealer over the transformer that is configured for securevalues.secret.grafana.app, and its keys.
+// Without keys it opens and seals, but does not know its write key.
+func NewSealer(transformer value.Transformer, keys Keys) *Sealer {
+	return &Sealer{transformer: transformer, keys: keys}
+}
+
+// Codec returns a codec that names keys by the configuration in force.
+func (s *Sealer) Codec(object runtime.Codec) *Codec { return &Codec{object: object, names: s.names} }
+
+// names is nil when the configuration is not known.
+func (s *Sealer) names() []string {
+	if s.keys == nil {
+		return nil
+	}
+	return s.keys.Names()
+}
+
+// keyName is KeyName by the configuration in force.
+func (s *Sealer) keyName(sealed []byte) string { return KeyName(sealed, s.names()) }
 
 // Seal encrypts a value for obj, with a binding inside the encryption, because aescbc and secretbox ignore the AAD
 // that they are given. It returns an *OperationError.
@@ -82,27 +105,28 @@ func (s *Sealer) Seal(ctx context.Context, obj *secret.SecureValue, v sensitive.
 	bind(plain[1:plaintextHeader], aad, plain[plaintextHeader:])
 
 	sealed, err := s.transformer.TransformToStorage(ctx, plain, value.DefaultContext(aad))
-	if err == nil && !bytes.HasPrefix(sealed, []byte(envelopePrefix)) {
-		err = ErrNotEncrypted
-	}
 	if err != nil {
-		return nil, operationError(Sealing, obj, err)
+		return nil, operationError(Sealing, obj, fmt.Errorf("%w: %w", ErrKeyUnavailable, err)) // local keys always seal
+	}
+	if !bytes.HasPrefix(sealed, []byte(envelopePrefix)) {
+		return nil, operationError(Sealing, obj, fmt.Errorf("%w: %w", ErrKeyMissing, ErrNotEncrypted))
 	}
 	return sealed, nil
 }
 
-// WriteKey names the key that Seal uses now, as KeyName does. It asks by sealing an empty probe: the configuration alone
-// does not tell, for a KMS plugin changes its key by itself.
-func (s *Sealer) WriteKey(ctx context.Context) (string, error) {
-	probe, err := s.transformer.TransformToStorage(ctx, nil, value.DefaultContext(probeAAD))
+// WriteKey names the key that Seal uses now, as KeyName does. The error is ErrKeyUnavailable while a KMS has named none.
+func (s *Sealer) WriteKey() (string, error) {
+	if s.keys == nil {
+		return "", fmt.Errorf("the write key is not known: %w", ErrKeyMissing)
+	}
+	provider, name, kmsKeyID, err := s.keys.WriteKey()
 	if err != nil {
-		return "", fmt.Errorf("asking for the key that seals: %w", err)
+		return "", fmt.Errorf("%w: %w", ErrKeyUnavailable, err)
 	}
-	name := KeyName(probe)
-	if name == "" {
-		return "", ErrNotEncrypted
+	if provider == providerKMS {
+		return kmsKeyName(name, kmsKeyID), nil
 	}
-	return name, nil
+	return provider + "/" + name, nil
 }
 
 // Open decrypts obj.Sealed, which must have been sealed for exactly this obj. It returns an *OperationError.
@@ -113,7 +137,7 @@ func (s *Sealer) Open(ctx context.Context, obj *secret.SecureValue) (sensitive.V
 	aad := AAD(obj)
 	plain, err := s.decrypt(ctx, obj.Sealed, aad)
 	if err != nil {
-		return "", operationError(Opening, obj, err)
+		return "", operationError(Opening, obj, fmt.Errorf("%w: %w", s.openFault(obj.Sealed, err), err))
 	}
 	defer clear(plain)
 	if len(plain) < plaintextHeader || plain[0] != plaintextVersion {

@@ -74,8 +74,8 @@ func getAttrs(obj runtime.Object) (labels.Set, fields.Set, error) {
 func newStack(t testing.TB, watchCache bool) *stack {
 	t.Helper()
 	s := &stack{etcd: runEtcd(t), codec: NewCodec(objectCodec())}
-	s.keys = &switchable{Transformer: newTransformer(t, "aesgcm")}
-	s.sealer = NewSealer(s.keys)
+	s.keys = &switchable{Transformer: newTransformer(t, "aesgcm"), Configuration: newConfiguration(t, "aesgcm")}
+	s.sealer = NewSealer(s.keys, s.keys)
 
 	config := storagebackend.NewDefaultConfig(etcdPrefix, objectCodec())
 	config.Transport.ServerList = s.etcd.Endpoints()

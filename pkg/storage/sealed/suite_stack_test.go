@@ -62,7 +62,7 @@ func (c *failingCodec) Decode(
 func newSuite(t *testing.T) *suiteStack {
 	t.Helper()
 	s := &suiteStack{
-		sealer: NewSealer(newTransformer(t, "aesgcm")),
+		sealer: NewSealer(newTransformer(t, "aesgcm"), nil),
 		codec:  &failingCodec{Codec: NewCodec(objectCodec())},
 	}
 	s.client = runEtcd(t)

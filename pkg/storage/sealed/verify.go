@@ -5,19 +5,11 @@ package sealed
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage/value"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
-)
-
-// The reasons why a record does not open, beside ErrFrame, ErrNoEnvelope and ErrBound. They are constant: what a key
-// provider says is not passed on.
-var (
-	ErrNoKey   = errors.New("its key is not in the configuration, or the KMS that has it does not answer")
-	ErrDamaged = errors.New("it was changed, or its key has another secret than the one of that name in the configuration")
 )
 
 // Verifier tells whether records open, for a tool that must not have their values: it wipes what it opened and returns
@@ -28,9 +20,10 @@ type Verifier struct {
 }
 
 // NewVerifier returns a verifier of the records under etcdPrefix, the value of --etcd-prefix. codec decodes the object part
-// of a record, transformer opens.
-func NewVerifier(codec runtime.Codec, etcdPrefix string, transformer value.Transformer) *Verifier {
-	return &Verifier{scanner: Scanner{codec: NewCodec(codec), prefix: RecordRoot(etcdPrefix)}, sealer: NewSealer(transformer)}
+// of a record, transformer opens with keys.
+func NewVerifier(codec runtime.Codec, etcdPrefix string, transformer value.Transformer, keys Keys) *Verifier {
+	sealer := NewSealer(transformer, keys)
+	return &Verifier{scanner: Scanner{codec: sealer.Codec(codec), prefix: RecordRoot(etcdPrefix)}, sealer: sealer}
 }
 
 // Verify reads and opens the record that etcd holds under key. Err of what it returns is nil when it opens, or is of a
@@ -60,11 +53,7 @@ func (v *Verifier) open(ctx context.Context, found Scanned, record []byte) error
 		return ctx.Err()
 	case errors.Is(err, ErrBound):
 		return ErrBound
-	case errors.Is(err, ErrNotEncrypted):
-		return ErrNoEnvelope
-	case strings.Contains(err.Error(), textNoKey), keyOutOfReach(found.Key, err):
-		return ErrNoKey
 	default:
-		return ErrDamaged
+		return FaultOf(err)
 	}
 }

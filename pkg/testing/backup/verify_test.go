@@ -70,7 +70,7 @@ func TestVerifyNamesWhatDoesNotOpen(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "target")
 	for _, test := range []struct{ keys, want string }{
 		{wrong, `does not open: default/value-2: it was changed, or its key has another secret.*`},
-		{lacking, `does not open: default/value-2: its key is not in the configuration.*`},
+		{lacking, `does not open: default/value-2: its key is not in the encryption configuration.*`},
 	} {
 		stdout, stderr, code := harness.Tool(t, "backup", "verify", "--from="+good, "--encryption-provider-config="+test.keys)
 		if code != 1 {

@@ -30,25 +30,26 @@ const (
 	otherKey = "  - secretbox: {keys: [{name: key2, secret: ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=}]}\n"
 )
 
-// TestKeyOutOfReach takes the key of a value away and gives it back: meanwhile the answer is 503, and other values open.
-func TestKeyOutOfReach(t *testing.T) {
+// TestKeyTakenAway takes the key of a value away and gives it back: meanwhile the answer is 500, which no client tries again, and
+// other values open.
+func TestKeyTakenAway(t *testing.T) {
 	keys := filepath.Join(t.TempDir(), "encryption.yaml")
 	harness.WriteFile(t, keys, encryptionHead+localKey+otherKey)
 	s := start(t, "--encryption-provider-config="+keys, "--encryption-provider-config-automatic-reload")
 	canary := harness.Canary()
 	put(t, s, namespace, "a", canary, "k6-cloud")
 	harness.WriteFile(t, keys, encryptionHead+otherKey)
-	eventually(t, "the key of a is gone", func() bool { return get(t, s, k6Token, namespace, "a").Code == http.StatusServiceUnavailable })
+	eventually(t, "the key of a is gone", func() bool { return get(t, s, k6Token, namespace, "a").Code == http.StatusInternalServerError })
 	put(t, s, namespace, "b", canary, "k6-cloud")
 
 	got := get(t, s, k6Token, namespace, "a")
-	if got.Header.Get("Retry-After") == "" || got.Status(t).Reason != "ServiceUnavailable" {
+	if got.Header.Get("Retry-After") != "" || got.Status(t).Reason != "InternalError" || strings.Contains(string(got.Body), "again") {
 		t.Errorf("%v %s", got.Header, got.Body)
 	}
-	if _, err := callGRPC(t.Context(), dial(t, s), nil, namespace, "a"); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "encryption key") {
+	if _, err := callGRPC(t.Context(), dial(t, s), nil, namespace, "a"); err != nil {
 		t.Errorf("by gRPC: %v", err)
 	}
-	if got := results(t, connectJSON(t, s, k6Token, namespace, "a", "b")); got["a"] != "!unavailable" || got["b"] != canary {
+	if got := results(t, connectJSON(t, s, k6Token, namespace, "a", "b")); got["a"] != "!decryption failed" || got["b"] != canary {
 		t.Errorf("beside one that opens: %d results, a is %q", len(got), got["a"])
 	}
 	harness.WriteFile(t, keys, encryptionHead+otherKey+localKey)

@@ -102,5 +102,5 @@ func newSealer(t testing.TB, dataDir string) *sealed.Sealer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sealed.NewSealer(config.Transformers[secret.GroupResource]) //nolint:forbidigo // as above
+	return sealed.NewSealer(config.Transformers[secret.GroupResource], nil) //nolint:forbidigo // as above
 }

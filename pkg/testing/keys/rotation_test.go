@@ -134,13 +134,13 @@ func TestOneThatDoesNotOpenStopsNoOther(t *testing.T) {
 	create(t, client(t, s), "broken", 3)
 	s.Stop(t)
 
-	harness.WriteFile(t, config, configHead+aesgcm("good", good, "lost", secretKey())) // the name is there, the key is another
+	harness.WriteFile(t, config, configHead+aesgcm("good", good))
 	options.Args[1] = "--rewrap=false"
 	s = harness.Start(t, options)
 	create(t, client(t, s), "value", 50)
 	s.Stop(t)
 
-	harness.WriteFile(t, config, configHead+aesgcm("fresh", fresh, "good", good, "lost", secretKey()))
+	harness.WriteFile(t, config, configHead+aesgcm("fresh", fresh, "good", good))
 	options.Args[1] = "--rewrap-probe-interval=500ms"
 	s = harness.Start(t, options)
 	values := client(t, s)

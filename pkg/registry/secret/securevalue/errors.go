@@ -25,16 +25,20 @@ import (
 // retryAfterSeconds is what a client waits before it tries again while the key is out of reach, or the disk full.
 const retryAfterSeconds = 1
 
-// clientError turns an error of the store into what the contract promises: invalid input is 400 with its causes, a key
-// out of reach is 503. The log gets the cause, the client a constant text.
+// clientError turns an error of the store into what the contract promises: invalid input is 400 with its causes, a KMS that
+// does not answer is 503, and a value that no retry opens is 500. The log gets the cause, the client a constant text.
 func clientError(ctx context.Context, name string, err error) error {
 	if operation, ok := errors.AsType[*sealed.OperationError](err); ok {
 		klog.ErrorS(operation.Err, "Could not use the encryption key", "operation", operation.Operation,
 			"securevalue", klog.KRef(operation.Namespace, operation.Name), "audit-ID", audit.GetAuditIDTruncated(ctx))
-		if recordWasChanged(operation) {
+		switch sealed.FaultOf(operation) {
+		case sealed.ErrKeyMissing: //nolint:errorlint // FaultOf returns the sentinel itself
+			return apierrors.NewInternalError(fmt.Errorf("the value of securevalue %q does not open: the server does not have its encryption key; nothing was changed, ask the operator", name))
+		case sealed.ErrDamaged: //nolint:errorlint // as above
 			return apierrors.NewInternalError(errors.New("the stored value does not open: its record was changed; nothing was written, ask the operator"))
+		default:
+			return keyUnavailable(name)
 		}
-		return keyUnavailable(name)
 	}
 	if apierrors.IsConflict(err) && strings.Contains(err.Error(), "recondition") { // quotes the request, and the key in etcd
 		return apierrors.NewConflict(secret.GroupResource, name,
@@ -50,11 +54,6 @@ func clientError(ctx context.Context, name string, err error) error {
 func noRoom(name string, reason error) error {
 	refusedWrites.WithLabelValues(reasonLabels[reason]).Inc()
 	return unavailable(name, fmt.Sprintf("%v: nothing was changed; reads and deletes go on, writes do when there is room", reason))
-}
-
-// recordWasChanged tells a record that no key opens from a key that is out of reach.
-func recordWasChanged(err *sealed.OperationError) bool {
-	return errors.Is(err, sealed.ErrBound) || err.Operation == sealed.Opening && errors.Is(err, sealed.ErrNotEncrypted)
 }
 
 func keyUnavailable(name string) error {
