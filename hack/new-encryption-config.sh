@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints an EncryptionConfiguration with a key that was never printed before, for a cluster without a KMS. Pipe it where it
-# belongs; what is lost with it is every value.
+# belongs; what is lost with it is every value. The name ends in random digits: two keys of one name cannot be used together.
 set -o errexit -o nounset -o pipefail
 
 cat <<END
@@ -11,6 +11,6 @@ resources:
     providers:
       - aesgcm:
           keys:
-            - name: key-$(date --utc +%Y%m%d)
+            - name: key-$(date --utc +%Y%m%d)-$(od --address-radix=n --format=x4 --read-bytes=4 /dev/urandom | tr --delete " ")
               secret: $(head --bytes=32 /dev/urandom | base64)
 END

@@ -18,18 +18,24 @@ import (
 // no two are alike.
 func TestNewEncryptionConfig(t *testing.T) {
 	var configs [][]byte
+	names := map[string]bool{}
 	for range 2 {
 		config, err := exec.CommandContext(t.Context(), "../new-encryption-config.sh").Output()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := encryption.CheckConfiguration(config); err != nil {
-			t.Errorf("the server refuses it: %v", err)
+		keys, err := encryption.Parse(config)
+		if err != nil {
+			t.Fatalf("the server refuses it: %v", err)
 		}
+		names[keys.Names()[0]] = true
 		configs = append(configs, config)
 	}
 	if bytes.Equal(configs[0], configs[1]) {
 		t.Error("two runs give one key")
+	}
+	if len(names) != 2 {
+		t.Errorf("two runs on one day give one name: %v", names)
 	}
 }
 

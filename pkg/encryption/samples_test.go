@@ -33,9 +33,10 @@ func TestSamples(t *testing.T) {
 	}
 }
 
-// fillKeys puts a new key in each place that a sample leaves open.
+// fillKeys puts a name and a new key in each place that a sample leaves open.
 func fillKeys(sample []byte) []byte {
 	const open = "<32 random bytes in base64>"
+	sample = bytes.ReplaceAll(sample, []byte("<8 random hex digits>"), []byte("3f9c2e71"))
 	for bytes.Contains(sample, []byte(open)) {
 		key := make([]byte, 32)
 		_, _ = rand.Read(key) // never fails, says its documentation

@@ -3,7 +3,6 @@
 package standalone
 
 import (
-	"bytes"
 	"encoding/base64"
 	"path/filepath"
 	"regexp"
@@ -14,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
 	"k8s.io/apiserver/pkg/storage/value"
+
+	"github.com/securevalue/secret-apiserver/pkg/encryption"
 )
 
 // What Prepare makes is what the server's own loader takes, and it seals with AES-GCM.
@@ -33,8 +34,8 @@ func TestGeneratedKeySeals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.HasPrefix(sealed, []byte("k8s:enc:aesgcm:v1:key-20260103:")) {
-		t.Errorf("sealed under %q", sealed[:min(len(sealed), 40)])
+	if !regexp.MustCompile(`^k8s:enc:aesgcm:v1:key-20260103-[0-9a-f]{8}:`).Match(sealed) {
+		t.Errorf("sealed under %q", sealed[:min(len(sealed), 50)])
 	}
 	opened, _, err := transformer.TransformFromStorage(t.Context(), sealed, aad)
 	if err != nil || string(opened) != "plain" {
@@ -84,5 +85,24 @@ func TestEditedEncryptionConfig(t *testing.T) {
 				t.Errorf("the edited file was changed to:\n%s", got)
 			}
 		})
+	}
+}
+
+// Two keys that are made on one day differ in name: put into one file, both open.
+func TestGeneratedNamesDiffer(t *testing.T) {
+	now, names := time.Now(), map[string]bool{}
+	for range 100 {
+		config, err := newEncryption(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys, err := encryption.Parse(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[keys.Names()[0]] = true
+	}
+	if len(names) != 100 {
+		t.Errorf("100 keys have %d names", len(names))
 	}
 }

@@ -88,17 +88,17 @@ func TestTerminalPicture(t *testing.T) {
 
 var (
 	age     = regexp.MustCompile(`(?m)( +)\d+(?:s|m\d*s?)$`)
-	keyDate = regexp.MustCompile(`key-\d{8}\b`)
+	keyDate = regexp.MustCompile(`key-\d{8}-[0-9a-f]{8}\b`)
 )
 
-// settled takes out of what is printed what differs from run to run: ages, and the date in the name of the first key.
+// settled takes out of what is printed what differs from run to run: ages, and the name of the first key.
 func settled(printed string) string {
-	return keyDate.ReplaceAllString(age.ReplaceAllString(printed, "${1}5s"), "key-20260101")
+	return keyDate.ReplaceAllString(age.ReplaceAllString(printed, "${1}5s"), "key-20260101-3f9c2e71")
 }
 
 func TestSettled(t *testing.T) {
-	got := settled("NAME   AGE\na      119s\nb      2m3s\naesgcm/key-20301231   3 values\n")
-	if want := "NAME   AGE\na      5s\nb      5s\naesgcm/key-20260101   3 values\n"; got != want {
+	got := settled("NAME   AGE\na      119s\nb      2m3s\naesgcm/key-20301231-00ffab12   3 values\n")
+	if want := "NAME   AGE\na      5s\nb      5s\naesgcm/key-20260101-3f9c2e71   3 values\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
