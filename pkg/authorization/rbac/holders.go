@@ -22,6 +22,9 @@ type Holder struct {
 	Wildcards []string
 }
 
+// AnyName in a question to Holders stands for objects whose names are not known: a rule that names some counts, too.
+const AnyName = "*"
+
 // FromCluster indexes objects as kube-apiserver serves them: validated, and aggregated by its controller. Nothing is built in,
 // and a binding to a role that does not exist gives nothing. The objects are copied.
 func FromCluster(objects Objects) *Snapshot {
@@ -57,11 +60,14 @@ func (s *Snapshot) Holders(a authorizer.Attributes) []Holder {
 
 // covers finds the rule that covers a request with the fewest wildcards.
 func (g *grant) covers(r *request) (wildcards []string, ok bool) {
-	for n := range g.rules {
-		if !r.coveredBy(&g.rules[n]) {
+	for _, rule := range g.rules {
+		if r.name == AnyName {
+			rule.ResourceNames = nil
+		}
+		if !r.coveredBy(&rule) {
 			continue
 		}
-		if found := r.wildcards(&g.rules[n]); !ok || len(found) < len(wildcards) {
+		if found := r.wildcards(&rule); !ok || len(found) < len(wildcards) {
 			wildcards, ok = found, true
 		}
 	}
@@ -75,12 +81,19 @@ func (r *request) wildcards(rule *rbacv1.PolicyRule) []string {
 		name   string
 		values []string
 		want   string
-	}{{"verbs", rule.Verbs, r.verb}, {"apiGroups", rule.APIGroups, r.group}, {"resources", rule.Resources, r.resource}} {
+	}{{"verbs", rule.Verbs, r.verb}, {"apiGroups", rule.APIGroups, r.group}, {"resources", rule.Resources, r.fullResource()}} {
 		if !slices.Contains(list.values, list.want) {
 			found = append(found, list.name)
 		}
 	}
 	return found
+}
+
+func (r *request) fullResource() string {
+	if r.subresource == "" {
+		return r.resource
+	}
+	return r.resource + "/" + r.subresource
 }
 
 func (g *grant) holders(wildcards []string) []Holder {

@@ -17,15 +17,23 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 )
 
-// fromCluster reads what RBAC of the cluster says about a namespace, with the rights of the caller. One list that cannot be read is
-// an error: without it the answer could be wrong.
-func fromCluster(ctx context.Context, client typedrbacv1.RbacV1Interface, namespace string) (*rbac.Snapshot, error) {
-	var objects rbac.Objects
-	for _, list := range []struct {
-		resource string
-		page     func(context.Context, metav1.ListOptions) (runtime.Object, error)
-		keep     func(runtime.Object)
-	}{
+// objectReader collects RBAC objects of a cluster, with the rights of the caller.
+type objectReader struct {
+	client typedrbacv1.RbacV1Interface
+	found  rbac.Objects
+}
+
+// objectList is one kind of objects, page by page.
+type objectList struct {
+	resource string
+	page     func(context.Context, metav1.ListOptions) (runtime.Object, error)
+	keep     func(runtime.Object)
+}
+
+// readCluster reads what RBAC says about a namespace. One list that cannot be read is an error: without it the answer could be wrong.
+func (r *objectReader) readCluster(ctx context.Context, namespace string) error {
+	client, objects := r.client, &r.found
+	err := listAll(ctx, []objectList{
 		{"clusterroles", func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			return client.ClusterRoles().List(ctx, o)
 		},
@@ -36,6 +44,17 @@ func fromCluster(ctx context.Context, client typedrbacv1.RbacV1Interface, namesp
 			func(o runtime.Object) {
 				objects.ClusterRoleBindings = append(objects.ClusterRoleBindings, o.(*rbacv1.ClusterRoleBinding))
 			}},
+	})
+	if err != nil {
+		return err
+	}
+	return r.readNamespace(ctx, namespace)
+}
+
+// readNamespace reads the roles and bindings of a namespace.
+func (r *objectReader) readNamespace(ctx context.Context, namespace string) error {
+	client, objects := r.client, &r.found
+	return listAll(ctx, []objectList{
 		{"roles", func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			return client.Roles(namespace).List(ctx, o)
 		},
@@ -44,7 +63,11 @@ func fromCluster(ctx context.Context, client typedrbacv1.RbacV1Interface, namesp
 			return client.RoleBindings(namespace).List(ctx, o)
 		},
 			func(o runtime.Object) { objects.RoleBindings = append(objects.RoleBindings, o.(*rbacv1.RoleBinding)) }},
-	} {
+	})
+}
+
+func listAll(ctx context.Context, lists []objectList) error {
+	for _, list := range lists {
 		pages := pager.New(list.page)
 		pages.PageSize = cluster.PageSize
 		err := pages.EachListItem(ctx, metav1.ListOptions{}, func(o runtime.Object) error {
@@ -52,10 +75,10 @@ func fromCluster(ctx context.Context, client typedrbacv1.RbacV1Interface, namesp
 			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("listing %s: %w%s", list.resource, err, listHint(err))
+			return fmt.Errorf("listing %s: %w%s", list.resource, err, listHint(err))
 		}
 	}
-	return rbac.FromCluster(objects), nil
+	return nil
 }
 
 func listHint(err error) string {

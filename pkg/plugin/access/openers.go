@@ -51,6 +51,10 @@ type answer struct {
 	Deleted bool      `json:"deleted,omitempty"`
 	Openers []opener  `json:"openers"`
 	Refused []refusal `json:"refused,omitempty"`
+	// Indirect are subjects that may not open the value, and may make themselves readers.
+	Indirect []indirect `json:"indirect,omitempty"`
+	// NotLookedAt says where Indirect may be incomplete, and why.
+	NotLookedAt []string `json:"notLookedAt,omitempty"`
 	// rights are how many subjects have the first right at all.
 	rights int
 }

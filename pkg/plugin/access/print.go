@@ -59,6 +59,10 @@ func printTable(out io.Writer, a answer) error {
 			fmt.Fprintf(&text, "\nRefused: %s, in spite of %s: %s.", r.Subject, w, r.Reason)
 		}
 	}
+	if len(a.Refused) > 0 {
+		text.WriteString("\n")
+	}
+	a.printIndirect(&text)
 	_, err := io.WriteString(out, strings.TrimRight(text.String(), "\n")+"\n")
 	return err
 }

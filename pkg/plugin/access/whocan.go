@@ -5,6 +5,8 @@ package access
 import (
 	"context"
 	"fmt"
+	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,7 +21,9 @@ the verb "use" on one of its decrypters, both in the namespace of the value.
 
 Each line names a subject, the decrypter that it may use, and the binding and role behind either right. "*" marks a role that
 gives the right by a wildcard. "if in" means that only who is also in that group has both rights. "Refused" are subjects that RBAC
-allows and the decrypt port does not: permission to use every decrypter is a wildcard, which reads no value.
+allows and the decrypt port does not: permission to use every decrypter is a wildcard, which reads no value. "Indirect" are subjects that
+can make themselves readers: by "extend" on the value, by credentials of a ServiceAccount that is a reader (its tokens, a Pod that runs as
+it, its Secrets), or by verbs that give rights. The rights are those of RBAC rules.
 
 The RBAC objects are read with your rights. Authorization other than RBAC that a cluster may have is not looked at. For a standalone
 server give the folder of its flag --rbac-dir.`
@@ -70,22 +74,44 @@ func (o *whoOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	snapshot, err := o.snapshot(ctx, v.namespace)
+	if o.rbacDir == "" {
+		return o.ofCluster(ctx, v, write)
+	}
+	snapshot, err := rbac.Load(o.rbacDir)
 	if err != nil {
 		return err
 	}
-	return write(o.factory.Out, whoCan(snapshot, v))
+	a := whoCan(snapshot, v)
+	a.Indirect = whoElse(snapshot, v, a.Openers, false)
+	return write(o.factory.Out, a)
 }
 
-func (o *whoOptions) snapshot(ctx context.Context, namespace string) (*rbac.Snapshot, error) {
-	if o.rbacDir != "" {
-		return rbac.Load(o.rbacDir)
-	}
+// ofCluster answers from the RBAC of the value's namespace, then from that of the namespaces of the accounts it found. One of the latter
+// that cannot be read leaves the answer incomplete, and the answer says so.
+func (o *whoOptions) ofCluster(ctx context.Context, v value, write func(io.Writer, answer) error) error {
 	clients, err := o.factory.Kubernetes()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return fromCluster(ctx, clients.RbacV1(), namespace)
+	objects := objectReader{client: clients.RbacV1()}
+	if err := objects.readCluster(ctx, v.namespace); err != nil {
+		return err
+	}
+	a := whoCan(rbac.FromCluster(objects.found), v)
+	looked := []string{v.namespace}
+	for _, account := range accounts(a.Openers) {
+		if slices.Contains(looked, account.Namespace) {
+			continue
+		}
+		looked = append(looked, account.Namespace)
+		if account.Namespace == metav1.NamespaceAll {
+			a.NotLookedAt = append(a.NotLookedAt, "rights in single namespaces; every ServiceAccount of the cluster is a reader")
+		} else if err := objects.readNamespace(ctx, account.Namespace); err != nil {
+			a.NotLookedAt = append(a.NotLookedAt, fmt.Sprintf("rights in namespace %s: %v", account.Namespace, err))
+		}
+	}
+	a.Indirect = whoElse(rbac.FromCluster(objects.found), v, a.Openers, true)
+	return write(o.factory.Out, a)
 }
 
 // read gets the list of decrypters of a value.
