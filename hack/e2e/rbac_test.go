@@ -101,8 +101,8 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// ways are the two ways of a ServiceAccount to us: through the aggregator, and straight to a replica, where nothing but our
-// own authorization stands.
+// ways are the two ways of a ServiceAccount to us: through the aggregator, and straight to a replica, where nothing but
+// our own authorization stands.
 func ways(token string) map[string]*restclient.Config {
 	all := map[string]*restclient.Config{"aggregator": cluster.TokenConfig(token), "direct": direct(token, 0)}
 	for _, config := range all {
@@ -204,8 +204,8 @@ func TestRevocation(t *testing.T) {
 	}
 }
 
-// TestWriterIsNoReader shows the rule that keeps write access from becoming read access, for the `edit` and `admin` of the cluster itself:
-// neither holds what makes a reader of a value, nor can it give that to an account.
+// TestWriterIsNoReader shows the rule that keeps write access from becoming read access, for the `edit` and `admin` of
+// the cluster itself: neither holds what makes a reader of a value, nor can it give that to an account.
 func TestWriterIsNoReader(t *testing.T) {
 	for _, role := range []string{"edit", "admin"} {
 		t.Run(role, func(t *testing.T) {
@@ -237,8 +237,8 @@ func TestWriterIsNoReader(t *testing.T) {
 	}
 }
 
-// makesNoReader tries the ways from one namespace to a reader: a binding to what the caller does not hold, and the token of a service's
-// account, which lives in another namespace.
+// makesNoReader tries the ways from one namespace to a reader: a binding to what the caller does not hold, and the
+// token of a service's account, which lives in another namespace.
 func makesNoReader(t *testing.T, token, namespace, service string) {
 	t.Helper()
 	config := cluster.TokenConfig(token)

@@ -10,11 +10,13 @@ import (
 	"strings"
 )
 
-// maxKeptBy bounds how many users DecrypterHistory remembers: with more, the one that wrote a value first is forgotten and warned again.
+// maxKeptBy bounds how many users DecrypterHistory remembers: with more, the one that wrote a value first is forgotten
+// and warned again.
 const maxKeptBy = 16
 
-// DecrypterHistory is who put which decrypter on the list of an object, and who has written a value for the list since it last grew. It
-// answers whether a writer gives a value to decrypters that somebody else listed. Removing and reordering make no reader and are not in it.
+// DecrypterHistory is who put which decrypter on the list of an object, and who has written a value for the list since
+// it last grew. It answers whether a writer gives a value to decrypters that somebody else listed. Removing and
+// reordering make no reader and are not in it.
 type DecrypterHistory struct {
 	createdBy string
 	addedBy   map[string]string
@@ -29,8 +31,8 @@ func HistoryOf(annotations map[string]string) DecrypterHistory {
 	return h
 }
 
-// ListedBy is the user who listed a decrypter, "" when that is not known. What the object was created with is its creator's: to delete an
-// object and create it with a longer list is the same as to lengthen the list.
+// ListedBy is the user who listed a decrypter, "" when that is not known. What the object was created with is its
+// creator's: to delete an object and create it with a longer list is the same as to lengthen the list.
 func (h DecrypterHistory) ListedBy(decrypter string) string {
 	if user, ok := h.addedBy[decrypter]; ok {
 		return user

@@ -26,9 +26,9 @@ const (
 	AnnotationUpdatedBy = "grafana.app/updatedBy"
 	// AnnotationUpdatedTimestamp is the time of the last change, RFC 3339 in UTC.
 	AnnotationUpdatedTimestamp = "grafana.app/updatedTimestamp"
-	// AnnotationDecryptersChangedBy names the user who last added or removed a decrypter. Absent: the list is as it was created.
+	// AnnotationDecryptersChangedBy names the user who last added or removed a decrypter. Absent: as it was created.
 	AnnotationDecryptersChangedBy = "secret.grafana.app/decryptersChangedBy"
-	// AnnotationDecryptersAddedBy maps decrypters to the users who listed them, where that is not the creator. A JSON object.
+	// AnnotationDecryptersAddedBy maps decrypters to the users who listed them, but for the creator. A JSON object.
 	AnnotationDecryptersAddedBy = "secret.grafana.app/decryptersAddedBy"
 	// AnnotationDecryptersKeptBy names users who wrote a value for the list since it last grew, latest last. A JSON array.
 	AnnotationDecryptersKeptBy = "secret.grafana.app/decryptersKeptBy"

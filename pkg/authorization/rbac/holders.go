@@ -81,7 +81,9 @@ func (r *request) wildcards(rule *rbacv1.PolicyRule) []string {
 		name   string
 		values []string
 		want   string
-	}{{"verbs", rule.Verbs, r.verb}, {"apiGroups", rule.APIGroups, r.group}, {"resources", rule.Resources, r.fullResource()}} {
+	}{
+		{"verbs", rule.Verbs, r.verb}, {"apiGroups", rule.APIGroups, r.group}, {"resources", rule.Resources, r.fullResource()},
+	} {
 		if !slices.Contains(list.values, list.want) {
 			found = append(found, list.name)
 		}

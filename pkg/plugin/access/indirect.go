@@ -84,8 +84,8 @@ type search struct {
 	found    []indirect
 }
 
-// whoElse lists subjects that can become readers without being on the list of openers. Of a standalone server only the powers over values
-// count: it has no Pods and makes no tokens.
+// whoElse lists subjects that can become readers without being on the list of openers. Of a standalone server only the
+// powers over values count: it has no Pods and makes no tokens.
 func whoElse(snapshot *rbac.Snapshot, v value, readers []opener, cluster bool) []indirect {
 	if v.deleted { // its value is gone
 		return nil
@@ -124,7 +124,8 @@ func rolesOf(readers []opener) []string {
 	return names
 }
 
-// accounts are the ServiceAccounts among readers; a group of them is all accounts of its namespace, or of all namespaces.
+// accounts are the ServiceAccounts among readers; a group of them is all accounts of its namespace, or of all
+// namespaces.
 func accounts(readers []opener) []subject {
 	var all []subject
 	for i := range readers {
@@ -174,7 +175,9 @@ func nameFor(verb string, p *power, name string) string {
 
 // reads reports whether a subject is a reader by itself.
 func (s *search) reads(who subject) bool {
-	return slices.ContainsFunc(s.readers, func(o opener) bool { return o.Also == nil && (o.Subject == who || implies(who, o.Subject)) })
+	return slices.ContainsFunc(s.readers, func(o opener) bool {
+		return o.Also == nil && (o.Subject == who || implies(who, o.Subject))
+	})
 }
 
 func (s *search) hold(who subject, of, right string, ways []way) {
@@ -189,7 +192,8 @@ func (s *search) hold(who subject, of, right string, ways []way) {
 	s.found[at].Ways = appendNew(s.found[at].Ways, ways)
 }
 
-// ofKubernetes reports whether a subject is a part of Kubernetes: its controllers make Pods everywhere. They are counted, not listed.
+// ofKubernetes reports whether a subject is a part of Kubernetes: its controllers make Pods everywhere. They are
+// counted, not listed.
 func (i *indirect) ofKubernetes() bool {
 	if i.Subject.Kind == rbacv1.ServiceAccountKind {
 		return i.Subject.Namespace == metav1.NamespaceSystem
@@ -243,7 +247,8 @@ func (a *answer) printIndirect(text *strings.Builder) {
 		}
 	}
 	if len(hidden) > 0 {
-		fmt.Fprintf(text, "\n%d more are parts of Kubernetes (accounts in kube-system, users system:...); -o json lists them.\n", len(hidden))
+		fmt.Fprintf(text, "\n%d more are parts of Kubernetes (accounts in kube-system, users system:...); -o json lists them.\n",
+			len(hidden))
 	}
 	for _, unknown := range a.NotLookedAt {
 		fmt.Fprintf(text, "\nNot looked at: %s.\n", unknown)

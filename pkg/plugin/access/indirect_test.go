@@ -13,8 +13,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/authorization/rbac"
 )
 
-// ruled returns the objects of a cluster in which account load-tests/k6 reads values of namespace default, and subject "tried" holds one rule:
-// in a namespace, or in all of them for "".
+// ruled returns the objects of a cluster in which account load-tests/k6 reads values of namespace default, and subject
+// "tried" holds one rule: in a namespace, or in all of them for "".
 func ruled(namespace string, tried rbacv1.Subject, rule rbacv1.PolicyRule) *rbac.Snapshot {
 	role := func(name string, rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole {
 		return &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules}
@@ -113,7 +113,8 @@ func TestIndirectReaders(t *testing.T) {
 	}
 }
 
-// A reader is listed once, a part of Kubernetes counted, and a group of accounts stands for all accounts of its namespace.
+// A reader is listed once, a part of Kubernetes counted, and a group of accounts stands for all accounts of its
+// namespace.
 func TestIndirectReadersAreGrouped(t *testing.T) {
 	v, mint := value{namespace: "default", name: "api-key", decrypters: []string{"k6-cloud"}}, ruleOf("create /serviceaccounts/token")
 	self := ruled("load-tests", rbacv1.Subject{Kind: "ServiceAccount", Namespace: "load-tests", Name: "k6"}, mint)

@@ -86,8 +86,8 @@ func (o *whoOptions) run(ctx context.Context, name string) error {
 	return write(o.factory.Out, a)
 }
 
-// ofCluster answers from the RBAC of the value's namespace, then from that of the namespaces of the accounts it found. One of the latter
-// that cannot be read leaves the answer incomplete, and the answer says so.
+// ofCluster answers from the RBAC of the value's namespace, then from that of the namespaces of the accounts it found.
+// One of the latter that cannot be read leaves the answer incomplete, and the answer says so.
 func (o *whoOptions) ofCluster(ctx context.Context, v value, write func(io.Writer, answer) error) error {
 	clients, err := o.factory.Kubernetes()
 	if err != nil {

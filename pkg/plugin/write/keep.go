@@ -21,8 +21,8 @@ import (
 // keepAny is --keep-decrypters without a list. No decrypter has this name.
 const keepAny = "*"
 
-// keeping is whether a new value may go to the decrypters that an object has. Another user may have put one there, with a junk value, to get
-// the value that repairs it.
+// keeping is whether a new value may go to the decrypters that an object has. Another user may have put one there, with
+// a junk value, to get the value that repairs it.
 type keeping struct {
 	flag string
 	// agreed is the list that was looked at, once it was.
@@ -30,11 +30,13 @@ type keeping struct {
 }
 
 func (k *keeping) addFlag(fs *pflag.FlagSet) {
-	fs.StringVar(&k.flag, "keep-decrypters", "", "Write the value without asking, whoever listed the decrypters; with `SERVICE,...` only if the list is exactly that.")
+	fs.StringVar(&k.flag, "keep-decrypters", "", "Write the value without asking when other users listed decrypters. "+
+		"With `SERVICE,...`, only if the list is exactly that.")
 	fs.Lookup("keep-decrypters").NoOptDefVal = keepAny
 }
 
-// agree returns an error unless the flag allows the list of an object, or the user knows it, or says yes on the terminal.
+// agree returns an error unless the flag allows the list of an object, or the user knows it, or says yes on the
+// terminal.
 func (k *keeping) agree(ctx context.Context, factory *cluster.Factory, sv *v1beta1.SecureValue) error {
 	list := sets.New(sv.Spec.Decrypters...)
 	switch {
@@ -69,8 +71,8 @@ func myName(ctx context.Context, factory *cluster.Factory) string {
 }
 
 func ask(ctx context.Context, factory *cluster.Factory, sv *v1beta1.SecureValue, unseen string) error {
-	fmt.Fprintf(factory.ErrOut, "%s can be opened by %s.\nListed by other users since you last wrote a value: %s.\n", //nolint:errcheck // the answer is what matters
-		sv.Name, describe(sv), unseen)
+	const text = "%s can be opened by %s.\nListed by other users since you last wrote a value: %s.\n"
+	fmt.Fprintf(factory.ErrOut, text, sv.Name, describe(sv), unseen) //nolint:errcheck // the answer is what matters
 	yes, err := input.Confirm(ctx, factory.IOStreams, "Write the new value for these decrypters? (yes/no): ")
 	switch {
 	case errors.Is(err, input.ErrNoTerminal):

@@ -87,8 +87,8 @@ type target struct {
 	mayGet bool
 }
 
-// set looks at the object, reads the value, and writes it, again when somebody else was faster: then the list of decrypters is looked at
-// again, too.
+// set looks at the object, reads the value, and writes it, again when somebody else was faster: then the list of
+// decrypters is looked at again, too.
 func (t *target) set(ctx context.Context) (updated *v1beta1.SecureValue, value sensitive.Value, err error) {
 	sv, err := t.look(ctx)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// planted: a writer without the verb extend may lengthen the list together with a junk value. Who then repairs the value is told, in
-// every form of the request, and the object says who it was.
+// planted: a writer without the verb extend may lengthen the list together with a junk value. Who then repairs the
+// value is told, in every form of the request, and the object says who it was.
 func (a *api) planted(t *testing.T) {
 	const namespace = "planted"
 	write := func(name, token, method, contentType, body string) harness.Response {

@@ -21,8 +21,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// TestSetAgainstAnother has somebody else edit the object between the read and the write of `set`: both changes are there in the
-// end. When that happens each time, the plugin says so.
+// TestSetAgainstAnother has somebody else edit the object between the read and the write of `set`: both changes are
+// there in the end. When that happens each time, the plugin says so.
 func TestSetAgainstAnother(t *testing.T) {
 	s := startServer(t)
 	clients, err := versioned.NewForConfig(s.RESTConfig(t, ""))
@@ -76,8 +76,8 @@ func TestSetAgainstAnother(t *testing.T) {
 	s.Leaks(t, canary)
 }
 
-// TestSetAgainstAPlanter has a writer lengthen the list between the look at it and the write of `set`: the value is not written for a list
-// that nobody looked at, whether set replaces the object or patches it.
+// TestSetAgainstAPlanter has a writer lengthen the list between the look at it and the write of `set`: the value is not
+// written for a list that nobody looked at, whether set replaces the object or patches it.
 func TestSetAgainstAPlanter(t *testing.T) {
 	s := startServer(t)
 	clients, err := versioned.NewForConfig(s.RESTConfig(t, ""))
