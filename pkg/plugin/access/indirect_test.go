@@ -125,6 +125,12 @@ func TestIndirectReadersAreGrouped(t *testing.T) {
 	if found := whoElse(tried, v, whoCan(tried, v).Openers, false); len(found) != 0 {
 		t.Errorf("a standalone server has no tokens of accounts: %+v", found)
 	}
+	v.deleted = true
+	readers := []opener{{Subject: subject{"ServiceAccount", "load-tests", "k6"}}}
+	if found := whoElse(tried, v, readers, true); len(found) != 0 {
+		t.Errorf("there is no value any more: %+v", found)
+	}
+	v.deleted = false
 	group := []opener{{Subject: subject{Kind: "Group", Name: "system:serviceaccounts:load-tests"}}}
 	if found := whoElse(tried, v, group, true); len(found) != 1 || found[0].Of != "ServiceAccount load-tests/*" {
 		t.Errorf("by a group: %+v", found)
