@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/component-base/metrics/legacyregistry"
@@ -24,6 +25,7 @@ func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) erro
 	if err := forbidDumps(); err != nil {
 		return err
 	}
+	syscall.Umask(0o077)                                          // whatever the caller's takes away: 0277 would make files that a second start cannot write
 	_ = legacyregistry.Registerer().Register(version.BuildInfo()) // a second run in one process finds it there
 	listener, err := opts.Serving.Listen(ctx)
 	if err != nil {

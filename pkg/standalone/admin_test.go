@@ -5,6 +5,7 @@ package standalone
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // clientConfig is what kubectl makes of the kubeconfig.
@@ -54,7 +56,9 @@ func TestAdminKubeconfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	context := raw.Contexts[raw.CurrentContext]
-	if raw.CurrentContext != "secret-apiserver" || context.Namespace != "default" || context.Cluster != "secret-apiserver" || context.AuthInfo != "admin" {
+	address := strings.TrimPrefix(d.ServerURL(), "https://") // so that the files of two servers can be merged
+	if raw.CurrentContext != "secret-apiserver@"+address || context.Namespace != "default" ||
+		context.Cluster != "secret-apiserver@"+address || context.AuthInfo != "admin@"+address {
 		t.Errorf("context %q = %+v", raw.CurrentContext, context)
 	}
 }
@@ -136,8 +140,9 @@ func TestKubeconfigFollowsTheServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			raw.Contexts["secret-apiserver"].Namespace = "stack-1"
-			raw.Contexts["mine"] = raw.Contexts["secret-apiserver"].DeepCopy()
+			old := raw.CurrentContext
+			raw.Contexts[old].Namespace = "stack-1"
+			raw.Contexts["mine"] = raw.Contexts[old].DeepCopy()
 			raw.CurrentContext = "mine"
 			if err := clientcmd.WriteToFile(*raw, path); err != nil {
 				t.Fatal(err)
@@ -149,12 +154,51 @@ func TestKubeconfigFollowsTheServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			raw.Clusters["secret-apiserver"].Server = tc.want
-			raw.Clusters["secret-apiserver"].CertificateAuthorityData = []byte(read(t, d.CACert()))
-			if diff := cmp.Diff(raw, got); diff != "" {
+			raw.Clusters[old].Server = tc.want
+			raw.Clusters[old].CertificateAuthorityData = []byte(read(t, d.CACert()))
+			if diff := cmp.Diff(renamed(raw, old, tc.want), got); diff != "" {
 				t.Errorf("kubeconfig (-want +got), tokens shown are test tokens:\n%s", diff)
 			}
 		})
+	}
+}
+
+// renamed is a kubeconfig with the names that belong to the address of server in place of those of old, its first context.
+func renamed(raw *clientcmdapi.Config, old, server string) *clientcmdapi.Config {
+	out := raw.DeepCopy()
+	address := strings.TrimPrefix(server, "https://")
+	cluster, admin := "secret-apiserver@"+address, "admin@"+address
+	user := out.Contexts[old].AuthInfo
+	out.Clusters[cluster], out.AuthInfos[admin], out.Contexts[cluster] = out.Clusters[old], out.AuthInfos[user], out.Contexts[old]
+	delete(out.Clusters, old)
+	delete(out.AuthInfos, user)
+	delete(out.Contexts, old)
+	for _, context := range out.Contexts {
+		context.Cluster, context.AuthInfo = cluster, admin
+	}
+	return out
+}
+
+// TestKubeconfigOfAnOlderVersion has names without an address; the token stays.
+func TestKubeconfigOfAnOlderVersion(t *testing.T) {
+	dir := filled(t)
+	path := filepath.Join(dir, "admin.kubeconfig")
+	text := read(t, path)
+	raw, err := clientcmd.LoadFromFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, address, _ := strings.Cut(raw.CurrentContext, "@")
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "@"+address, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	prepare(t, dir)
+	got, err := clientcmd.LoadFromFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(raw, got); diff != "" {
+		t.Errorf("-want +got, tokens shown are test tokens:\n%s", diff)
 	}
 }
 
@@ -165,7 +209,7 @@ func TestKubeconfigWithoutCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	delete(raw.Clusters, "secret-apiserver")
+	delete(raw.Clusters, raw.CurrentContext)
 	if err := clientcmd.WriteToFile(*raw, path); err != nil {
 		t.Fatal(err)
 	}

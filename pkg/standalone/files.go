@@ -31,6 +31,9 @@ func checkOwner(path string, info fs.FileInfo, mode fs.FileMode) error {
 func checkDir(path string) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("%s is a symbolic link to nothing: make the folder that it points to, or choose another --data-dir", path)
+		}
 		return nil
 	}
 	if err != nil {

@@ -175,7 +175,7 @@ func TestCertificatesFromAClockThatRanAhead(t *testing.T) {
 		}
 	}
 	kubeconfig, err := readKubeconfig(d.Kubeconfig())
-	if err != nil || string(clusterIn(kubeconfig).CertificateAuthorityData) != read(t, d.CACert()) {
+	if err != nil || string(clusterIn(kubeconfig).Cluster.CertificateAuthorityData) != read(t, d.CACert()) {
 		t.Errorf("the kubeconfig has another authority: %v", err)
 	}
 }

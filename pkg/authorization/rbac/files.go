@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"k8s.io/klog/v2"
 )
 
 // maxFileBytes bounds one manifest file, so that a log file linked into the folder does not fill the memory.
@@ -49,12 +51,26 @@ func readDir(dir string) ([]file, error) {
 	return files, errors.Join(errs...)
 }
 
+// warnOfFolders says which folders in dir are not read: somebody may expect that they are. It is called when a set of
+// manifests comes in force, not at every look.
+func warnOfFolders(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // what reads the manifests says so
+	}
+	for _, entry := range entries {
+		if entry.IsDir() && !strings.HasPrefix(entry.Name(), ".") {
+			klog.InfoS("A folder in --rbac-dir is not read: move its manifests up", "folder", filepath.Join(dir, entry.Name()))
+		}
+	}
+}
+
 // manifestName reports whether a file of this name is a manifest.
 func manifestName(name string) bool {
 	if strings.HasPrefix(name, ".") {
 		return false
 	}
-	switch filepath.Ext(name) {
+	switch strings.ToLower(filepath.Ext(name)) {
 	case ".yaml", ".yml", ".json":
 		return true
 	}

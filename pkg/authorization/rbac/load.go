@@ -10,6 +10,7 @@ func Load(dir string) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	warnOfFolders(dir)
 	return parse(files)
 }
 

@@ -132,6 +132,7 @@ func TestLoadAccepts(t *testing.T) {
 		{"blank JSON", "a.json", " \n", 0},
 		{"comments", "a.yaml", "# one\n---\n# two\n---\n", 0},
 		{"yml", "a.yml", goodRole, 1},
+		{"capital letters", "a.YAML", goodRole, 1},
 		{"separator with a comment", "a.yaml", goodRole + "--- # next\n" + strings.Replace(goodRole, "name: r", "name: s", 1), 2},
 		{"object on the separator's line", "a.yaml", "--- " + strings.ReplaceAll(item, "%", "a") + "\n--- " + strings.ReplaceAll(item, "%", "b") + "\n", 2},
 		{"document ends", "a.yaml", goodRole + "...\n" + strings.Replace(goodRole, "name: r", "name: s", 1) + "... # end\n", 2},

@@ -89,6 +89,7 @@ func (w *Watcher) finish(snapshot *Snapshot, err error) {
 		klog.ErrorS(oneLine(err), "RBAC manifests were not reloaded, the last good set stays in force", "dir", w.dir)
 		return
 	}
+	warnOfFolders(w.dir)
 	w.store.Swap(snapshot)
 	w.fault.Store(nil)
 	reloadTotal.WithLabelValues("success").Inc()

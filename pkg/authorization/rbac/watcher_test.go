@@ -64,6 +64,23 @@ func (w *watched) wantHealthy(healthy bool) {
 	}
 }
 
+// TestFoldersAreNamed logs a folder in the folder each time a set comes in force, and not at every look.
+func TestFoldersAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	for _, folder := range []string{"team-a", "..data"} {
+		if err := os.Mkdir(filepath.Join(dir, folder), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := newWatched(t, dir)
+	writeFile(t, dir, "a.yaml", grants("get"))
+	w.settle()
+	w.settle()
+	if n := strings.Count(strings.Join(w.log, "\n"), "is not read: move its manifests up"); n != 1 || !strings.Contains(strings.Join(w.log, ""), "team-a") {
+		t.Errorf("%d lines about folders:\n%s", n, strings.Join(w.log, "\n"))
+	}
+}
+
 func TestWatcherReloads(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, dir, "a.yaml", grants("get"))

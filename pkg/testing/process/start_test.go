@@ -245,6 +245,29 @@ func wantKept(t *testing.T, s *harness.Server, created map[string]any) {
 	}
 }
 
+// A umask that takes the owner's right to write does not end in files that the second start cannot write.
+func TestUmaskThatTakesTheOwnersRights(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	for range 2 {
+		old := syscall.Umask(0o277)
+		s := harness.Start(t, harness.Options{DataDir: dir})
+		syscall.Umask(old)
+		wantPrivate(t, s.DataDir)
+		s.Stop(t)
+	}
+}
+
+// A data folder that is a link to nothing is refused in words that say so.
+func TestDataFolderIsALinkToNothing(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "data")
+	if err := os.Symlink(filepath.Join(t.TempDir(), "gone"), link); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := harness.Fail(t, "--standalone", "--data-dir="+link, "--secure-port=0"); code != 1 || !strings.Contains(out, "is a symbolic link to nothing") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+}
+
 // A folder whose parents do not exist is made, and a umask that gives everything away is not followed.
 func TestIncident20NewFolderUnderOpenUmask(t *testing.T) {
 	old := syscall.Umask(0)
