@@ -3,19 +3,24 @@
 package apiserver
 
 import (
+	"context"
 	"fmt"
 	"net/http"
-	"slices"
 
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	utilflowcontrol "k8s.io/apiserver/pkg/util/flowcontrol"
+	"k8s.io/apiserver/pkg/util/flowcontrol/fairqueuing"
+	flowcontrolrequest "k8s.io/apiserver/pkg/util/flowcontrol/request"
 	"k8s.io/client-go/informers"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
+	"github.com/securevalue/secret-apiserver/pkg/inflight"
 	"github.com/securevalue/secret-apiserver/pkg/registry/authorization"
 	"github.com/securevalue/secret-apiserver/pkg/registry/secret/securevalue"
 	"github.com/securevalue/secret-apiserver/pkg/safecodec"
@@ -50,6 +55,7 @@ type ExtraConfig struct {
 type completedConfig struct {
 	generic genericapiserver.CompletedConfig
 	extra   ExtraConfig
+	places  *guard.Places // nil where priority and fairness is on
 }
 
 // CompletedConfig can only come from Complete, so that no step is skipped.
@@ -60,16 +66,59 @@ type CompletedConfig struct {
 // Complete fills in what follows from the rest.
 func (c *Config) Complete() CompletedConfig {
 	c.Generic.MaxRequestBodyBytes = MaxRequestBodyBytes
-	c.Generic.BuildHandlerChainFunc = buildHandlerChain
-	return CompletedConfig{&completedConfig{generic: c.Generic.Complete(c.Informers), extra: c.Extra}}
+	var places *guard.Places
+	if c.Generic.FlowControl == nil {
+		places = guard.NewPlaces(c.Generic.MaxRequestsInFlight, c.Generic.MaxMutatingRequestsInFlight)
+		c.Generic.DisabledPostStartHooks.Insert(upstreamInFlightHook)
+	}
+	c.Generic.BuildHandlerChainFunc = func(api http.Handler, generic *genericapiserver.Config) http.Handler {
+		return buildHandlerChain(api, generic, places)
+	}
+	return CompletedConfig{&completedConfig{generic: c.Generic.Complete(c.Informers), extra: c.Extra, places: places}}
 }
+
+// The hooks that keep apiserver_current_inflight_requests: upstream's, for the filter that is turned off, and that of the places.
+const (
+	upstreamInFlightHook = "max-in-flight-filter"
+	placesHook           = "in-flight-places"
+)
 
 // buildHandlerChain puts the timeouts of whoever stands still outside of everything, the scrubber outside of everything that logs or
 // audits a URL, and the request guard right in front of the handlers, where the request is known and authorised.
-func buildHandlerChain(api http.Handler, c *genericapiserver.Config) http.Handler {
-	guarded := guard.WithRequestGuard(api, c.Serializer, c.MaxRequestBodyBytes)
-	c.Authentication.Authenticator = withGrownStack(c.Authentication.Authenticator)
-	return guard.WithTimeouts(guard.WithScrub(withoutLimitOnHealth(guarded, c)))
+//
+// In either mode the body of a request is read before the request takes a place: standalone by the places, behind authorization, so
+// that upstream's max-in-flight filter is turned off; in a cluster before priority and fairness.
+func buildHandlerChain(api http.Handler, c *genericapiserver.Config, places *guard.Places) http.Handler {
+	handler := guard.WithRequestGuard(api, c.Serializer, c.MaxRequestBodyBytes)
+	chain := *c
+	if places == nil {
+		chain.FlowControl = bodyFirst{c.FlowControl, c.MaxRequestBodyBytes}
+	} else {
+		handler = guard.WithPlaces(handler, places, c)
+		chain.MaxRequestsInFlight, chain.MaxMutatingRequestsInFlight = 0, 0
+	}
+	chain.Authentication.Authenticator = withGrownStack(c.Authentication.Authenticator)
+	handler = genericapiserver.DefaultBuildHandlerChain(handler, &chain)
+	return guard.WithTimeouts(inflight.WithLogin(guard.WithScrub(handler)))
+}
+
+// bodyFirst lets priority and fairness see a request once its body is there. Until then it would hold a seat of its priority level,
+// for as long as its client likes.
+type bodyFirst struct {
+	utilflowcontrol.Interface
+	maxBytes int64
+}
+
+// Handle implements utilflowcontrol.Interface. What is wrong with a body is answered by the request guard.
+func (f bodyFirst) Handle(
+	ctx context.Context, digest utilflowcontrol.RequestDigest,
+	note func(*flowcontrolv1.FlowSchema, *flowcontrolv1.PriorityLevelConfiguration, string),
+	estimate func() flowcontrolrequest.WorkEstimate, queued fairqueuing.QueueNoteFn, execute func(),
+) {
+	if !guard.Reads(digest.RequestInfo) {
+		_ = guard.Receive(ctx, inflight.User(digest.User.GetName()), f.maxBytes)
+	}
+	f.Interface.Handle(ctx, digest, note, estimate, queued, execute)
 }
 
 // withGrownStack makes room on the stack of the goroutine that upstream starts for each request: authentication is the first thing
@@ -81,33 +130,19 @@ func withGrownStack(next authenticator.Request) authenticator.Request {
 	})
 }
 
-// healthPaths are what probes ask. Answers to them cost next to nothing.
-var healthPaths = []string{"/livez", "/readyz", "/healthz"}
-
-// withoutLimitOnHealth keeps probes apart from --max-requests-inflight: under a flood of reads they would be refused, and a server
-// that is merely busy be restarted. In a cluster, priority and fairness exempts them by its own configuration.
-func withoutLimitOnHealth(api http.Handler, c *genericapiserver.Config) http.Handler {
-	limited := genericapiserver.DefaultBuildHandlerChain(api, c)
-	if c.FlowControl != nil {
-		return limited
-	}
-	exempt := *c
-	exempt.MaxRequestsInFlight, exempt.MaxMutatingRequestsInFlight = 0, 0
-	unlimited := genericapiserver.DefaultBuildHandlerChain(api, &exempt)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if slices.Contains(healthPaths, r.URL.Path) {
-			unlimited.ServeHTTP(w, r)
-			return
-		}
-		limited.ServeHTTP(w, r)
-	})
-}
-
 // New builds the server and installs its API groups.
 func (c CompletedConfig) New() (*genericapiserver.GenericAPIServer, error) {
 	server, err := c.generic.New("secret-apiserver", genericapiserver.NewEmptyDelegate())
 	if err != nil {
 		return nil, fmt.Errorf("building the generic API server: %w", err)
+	}
+	if c.places != nil {
+		if err := server.AddPostStartHook(placesHook, func(hook genericapiserver.PostStartHookContext) error {
+			go c.places.Observe(hook.Done())
+			return nil
+		}); err != nil {
+			return nil, err
+		}
 	}
 	groups, err := c.apiGroups()
 	if err != nil {

@@ -4,7 +4,7 @@
 //
 // One request goes this way:
 //
-//	TLS -> authentication -> in-flight limit -> RPC or GET -> Service:
+//	TLS -> authentication -> body is read -> in-flight limit -> RPC or GET -> Service:
 //	  may the caller decrypt these names, and which decrypters may it use   (access.go; nothing is read yet)
 //	  read all names in one etcd transaction                                 (sealed.Opener.Read)
 //	  intersect the decrypters of each value with those of the caller        (a set operation)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
+	"github.com/securevalue/secret-apiserver/pkg/inflight"
 )
 
 // requestTimeout bounds a request, the reading of its body included.
@@ -33,7 +35,8 @@ type HandlerConfig struct {
 	Service *Service
 	// Authenticator must take no front-proxy headers and let nobody be anonymous.
 	Authenticator authenticator.Request
-	// MaxInFlight is how many requests of authenticated callers are answered at once; 0 sets no limit.
+	// MaxInFlight is how many requests of authenticated callers are answered at a time, a quarter of them to one caller; 0 sets no
+	// limit.
 	MaxInFlight int
 	// AuditSink and AuditPolicy are those of the API port. Nil: requests are in the decrypt audit log only.
 	AuditSink   audit.Sink
@@ -51,7 +54,7 @@ func NewHandler(config HandlerConfig) http.Handler {
 		refusals: refusals,
 	})
 	handler = withTimeout(handler)
-	handler = withInFlightLimit(handler, config.MaxInFlight, refusals)
+	handler = withInFlightLimit(handler, inflight.NewPool("decrypt", int64(config.MaxInFlight)), refusals)
 	handler = genericapifilters.WithAudit(handler, config.AuditSink, config.AuditPolicy, nil)
 	handler = withTrace(handler, config.Service.tracer)
 	handler = genericapifilters.WithAuthentication(handler, config.Authenticator,
@@ -62,7 +65,7 @@ func NewHandler(config HandlerConfig) http.Handler {
 	handler = genericapifilters.WithAuditInit(handler)
 	handler = genericfilters.WithPanicRecovery(handler, infoResolver{})
 	handler = genericapifilters.WithRequestInfo(handler, infoResolver{})
-	return guard.WithTimeouts(withFixedHeaders(withMetrics(guard.WithURILimit(handler))))
+	return guard.WithTimeouts(inflight.WithLogin(withFixedHeaders(withMetrics(guard.WithURILimit(handler)))))
 }
 
 // newRequest completes a request by what the filters found out.
@@ -135,9 +138,13 @@ func hasPlainPath(u *url.URL) bool {
 // unreserved are the characters that an escape does not change the meaning of.
 const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
-// unauthenticated refuses whoever brings no good credentials, whatever the path.
+// unauthenticated refuses callers without good credentials, whatever the path, and those whose credentials nobody could be asked about.
 func unauthenticated(refusals *refusals) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if inflight.IsBusy(r.Context()) {
+			refusals.write(w, r, connect.NewError(connect.CodeResourceExhausted, errors.New("too many tokens are being reviewed; retry later")))
+			return
+		}
 		if r.ProtoMajor == 2 {
 			w.Header().Set("Connection", "close") // as on the API port: no cheap streams for strangers
 		}
@@ -148,20 +155,35 @@ func unauthenticated(refusals *refusals) http.Handler {
 	})
 }
 
-// withInFlightLimit answers 429 when too much is under way. It comes after authentication: a stranger takes no place.
-func withInFlightLimit(next http.Handler, limit int, refusals *refusals) http.Handler {
-	if limit <= 0 {
-		return next
-	}
-	places := make(chan struct{}, limit)
+// maxBodyBytes is what is read of a body: a message of the largest size and its frame. The library judges what is larger.
+const maxBodyBytes = maxRequestBytes + 1<<10
+
+// withInFlightLimit answers 429 when too many requests are in flight, or too many of one caller. It comes after authentication: a
+// stranger takes no place. A request takes one when its body is there, so that nobody holds a place by not sending it.
+func withInFlightLimit(next http.Handler, places *inflight.Pool, refusals *refusals) http.Handler {
+	busy := connect.NewError(connect.CodeResourceExhausted, errors.New("too many requests are in flight, or too many of this caller; retry later"))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case places <- struct{}{}:
-			defer func() { <-places }()
-			next.ServeHTTP(w, r)
-		default:
-			refusals.write(w, r, connect.NewError(connect.CodeResourceExhausted, errors.New("too many requests are in flight; try again")))
+		caller := inflight.CallerOf(r)
+		if !places.Offers(caller) { // before the body costs anything
+			refusals.write(w, r, busy)
+			return
 		}
+		if isRPC(r) { // nothing else reads a body
+			switch err := guard.Receive(r.Context(), caller, maxBodyBytes); {
+			case errors.Is(err, inflight.ErrBusy):
+				refusals.write(w, r, busy)
+				return
+			case errors.Is(err, os.ErrDeadlineExceeded):
+				refusals.write(w, r, connect.NewError(connect.CodeDeadlineExceeded, errors.New(guard.TextSlowBody)))
+				return
+			}
+		}
+		if !places.Take(caller, 1) {
+			refusals.write(w, r, busy)
+			return
+		}
+		defer places.Return(caller, 1)
+		next.ServeHTTP(w, r)
 	})
 }
 

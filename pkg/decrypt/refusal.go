@@ -12,10 +12,12 @@ import (
 	"connectrpc.com/connect"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
+
+	"github.com/securevalue/secret-apiserver/pkg/inflight"
 )
 
 // retryAfter is how many seconds a client waits before it tries again.
-const retryAfter = "1"
+var retryAfter = strconv.Itoa(inflight.RetryAfterSeconds)
 
 // statusClientClosed is the code that proxies log for a caller who left.
 const statusClientClosed = 499

@@ -119,6 +119,7 @@ func (s *Side) serverArgs() []string {
 		"--standalone", "--data-dir=" + s.file("data"), fmt.Sprintf("--secure-port=%d", s.port), "--decrypt-port=auto",
 		"--encryption-provider-config=" + s.EncryptionFile(), "--rbac-dir=" + s.file("rbac"),
 		"--tls-cert-file=" + w.file("tls.crt"), "--tls-private-key-file=" + w.file("tls.key"), "--client-ca-file=" + w.file("ca.crt"),
+		"--max-mutating-requests-inflight=400", // one user gets a quarter, and 64 clients of one write
 	}
 	if s.etcd != nil {
 		args = append(args, "--etcd-servers="+s.etcdURL)

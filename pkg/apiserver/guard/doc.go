@@ -2,7 +2,8 @@
 
 // Package guard holds the HTTP filters that stand in front of the API handlers.
 //
-// It owns four of them. WithBodyTimeout is the outermost filter of both ports, so that it bounds the bodies of strangers too.
+// It owns five of them. WithTimeouts is the outermost filter of both ports, so that it bounds the bodies of strangers too. WithPlaces
+// stands behind authorization where priority and fairness is off: it reads the body, then gives the request a place (Receive).
 // WithScrub stands outside of everything that logs: it refuses upgraded connections and redirects, and takes what
 // may be a value out of the query string before anything can log it. WithURILimit, which is a part of it and stands in front
 // of the decrypt port too, refuses what is too long to be parsed. WithRequestGuard stands behind authorization: it

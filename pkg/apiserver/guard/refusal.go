@@ -3,20 +3,27 @@
 package guard
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/inflight"
 )
 
 // The texts of every refusal. A text may be followed by a position in the body, never by a byte of it.
 const (
 	textEmpty        = "the request body is empty: send a SecureValue"
 	textEndedEarly   = "the request body ended early: send it whole"
+	textNoPlace      = "too many requests are in flight, or too many of this caller; retry later"
+	textBusyReviews  = "too many tokens are being reviewed; retry later"
+	textBusyBodies   = "too many request bodies of this caller are being received; retry later"
 	textUnreadable   = "the request body could not be read: send it again"
 	textNotUTF8      = "the request body is not valid UTF-8: encode text as UTF-8 and binary data as base64"
 	textNotJSON      = "the request body is not valid JSON: correct it and send it again"
@@ -41,6 +48,9 @@ const (
 		"check kind, apiVersion and the types of the fields"
 )
 
+// TextSlowBody is the text for a body that did not come within BodyTimeout, on both ports.
+var TextSlowBody = fmt.Sprintf("the request body did not come within %s: send it whole", BodyTimeout)
+
 // refuse is a 400 with a constant text.
 func refuse(text string) error {
 	return apierrors.NewBadRequest(text)
@@ -51,17 +61,25 @@ func refuseAt(text, unit string, position int) error {
 	return apierrors.NewBadRequest(fmt.Sprintf("%s (%s %d)", text, unit, position))
 }
 
-// refuseTooLarge is the 413 that the handlers of the library answer.
-func refuseTooLarge(limit int64) error {
-	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", limit))
-}
-
-// refuseSlow is the 408 of a body that did not come.
-func refuseSlow() error {
-	return &apierrors.StatusError{ErrStatus: metav1.Status{
-		Status: metav1.StatusFailure, Code: http.StatusRequestTimeout, Reason: metav1.StatusReasonTimeout,
-		Message: fmt.Sprintf("the request body did not come within %s: send it whole", BodyTimeout),
-	}}
+// refuseBody is the answer to a request whose body Receive could not read: 413 as the handlers of the library answer, 408, 429 or 400.
+func refuseBody(err error) error {
+	if err == nil {
+		return nil
+	}
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", tooLarge.Limit))
+	}
+	switch {
+	case errors.Is(err, inflight.ErrBusy):
+		return apierrors.NewTooManyRequests(textBusyBodies, inflight.RetryAfterSeconds)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusRequestTimeout, Reason: metav1.StatusReasonTimeout, Message: TextSlowBody,
+		}}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return refuse(textEndedEarly)
+	}
+	return refuse(textUnreadable)
 }
 
 // refuseType is the 400 of a field of the wrong type, in the shape of a validation error.

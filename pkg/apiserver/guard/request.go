@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -16,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/inflight"
 )
 
 // WithRequestGuard refuses the bodies of writes to SecureValues that no decoder behind it should see: too large, not
@@ -73,28 +73,17 @@ func guards(info *request.RequestInfo, r *http.Request) bool {
 	return false
 }
 
-// readBody reads the whole body, at most limit bytes of it.
+// readBody returns the whole body of a request, at most limit bytes of it. It is in memory already where places are given out
+// (Receive); where nobody does that, it is read here.
 func readBody(r *http.Request, limit int64) ([]byte, error) {
-	defer func() { _ = r.Body.Close() }()
-	reader := io.Reader(r.Body)
-	if limit > 0 {
-		reader = io.LimitReader(r.Body, limit+1)
+	b, ok := r.Body.(*body)
+	if !ok {
+		b = &body{ReadCloser: r.Body, promised: r.ContentLength}
 	}
-	body, err := io.ReadAll(reader)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, refuseTooLarge(tooLarge.Limit)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, refuseSlow()
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, refuse(textEndedEarly)
-	case err != nil:
-		return nil, refuse(textUnreadable)
-	case limit > 0 && int64(len(body)) > limit:
-		return nil, refuseTooLarge(limit)
+	if err := b.receive(inflight.CallerOf(r), limit); err != nil {
+		return nil, refuseBody(err)
 	}
-	return body, nil
+	return b.whole, nil
 }
 
 // checkBody applies the checks of the body's format.

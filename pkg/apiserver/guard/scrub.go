@@ -3,12 +3,16 @@
 package guard
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/endpoints/responsewriter"
+
+	"github.com/securevalue/secret-apiserver/pkg/inflight"
 )
 
 // WithScrub wraps the whole handler chain. It refuses upgraded connections on every path, URIs over MaxURIBytes and every
@@ -16,7 +20,7 @@ import (
 // access log nor the audit log nor a trace ever sees the original.
 func WithScrub(handler http.Handler) http.Handler {
 	scrubbing := WithURILimit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		handler.ServeHTTP(responsewriter.WrapForHTTP1Or2(&redirectRefuser{ResponseWriter: w}), scrubbed(r))
+		handler.ServeHTTP(responsewriter.WrapForHTTP1Or2(&answerGuard{ResponseWriter: w, ctx: r.Context()}), scrubbed(r))
 	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// WithCacheControl keeps what is set already.
@@ -63,39 +67,52 @@ func scrubbed(r *http.Request) *http.Request {
 	return out
 }
 
-// redirectRefuser answers 404 where a handler redirects: a client that follows would carry its credentials along.
-// 304 is no redirect and passes.
-type redirectRefuser struct {
+// answerGuard answers 404 where a handler redirects: a client that follows would carry its credentials along. 304 is no redirect and
+// passes. It answers 429 where upstream's filter answers 401 although nobody could be asked about the credentials
+// (inflight.SetBusy): that filter knows one answer only.
+type answerGuard struct {
 	http.ResponseWriter
-	refused bool
+	ctx      context.Context //nolint:containedctx // of the request that is answered
+	replaced bool
 }
 
-var _ responsewriter.UserProvidedDecorator = (*redirectRefuser)(nil)
+var _ responsewriter.UserProvidedDecorator = (*answerGuard)(nil)
 
 // Unwrap returns the writer that the server made.
-func (w *redirectRefuser) Unwrap() http.ResponseWriter {
+func (w *answerGuard) Unwrap() http.ResponseWriter {
 	return w.ResponseWriter
 }
 
-// WriteHeader sends the status, or the refusal in its place.
-func (w *redirectRefuser) WriteHeader(code int) {
-	if code < 300 || code > 399 || code == http.StatusNotModified {
+// WriteHeader sends the status, or another answer in its place.
+func (w *answerGuard) WriteHeader(code int) {
+	if w.replaced {
+		return
+	}
+	switch {
+	case code == http.StatusUnauthorized && inflight.IsBusy(w.ctx):
+		w.replace(http.StatusTooManyRequests, textBusyReviews)
+	case code >= 300 && code <= 399 && code != http.StatusNotModified:
+		w.replace(http.StatusNotFound, "this address moved and redirects are not served: look the address up again")
+	default:
 		w.ResponseWriter.WriteHeader(code)
-		return
 	}
-	if w.refused {
-		return
-	}
-	w.refused = true
+}
+
+func (w *answerGuard) replace(code int32, text string) {
+	w.replaced = true
 	for _, name := range []string{"Location", "Content-Length", "Content-Encoding", "Etag"} {
 		w.Header().Del(name)
 	}
-	writeStatus(w.ResponseWriter, http.StatusNotFound, "this address moved and redirects are not served: look the address up again")
+	if code == http.StatusTooManyRequests {
+		w.Header().Del("Connection") // which ends a connection of HTTP/2, as a stranger's
+		w.Header().Set("Retry-After", strconv.Itoa(inflight.RetryAfterSeconds))
+	}
+	writeStatus(w.ResponseWriter, code, text)
 }
 
-// Write sends a part of the body, unless the answer was refused.
-func (w *redirectRefuser) Write(data []byte) (int, error) {
-	if w.refused {
+// Write sends a part of the body, unless the answer was replaced.
+func (w *answerGuard) Write(data []byte) (int, error) {
+	if w.replaced {
 		return len(data), nil
 	}
 	return w.ResponseWriter.Write(data)
@@ -110,8 +127,12 @@ func writeStatus(w http.ResponseWriter, code int32, text string) {
 		Reason:   metav1.StatusReasonBadRequest,
 		Message:  text,
 	}
-	if code == http.StatusNotFound {
+	switch code {
+	case http.StatusNotFound:
 		status.Reason = metav1.StatusReasonNotFound
+	case http.StatusTooManyRequests:
+		status.Reason = metav1.StatusReasonTooManyRequests
+		status.Details = &metav1.StatusDetails{RetryAfterSeconds: inflight.RetryAfterSeconds}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(int(code))

@@ -69,7 +69,7 @@ func concerns(ev *auditinternal.Event) bool {
 	if ev == nil {
 		return false
 	}
-	if ev.ObjectRef != nil && ev.ObjectRef.APIGroup == secret.GroupName {
+	if ev.ObjectRef != nil && ev.ObjectRef.APIGroup == secret.GroupName || isBusy(ev) {
 		return true
 	}
 	if ev.RequestURI == "" {

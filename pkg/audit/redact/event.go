@@ -15,6 +15,7 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
+	"github.com/securevalue/secret-apiserver/pkg/inflight"
 )
 
 const (
@@ -61,6 +62,11 @@ func redacted(ev *auditinternal.Event) *auditinternal.Event {
 	out.RequestURI = guard.ScrubURI(ev.RequestURI)
 	out.ResponseStatus = redactedStatus(ev.ResponseStatus)
 	out.Annotations = redactedAnnotations(ev.Annotations)
+	if isBusy(ev) && out.ResponseStatus != nil {
+		status := *out.ResponseStatus
+		status.Code = http.StatusTooManyRequests
+		out.ResponseStatus = &status
+	}
 	return &out
 }
 
@@ -80,6 +86,11 @@ func redactedRef(ref *auditinternal.ObjectReference) *auditinternal.ObjectRefere
 		out.ResourceVersion = ""
 	}
 	return &out
+}
+
+// isBusy reports whether the client got 429 where upstream's filter believes that it answered 401.
+func isBusy(ev *auditinternal.Event) bool {
+	return ev.Annotations[inflight.BusyAnnotation] != ""
 }
 
 // redactedStatus replaces the texts of a failure that may quote a body, and keeps code, reason and fields.

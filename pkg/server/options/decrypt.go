@@ -49,7 +49,8 @@ func (o *DecryptOptions) AddFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.AuthzCacheTTL, "decrypt-authz-cache-ttl", o.AuthzCacheTTL,
 		"How old the answer to a question about a caller's rights may be. A right that is taken away works for at most that long. 0 asks every time.")
 	fs.IntVar(&o.MaxInFlight, "decrypt-max-requests-inflight", o.MaxInFlight,
-		"Requests that the decrypt service answers at once; more get 429. 0 sets no limit.")
+		"Maximum number of concurrent decrypt requests; excess requests get 429. "+
+			"One caller gets at most a quarter of them. 0 sets no limit.")
 	o.Audit.addFlags(fs)
 }
 

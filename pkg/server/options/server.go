@@ -31,8 +31,11 @@ func NewServerOptions() *ServerOptions {
 func (o *ServerOptions) AddFlags(fs *pflag.FlagSet) {
 	pick(fs, o.upstream.AddUniversalFlags, "max-requests-inflight", "max-mutating-requests-inflight", "request-timeout",
 		"min-request-timeout", "shutdown-delay-duration", "shutdown-watch-termination-grace-period")
-	fs.Lookup("max-requests-inflight").Usage = "Reads that may be in flight at once; more get 429. 0 sets no limit. In a cluster, priority and fairness shares out the sum of this and --max-mutating-requests-inflight."
-	fs.Lookup("max-mutating-requests-inflight").Usage = "Writes that may be in flight at once; more get 429. 0 sets no limit."
+	fs.Lookup("max-requests-inflight").Usage = "Maximum number of concurrent reads; excess requests get 429. 0 sets no limit. " +
+		"Standalone, one user gets at most a quarter of them. " +
+		"In a cluster, priority and fairness shares out the sum of this and --max-mutating-requests-inflight."
+	fs.Lookup("max-mutating-requests-inflight").Usage = "Maximum number of concurrent writes; excess requests get 429. 0 sets no limit. " +
+		"Standalone, one user gets at most a quarter of them."
 	o.delay = fs.Lookup("shutdown-delay-duration")
 	o.delay.Usage = "How long a server that is told to stop still serves, with /readyz failing, so that load balancers and kube-apiserver stop sending to it. Without this flag it is 0s standalone and 10s in a cluster."
 	fs.Lookup("shutdown-watch-termination-grace-period").Usage = "How long open watches may take to end when the server stops."

@@ -4,11 +4,14 @@ package overload
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
@@ -119,26 +122,28 @@ func TestIncident13MemoryIsBounded(t *testing.T) {
 	wantBounded(t, s)
 }
 
-// TestTooManyRequests: whoever comes while all places are taken is told so, and when to come again.
+// TestTooManyRequests: callers that come while all places are taken are told so by a Status, and when to come again.
 func TestTooManyRequests(t *testing.T) {
-	s := start(t, "--max-mutating-requests-inflight=1")
-	release := make(chan struct{})
-	held := hold(t, s, release) // takes the only place
-	o := &others{}
-	code, err := 0, error(nil)
+	s := start(t, "--max-requests-inflight=1", "--request-timeout=30s")
+	fillBig(t, s, 600)
+	get := harness.Request{Method: http.MethodGet, Path: harness.Collection(namespace), Token: workToken}
+	var readers []net.Conn
+	var got harness.Response
 	eventually(t, "somebody is refused", func() bool {
-		var header http.Header
-		code, header, err = try(t, s, harness.Request{Method: http.MethodPost, Path: harness.Collection(namespace), Token: workToken, Body: "{}"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return code == http.StatusTooManyRequests && header.Get("Retry-After") != ""
+		readers = append(readers, standing(t, s, "http/1.1")) // one of them takes the only place
+		got = s.Do(t, get)
+		return got.Code == http.StatusTooManyRequests
 	})
-	if code, err = o.persist(t, s, http.MethodGet, "/livez", ""); err != nil || code != http.StatusOK {
+	if status := got.Status(t); got.Header.Get("Retry-After") == "" || status.Reason != metav1.StatusReasonTooManyRequests {
+		t.Errorf("%v %s", got.Header, got.Body)
+	}
+	o := &others{}
+	if code, err := o.persist(t, s, http.MethodGet, "/livez", ""); err != nil || code != http.StatusOK {
 		t.Errorf("health meanwhile: %d %v", code, err)
 	}
-	close(release)
-	<-held
+	for _, reader := range readers {
+		_ = reader.Close()
+	}
 	if !o.round(t, s, 1) {
 		t.Error("others are not served afterwards")
 	}
