@@ -33,6 +33,8 @@ type Config struct {
 	TokenCacheTTL time.Duration
 	// Audience is what a token must be made out to for Credentials. Empty: Credentials takes no token.
 	Audience string
+	// OpaqueTokens makes Credentials review tokens that are not JWTs naming Audience: those of a webhook authenticator of the cluster.
+	OpaqueTokens bool
 	// AudienceCacheTTL is how long Credentials keeps the answer of a TokenReview.
 	AudienceCacheTTL time.Duration
 	// ServiceCAFile is the value of --decrypt-client-ca-file. Empty: Credentials takes no certificate.
@@ -69,7 +71,7 @@ func New(ctx context.Context, config Config) (*Authenticator, error) {
 		}
 	}
 	certificates := authentication.ByCertificate(a.ClientCA().VerifyOptions, x509.CommonNameUserConversion)
-	tokens, err := newReviewer(config.Client.AuthenticationV1(), config.TokenCacheTTL)
+	tokens, err := newReviewer("api_token_reviews", config.Client.AuthenticationV1(), config.TokenCacheTTL)
 	if err != nil {
 		return nil, err
 	}
@@ -87,11 +89,15 @@ func (a *Authenticator) newCredentials(config Config) (authenticator.Request, er
 		known = append(known, authentication.ByCertificate(a.services.VerifyOptions, a.services))
 	}
 	if config.Audience != "" {
-		tokens, err := newReviewer(config.Client.AuthenticationV1(), config.AudienceCacheTTL)
+		tokens, err := newReviewer("decrypt_token_reviews", config.Client.AuthenticationV1(), config.AudienceCacheTTL)
 		if err != nil {
 			return nil, err
 		}
-		known = append(known, bearertoken.New(madeOutTo{audience: config.Audience, next: tokens}))
+		ours := authenticator.Token(madeOutTo{audience: config.Audience, next: tokens})
+		if !config.OpaqueTokens {
+			ours = named{audience: config.Audience, next: ours}
+		}
+		known = append(known, bearertoken.New(ours))
 	}
 	return group.NewAuthenticatedGroupAdder(union.New(known...)), nil
 }

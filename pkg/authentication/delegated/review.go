@@ -4,6 +4,8 @@ package delegated
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -14,18 +16,25 @@ import (
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/webhook"
 	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	"k8s.io/klog/v2"
+
+	"github.com/securevalue/secret-apiserver/pkg/inflight"
 )
 
-// reviewTimeout bounds a review with its retries.
-const reviewTimeout = 10 * time.Second
+const (
+	// reviewTimeout bounds a review with its retries.
+	reviewTimeout = 10 * time.Second
+	// MaxReviews is how many reviews each port has in flight; one peer has a quarter of them at most. Requests with a token that nobody
+	// can be asked about then get 429.
+	MaxReviews = 16
+)
 
 // reviewBackoff repeats a review whose connection broke or that kube-apiserver told to come back later.
 func reviewBackoff() wait.Backoff {
 	return wait.Backoff{Duration: 250 * time.Millisecond, Factor: 1.5, Jitter: 0.2, Steps: 5}
 }
 
-// newReviewer asks TokenReview and keeps answers for ttl. An error is never kept.
-func newReviewer(client authenticationv1.AuthenticationV1Interface, ttl time.Duration) (authenticator.Token, error) {
+// newReviewer asks TokenReview and keeps answers for ttl. An error is never kept. The name is that of its pool.
+func newReviewer(name string, client authenticationv1.AuthenticationV1Interface, ttl time.Duration) (authenticator.Token, error) {
 	authenticatorfactory.RegisterMetrics()
 	// No implicit audiences: where one is asked for, an answer that names none is a refusal.
 	review, err := webhook.NewFromInterface(client, nil, reviewBackoff(), reviewTimeout, webhook.AuthenticatorMetrics{
@@ -35,7 +44,72 @@ func newReviewer(client authenticationv1.AuthenticationV1Interface, ttl time.Dur
 	if err != nil {
 		return nil, err
 	}
-	return cache.New(unlogged{review}, false, ttl, ttl), nil
+	r := &reviewer{pool: inflight.NewPool(name, MaxReviews), asked: map[string]asked{}}
+	r.cached = cache.New(bounded{unlogged{review}, r}, false, ttl, ttl)
+	return r, nil
+}
+
+// reviewer bounds the reviews of a cache. The cache asks once for all who bring the same token and does so outside of their requests, so
+// whose review it is has to be remembered beside it.
+type reviewer struct {
+	pool   *inflight.Pool
+	cached authenticator.Token
+
+	mu    sync.Mutex
+	asked map[string]asked
+}
+
+// asked is which peer brought a token first, and how many requests wait for what it is.
+type asked struct {
+	peer    inflight.Caller
+	waiting int
+}
+
+// AuthenticateToken implements authenticator.Token.
+func (r *reviewer) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+	r.wait(token, inflight.PeerFrom(ctx), 1)
+	defer r.wait(token, inflight.Caller{}, -1)
+	response, ok, err := r.cached.AuthenticateToken(ctx, token)
+	if errors.Is(err, inflight.ErrBusy) {
+		inflight.SetBusy(ctx)
+	}
+	return response, ok, err
+}
+
+func (r *reviewer) wait(token string, peer inflight.Caller, change int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a, ok := r.asked[token]
+	if !ok {
+		a.peer = peer
+	}
+	if a.waiting += change; a.waiting == 0 {
+		delete(r.asked, token)
+		return
+	}
+	r.asked[token] = a
+}
+
+func (r *reviewer) peerOf(token string) inflight.Caller {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked[token].peer
+}
+
+// bounded is what the cache asks.
+type bounded struct {
+	next authenticator.Token
+	*reviewer
+}
+
+// AuthenticateToken implements authenticator.Token.
+func (b bounded) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+	peer := b.peerOf(token)
+	if !b.pool.Take(peer, 1) {
+		return nil, false, inflight.ErrBusy
+	}
+	defer b.pool.Return(peer, 1)
+	return b.next.AuthenticateToken(ctx, token)
 }
 
 // unlogged keeps the client from logging bodies, which it does at -v=8: a TokenReview holds the token, twice.

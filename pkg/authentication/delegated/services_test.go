@@ -42,7 +42,7 @@ func TestServiceCA(t *testing.T) {
 	t.Parallel()
 	services := certs.NewCA(t, "services")
 	w, _ := newServices(t, services)
-	w.api.SetToken("ours", kubeapi.Token{User: "ours", Audiences: []string{audience}})
+	w.api.SetToken(kubeapi.JWT("ours", audience), kubeapi.Token{User: "ours", Audiences: []string{audience}})
 	api, decrypt := w.listen(t, w.authn.Request()), w.listen(t, w.authn.Credentials())
 	for name, test := range map[string]struct {
 		certificate  tls.Certificate
@@ -62,7 +62,7 @@ func TestServiceCA(t *testing.T) {
 			wantUser(t, decrypt, call{certificate: &test.certificate, header: remote("ann")}, test.decrypt)
 		})
 	}
-	wantUser(t, decrypt, call{token: "ours"}, "ours")
+	wantUser(t, decrypt, call{token: kubeapi.JWT("ours", audience)}, "ours")
 	if w.authn.ServiceCA() == nil || !slices.Equal(w.authn.ServiceCA().CurrentCABundleContent(), []byte(services.PEM())) {
 		t.Error("clients are not asked for certificates of services")
 	}

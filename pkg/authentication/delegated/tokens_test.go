@@ -15,26 +15,31 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/kubeapi"
 )
 
-// A token works on the port that it was made out to, and on no other.
+// A token works on the port that it was issued for, and on no other.
 func TestAudiences(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for token, whose := range map[string]kubeapi.Token{
-		"core":   {User: "core", Audiences: []string{kubeapi.Audience}},
-		"ours":   {User: "ours", Audiences: []string{audience}},
-		"both":   {User: "both", Audiences: []string{"x", audience, kubeapi.Audience}},
-		"other":  {User: "other", Audiences: []string{"vault", audience + ".evil", "evil." + audience}},
-		"silent": {User: "silent", Silent: true}, // kube-apiserver took it and named no audience
+	both := []string{"x", audience, kubeapi.Audience}
+	for _, test := range []struct {
+		name         string
+		names        []string // in the token
+		whose        kubeapi.Token
+		api, decrypt string
+	}{
+		{"core", []string{kubeapi.Audience}, kubeapi.Token{User: "core", Audiences: []string{kubeapi.Audience}}, "core", ""},
+		{"ours", []string{audience}, kubeapi.Token{User: "ours", Audiences: []string{audience}}, "", "ours"},
+		{"both", both, kubeapi.Token{User: "both", Audiences: both}, "both", "both"},
+		{"other", []string{audience + ".evil", "evil." + audience}, kubeapi.Token{User: "other", Audiences: []string{"vault", audience + ".evil"}}, "", ""},
+		{"claims to be ours", []string{audience}, kubeapi.Token{User: "claims", Audiences: []string{kubeapi.Audience}}, "claims", ""},
+		{"silent", both, kubeapi.Token{User: "silent", Silent: true}, "silent", ""}, // kube-apiserver took it and named no audience
 	} {
-		w.api.SetToken(token, whose)
+		token := kubeapi.JWT(test.name, test.names...)
+		w.api.SetToken(token, test.whose)
+		wantUser(t, w.listen(t, w.authn.Request()), call{token: token}, test.api)
+		wantUser(t, w.listen(t, w.authn.Credentials()), call{token: token}, test.decrypt)
 	}
-	api, decrypt := w.listen(t, w.authn.Request()), w.listen(t, w.authn.Credentials())
-	for token, want := range map[string]struct{ api, decrypt string }{
-		"core": {"core", ""}, "ours": {"", "ours"}, "both": {"both", "both"}, "other": {}, "silent": {"silent", ""}, "none": {},
-	} {
-		wantUser(t, api, call{token: token}, want.api)
-		wantUser(t, decrypt, call{token: token}, want.decrypt)
-	}
+	wantUser(t, w.listen(t, w.authn.Request()), call{token: "none"}, "")
+	wantUser(t, w.listen(t, w.authn.Credentials()), call{token: kubeapi.JWT("unknown", audience)}, "")
 }
 
 // Wrong credentials are refused on the health paths too, and nothing but the health paths is open.
@@ -83,14 +88,15 @@ func TestTokenCache(t *testing.T) {
 func TestTokenReviewFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) { c.TokenCacheTTL, c.AudienceCacheTTL = time.Hour, time.Hour })
-	w.api.SetToken("token", kubeapi.Token{User: "ann", Audiences: []string{kubeapi.Audience, audience}})
+	token := kubeapi.JWT("ann", audience)
+	w.api.SetToken(token, kubeapi.Token{User: "ann", Audiences: []string{kubeapi.Audience, audience}})
 	api, decrypt := w.listen(t, w.authn.Request()), w.listen(t, w.authn.Credentials())
 	w.api.SetDown(true)
-	wantUser(t, api, call{token: "token"}, "")
-	wantUser(t, decrypt, call{token: "token"}, "")
+	wantUser(t, api, call{token: token}, "")
+	wantUser(t, decrypt, call{token: token}, "")
 	w.api.SetDown(false)
-	wantUser(t, api, call{token: "token"}, "ann")
-	wantUser(t, decrypt, call{token: "token"}, "ann")
+	wantUser(t, api, call{token: token}, "ann")
+	wantUser(t, decrypt, call{token: token}, "ann")
 }
 
 // lockedBuffer can be read while somebody writes.
@@ -126,11 +132,11 @@ func TestTokenStaysOutOfTheLog(t *testing.T) {
 	defer restore.Restore()
 
 	w := newWorld(t)
-	token := "canary-" + strings.Repeat("t", 20)
+	token := kubeapi.JWT("canary-"+strings.Repeat("t", 20), audience)
 	w.api.SetToken(token, kubeapi.Token{User: "ann", Audiences: []string{kubeapi.Audience, audience}})
 	wantUser(t, w.listen(t, w.authn.Request()), call{token: token}, "ann")
 	wantUser(t, w.listen(t, w.authn.Credentials()), call{token: token}, "ann")
-	wantUser(t, w.listen(t, w.authn.Request()), call{token: token + "-wrong"}, "")
+	wantUser(t, w.listen(t, w.authn.Request()), call{token: token + "wrong"}, "")
 	klog.Flush()
 	if !strings.Contains(log.String(), "Response Body") {
 		t.Errorf("the log holds no bodies, so this shows nothing")

@@ -24,6 +24,8 @@ type DelegatedAuthenticationOptions struct {
 	TokenCacheTTL time.Duration
 	// ServiceCAFile is --decrypt-client-ca-file.
 	ServiceCAFile string
+	// DecryptOpaqueTokens is --decrypt-opaque-tokens.
+	DecryptOpaqueTokens bool
 }
 
 // NewDelegatedAuthenticationOptions returns upstream's default.
@@ -38,6 +40,9 @@ func (o *DelegatedAuthenticationOptions) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.ServiceCAFile, "decrypt-client-ca-file", o.ServiceCAFile,
 		"CA bundle for client certificates of services on the decrypt port: CN is the user, O are the groups. "+
 			"The cluster's own client CA is refused. Without it the decrypt port accepts only tokens. Reloaded when it changes.")
+	fs.BoolVar(&o.DecryptOpaqueTokens, "decrypt-opaque-tokens", o.DecryptOpaqueTokens,
+		"Review tokens on the decrypt port that are not JWTs with the audience "+secret.GroupName+
+			". Needed only if a webhook authenticator of the cluster issues tokens for that audience.")
 }
 
 func (o *DelegatedAuthenticationOptions) validate() []error {
@@ -55,6 +60,7 @@ func (o *DelegatedAuthenticationOptions) load(ctx context.Context, client kubern
 		Audience:         secret.GroupName,
 		AudienceCacheTTL: decryptCacheTTL,
 		ServiceCAFile:    o.ServiceCAFile,
+		OpaqueTokens:     o.DecryptOpaqueTokens,
 	})
 }
 

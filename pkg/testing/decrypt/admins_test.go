@@ -55,7 +55,7 @@ func clusterWith(t *testing.T, canary string, args ...string) (*harness.Cluster,
 		if whose.Audiences == nil && !whose.Silent {
 			whose.Audiences = []string{audience}
 		}
-		c.API.SetToken(token, whose)
+		c.API.SetToken(kubeapi.JWT(token, audience), whose)
 	}
 	s := harness.StartAggregated(t, c, args...)
 	got := s.As(t, c.ProxyCA.Client(t, harness.FrontProxy)).Do(t, harness.Request{
@@ -78,12 +78,15 @@ type asks struct {
 
 func (a asks) send(t *testing.T, s *harness.Server, canary string) {
 	t.Helper()
-	caller := s
+	caller, token := s, a.token
+	if token != "" {
+		token = kubeapi.JWT(token, audience)
+	}
 	if a.certificate.Certificate != nil {
 		caller = s.As(t, a.certificate)
 	}
 	wantGet(t, ask(t, caller, harness.Request{
-		Method: http.MethodGet, Path: getPath(namespace, "a"), Token: a.token, Header: a.header,
+		Method: http.MethodGet, Path: getPath(namespace, "a"), Token: token, Header: a.header,
 	}), a.code, canary)
 }
 

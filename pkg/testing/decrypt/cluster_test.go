@@ -34,9 +34,10 @@ func TestInACluster(t *testing.T) {
 		return asked.Verb == "decrypt" && asked.Resource == "securevalues" && asked.Name != "hidden" ||
 			asked.Verb == "use" && asked.Resource == "decrypters" && asked.Name == "k6-cloud"
 	})
-	c.API.SetToken("good", kubeapi.Token{User: account, Groups: []string{"system:serviceaccounts"}, Audiences: []string{audience}})
-	c.API.SetToken("default-audience", kubeapi.Token{User: account, Audiences: []string{kubeapi.Audience}})
-	c.API.SetToken("master", kubeapi.Token{User: "root", Groups: []string{"system:masters"}, Audiences: []string{audience}})
+	good, coreOnly, master := kubeapi.JWT("good", audience), kubeapi.JWT("core", kubeapi.Audience), kubeapi.JWT("master", audience)
+	c.API.SetToken(good, kubeapi.Token{User: account, Groups: []string{"system:serviceaccounts"}, Audiences: []string{audience}})
+	c.API.SetToken(coreOnly, kubeapi.Token{User: account, Audiences: []string{kubeapi.Audience}})
+	c.API.SetToken(master, kubeapi.Token{User: "root", Groups: []string{"system:masters"}, Audiences: []string{audience}})
 	s := harness.StartAggregated(t, c)
 	proxy := s.As(t, c.ProxyCA.Client(t, harness.FrontProxy))
 	canary := harness.Canary()
@@ -49,13 +50,13 @@ func TestInACluster(t *testing.T) {
 			t.Fatalf("%d %s", got.Code, got.Body)
 		}
 	}
-	wantGet(t, get(t, s, "good", namespace, "a"), ok, canary)
-	wantGet(t, get(t, s, "good", namespace, "sm"), nf, canary)
-	wantGet(t, get(t, s, "good", namespace, "absent"), nf, canary)
-	wantGet(t, get(t, s, "good", namespace, "hidden"), no, canary)
-	wantGet(t, get(t, s, "good", "other", "a"), no, canary)
-	wantGet(t, get(t, s, "master", namespace, "a"), no, canary)
-	for _, token := range []string{"default-audience", "unknown", ""} {
+	wantGet(t, get(t, s, good, namespace, "a"), ok, canary)
+	wantGet(t, get(t, s, good, namespace, "sm"), nf, canary)
+	wantGet(t, get(t, s, good, namespace, "absent"), nf, canary)
+	wantGet(t, get(t, s, good, namespace, "hidden"), no, canary)
+	wantGet(t, get(t, s, good, "other", "a"), no, canary)
+	wantGet(t, get(t, s, master, namespace, "a"), no, canary)
+	for _, token := range []string{coreOnly, kubeapi.JWT("unknown", audience), "opaque", ""} {
 		wantGet(t, get(t, s, token, namespace, "a"), http.StatusUnauthorized, canary)
 	}
 	forged := ask(t, proxy, harness.Request{
@@ -66,12 +67,12 @@ func TestInACluster(t *testing.T) {
 	}
 
 	revoked.Store(true)
-	eventually(t, "the right that was taken away counts no more", func() bool { return get(t, s, "good", namespace, "a").Code == no })
+	eventually(t, "the right that was taken away counts no more", func() bool { return get(t, s, good, namespace, "a").Code == no })
 	revoked.Store(false)
-	eventually(t, "it counts again", func() bool { return get(t, s, "good", namespace, "a").Code == ok })
+	eventually(t, "it counts again", func() bool { return get(t, s, good, namespace, "a").Code == ok })
 	c.API.SetDown(true)
 	eventually(t, "nothing is released while nobody can be asked", func() bool {
-		code := get(t, s, "good", namespace, "a").Code
+		code := get(t, s, good, namespace, "a").Code
 		return code == http.StatusServiceUnavailable || code == http.StatusUnauthorized
 	})
 	s.Leaks(t, canary)

@@ -4,6 +4,7 @@ package kubeapi
 
 import (
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -45,9 +47,11 @@ type Server struct {
 	tokens  map[string]Token
 	allow   func(authorizationv1.SubjectAccessReviewSpec) bool
 	down    bool
+	held    chan struct{}
 	counts  map[string]int
 	events  []event
 	changed chan struct{}
+	waiting atomic.Int64
 }
 
 // Start runs a server until the test ends. It allows nothing.
@@ -69,6 +73,35 @@ func Start(t *testing.T) *Server {
 	})
 	return s
 }
+
+// JWT is a token that looks like one which kube-apiserver issued for the audiences. Its signature is made up: only TokenReview tells.
+func JWT(subject string, audiences ...string) string {
+	claims, err := json.Marshal(map[string]any{"sub": subject, "aud": audiences})
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	return encode([]byte(`{"alg":"RS256"}`)) + "." + encode(claims) + "." + encode([]byte("signature of "+subject))
+}
+
+// Hold makes TokenReviews wait until release is called. Waiting is how many do.
+func (s *Server) Hold() (release func()) {
+	held := make(chan struct{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = held
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.held == held {
+			s.held = nil
+			close(held)
+		}
+	}
+}
+
+// Waiting is how many TokenReviews wait for the release of Hold.
+func (s *Server) Waiting() int { return int(s.waiting.Load()) }
 
 // SetToken makes a token known; RemoveToken revokes it.
 func (s *Server) SetToken(token string, whose Token) {
@@ -183,6 +216,17 @@ func (s *Server) reviewToken(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
 		refuse(w, http.StatusBadRequest, metav1.StatusReasonBadRequest)
 		return
+	}
+	s.mu.Lock()
+	held := s.held
+	s.mu.Unlock()
+	if held != nil {
+		s.waiting.Add(1)
+		select {
+		case <-held:
+		case <-r.Context().Done():
+		}
+		s.waiting.Add(-1)
 	}
 	wanted := review.Spec.Audiences
 	if len(wanted) == 0 {

@@ -30,7 +30,7 @@ const (
 // everyRequest of a million is traced.
 const everyRequest = 1_000_000
 
-const serviceToken = "token-of-k6"
+var serviceToken = kubeapi.JWT("k6", "secret.grafana.app")
 
 // subject is the server under test and the way to it.
 type subject struct {

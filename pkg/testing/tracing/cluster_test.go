@@ -19,7 +19,8 @@ func TestFollowInACluster(t *testing.T) {
 	c.API.Allow(func(review authorizationv1.SubjectAccessReviewSpec) bool {
 		return review.User == "admin" || review.User == "k6" && kubeapi.Grants("k6-cloud", review)
 	})
-	c.API.SetToken(k6Token, kubeapi.Token{User: "k6", Audiences: []string{"secret.grafana.app"}})
+	token := kubeapi.JWT("k6", "secret.grafana.app")
+	c.API.SetToken(token, kubeapi.Token{User: "k6", Audiences: []string{"secret.grafana.app"}})
 	s := harness.StartAggregated(t, c, "--logging-format=json", "--tracing-config-file="+spans.Config(t, 0))
 	canary := harness.Canary()
 
@@ -36,7 +37,7 @@ func TestFollowInACluster(t *testing.T) {
 	spans.Wait(t, "etcd", within(create.trace, "etcdserverpb.KV/Txn"))
 
 	decrypt := newCaller("2")
-	id = do(t, s, true, http.StatusOK, harness.Request{Method: http.MethodGet, Path: getPath, Token: k6Token, Header: decrypt.header()})
+	id = do(t, s, true, http.StatusOK, harness.Request{Method: http.MethodGet, Path: getPath, Token: token, Header: decrypt.header()})
 	wantLine(t, s.LogFile, "audit-ID", id)
 	wantLine(t, s.AuditFile, "auditID", id)
 	wantSpan(t, spans, decrypt, id)
