@@ -11,10 +11,12 @@ import (
 	"fmt"
 	"reflect"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
 )
 
 // Constant texts for what cannot be decoded.
@@ -45,12 +47,25 @@ type decoder struct {
 func (d decoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
 	obj, gvk, err := d.delegate.Decode(data, defaults, into)
 	if err == nil {
+		if err := checkManagedFields(obj); err != nil {
+			return nil, defaults, err
+		}
 		return obj, gvk, nil
 	}
 	if strict, ok := runtime.AsStrictDecodingError(err); ok {
 		return obj, gvk, safeStrict(strict.Errors())
 	}
 	return nil, defaults, safeError(err)
+}
+
+// checkManagedFields refuses here what upstream's field manager would take seconds to merge: it runs before any
+// registry.
+func checkManagedFields(obj runtime.Object) error {
+	accessor, ok := obj.(metav1.Object)
+	if !ok {
+		return nil
+	}
+	return validation.ManagedFields(accessor.GetManagedFields())
 }
 
 func safeError(err error) error {

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
 )
 
 // fieldFault is the one form of strict decoding error that names a field and quotes nothing else
@@ -47,7 +48,7 @@ func safeStrict(faults []error) error {
 // SafeDetail returns the text if it is one that this package wrote, and a constant text otherwise. Handlers of patches
 // repeat decoding errors inside longer texts that hold the whole object.
 func SafeDetail(text string) string {
-	for _, known := range []error{ErrUndecodable, ErrWrongKind, sensitive.ErrNotString, sensitive.ErrNotUTF8} {
+	for _, known := range []error{ErrUndecodable, ErrWrongKind, sensitive.ErrNotString, sensitive.ErrNotUTF8, validation.ErrManagedFields} {
 		if text == known.Error() {
 			return text
 		}

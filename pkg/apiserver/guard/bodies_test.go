@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
 )
 
 // object and list are JSON, and YAML, with so many members.
@@ -42,6 +43,7 @@ func TestBodiesThatPass(t *testing.T) {
 		"numbers":                  {jsonType, `{"a":[0,-0,1.5,1e9,-2.5E-3,1E+2,true,false,null,{}, []]}`},
 		"most members":             {jsonType, `{"metadata":{"labels":` + object(maxMembers) + `},"a":` + list(maxMembers) + `}`},
 		"most members in yaml":     {yamlType, "metadata: {labels: " + object(maxMembers) + "}\na: " + list(maxMembers) + "\n"},
+		"most managers":            {"application/strategic-merge-patch+json", `{"metadata":{"managedFields":` + list(100) + `}}`},
 		"most operations":          {patchType, "[" + strings.Repeat(`{"op":"test","path":"/a","value":1},`, maxMembers) + `{"op":"test","path":"/a","value":1}]`},
 		"deepest":                  {jsonType, `{"a":` + deep + `}`},
 		"strategic merge":          {smpType, `{"spec":{"value":"v","$patch":"replace"}}`},
@@ -131,6 +133,8 @@ func TestBodiesThatAreRefused(t *testing.T) {
 		"too deep":              {jsonType, `{"a":` + deep + `}`, textTooDeep},
 		"too many members":      {jsonType, `{"metadata":{"labels":` + object(maxMembers+1) + `}}`, textTooMany},
 		"too many elements":     {jsonType, `{"a":` + list(maxMembers+1) + `}`, textTooMany},
+		"too many managers":     {"application/strategic-merge-patch+json", `{"metadata":{"managedFields":` + list(101) + `}}`, validation.ErrManagedFields.Error()},
+		"escaped managers":      {"application/strategic-merge-patch+json", `{"metadata":{"managedField\u0073":` + list(101) + `}}`, validation.ErrManagedFields.Error()},
 		"too many in a merge":   {mergeType, `{"metadata":{"labels":` + object(maxMembers+1) + `}}`, textTooMany},
 		"too many in a patch":   {patchType, `[{"op":"add","path":"/metadata/labels","value":` + object(maxMembers+1) + `}]`, textTooMany},
 		"yaml too many members": {yamlType, "metadata: {labels: " + object(maxMembers+1) + "}\n", textTooMany},

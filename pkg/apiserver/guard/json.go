@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"unicode/utf8"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
 )
 
 const (
@@ -95,6 +97,9 @@ func (s *jsonScanner) value(path []string, depth int) error {
 			if count++; count > maxMembers {
 				return refuse(textTooMany)
 			}
+			if s.peek() == '[' && isKey(key, "managedFields") {
+				return s.list(validation.MaxManagers, validation.ErrManagedFields.Error(), depth+1)
+			}
 			return s.value(step(path, key), depth+1)
 		})
 	case c == 'n':
@@ -117,19 +122,24 @@ func (s *jsonScanner) value(path []string, depth int) error {
 func (s *jsonScanner) unwatched(first byte, depth int) error {
 	switch first {
 	case '[':
-		count := 0
-		return s.array(func() error {
-			if count++; count > maxMembers {
-				return refuse(textTooMany)
-			}
-			return s.value(nil, depth+1)
-		})
+		return s.list(maxMembers, textTooMany, depth)
 	case 't':
 		return s.literal("true")
 	case 'f':
 		return s.literal("false")
 	}
 	return s.number()
+}
+
+// list reads a list of at most so many elements.
+func (s *jsonScanner) list(limit int, text string, depth int) error {
+	count := 0
+	return s.array(func() error {
+		if count++; count > limit {
+			return refuse(text)
+		}
+		return s.value(nil, depth+1)
+	})
 }
 
 // notAnObject refuses a string where the path goes on. The whole text is no field: its caller says so better.

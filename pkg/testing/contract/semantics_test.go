@@ -42,6 +42,7 @@ func core(t *testing.T, a *api) {
 	t.Run("patch", a.patches)
 	t.Run("decrypters", a.decrypters)
 	t.Run("planted", a.planted)
+	t.Run("managers", a.managers)
 	t.Run("delete", a.deletes)
 	t.Run("lists", a.lists)
 	t.Run("watch", a.watches)

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
 )
 
 // maxMetadataEntries bounds labels, annotations, finalizers and owner references, each. Upstream knows no bound, and
@@ -27,6 +28,9 @@ func checkMetadata(obj runtime.Object) error {
 	}
 	path := field.NewPath("metadata")
 	var errs field.ErrorList
+	if err := validation.ManagedFields(sv.ManagedFields); err != nil { // server-side apply adds entries after decoding
+		errs = append(errs, field.Invalid(path.Child("managedFields"), field.OmitValueType{}, err.Error()))
+	}
 	for _, list := range []struct {
 		name string
 		size int

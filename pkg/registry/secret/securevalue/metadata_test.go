@@ -40,6 +40,7 @@ func TestCheckMetadata(t *testing.T) {
 		"annotations":         {metav1.ObjectMeta{Annotations: entries(501)}, "metadata.annotations"},
 		"finalizers":          {metav1.ObjectMeta{Finalizers: make([]string, 501)}, "metadata.finalizers"},
 		"owners":              {metav1.ObjectMeta{OwnerReferences: make([]metav1.OwnerReference, 501)}, "metadata.ownerReferences"},
+		"managers":            {metav1.ObjectMeta{ManagedFields: make([]metav1.ManagedFieldsEntry, 101)}, "metadata.managedFields"},
 		"one controller":      {metav1.ObjectMeta{OwnerReferences: owners(false, true, false)}, ""},
 		"two controllers":     {metav1.ObjectMeta{OwnerReferences: owners(true, true)}, "metadata.ownerReferences[1].controller"},
 		"controllers between": {metav1.ObjectMeta{OwnerReferences: owners(false, true, false, true, true)}, "metadata.ownerReferences[3].controller"},
