@@ -122,6 +122,15 @@ func (a *Authenticator) ClientCA() dynamiccertificates.CAContentProvider {
 	return a.clientCA
 }
 
+// FileFaults returns, by the flag of each file, what reports why the file as it is now is not in force.
+func (a *Authenticator) FileFaults() map[string]func() error {
+	faults := map[string]func() error{}
+	for _, f := range a.files {
+		faults[f.Flag] = f.Fault
+	}
+	return faults
+}
+
 // HealthCheck names the issuers that have not answered yet. It is no reason to stop serving.
 func (a *Authenticator) HealthCheck() error {
 	if a.issuers == nil {

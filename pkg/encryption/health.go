@@ -5,42 +5,40 @@ package encryption
 import (
 	"errors"
 	"net/http"
-	"path"
 	"sync/atomic"
+	"time"
 
 	"k8s.io/apiserver/pkg/server/healthz"
 )
 
-// HealthChecks tell whether the file on disk is the one in force, and whether its KMS plugins answer. Neither makes the
-// server unready: lists, watches and label edits work without, and a fault that all replicas share must not take all of
-// them out of service. So /readyz passes and its verbose text says what is wrong; the check's own path
-// (/readyz/encryption-config, /readyz/kms-providers, /readyz/encryption-keys) fails, for whoever wants to alert on it.
-func (p *Provider) HealthChecks() []healthz.HealthChecker {
-	return []healthz.HealthChecker{
-		&notice{name: "encryption-config", text: "the file on disk is refused, the last good one is in force: see the log", fault: &p.refused},
-		&notice{name: "kms-providers", text: "a KMS plugin is out of reach, values cannot be sealed or opened for long: see the log", fault: &p.kms},
-		&notice{name: "encryption-keys", text: "values are stored under keys that the file lacks: see the log", fault: &p.missing},
-	}
-}
+// FileFault returns why the file on disk is not the one in force, or nil.
+func (p *Provider) FileFault() error { return p.file.Fault() }
 
-// notice is a check that informs and never fails the whole. Its text is constant: everybody may read it.
-type notice struct {
-	name, text string
-	fault      *atomic.Pointer[error]
-}
+// KMSFault returns why a KMS plugin cannot be used, or nil.
+func (p *Provider) KMSFault() error { return valueOf(&p.kms) }
 
-// Name is what the verbose text shows.
-func (n *notice) Name() string {
-	if n.fault.Load() != nil {
-		return n.name + " (" + n.text + ")"
-	}
-	return n.name
-}
+// MissingFault returns which keys of stored values the file lacks, or nil.
+func (p *Provider) MissingFault() error { return valueOf(&p.missing) }
 
-// Check fails on the path of this check alone.
-func (n *notice) Check(r *http.Request) error {
-	if n.fault.Load() != nil && path.Base(r.URL.Path) == n.name {
-		return errors.New(n.text)
+func valueOf(fault *atomic.Pointer[error]) error {
+	if err := fault.Load(); err != nil {
+		return *err
 	}
 	return nil
 }
+
+// StartupCheck keeps a server unready that has not reached its KMS since it started, so that a rollout with a wrong socket stops
+// at its first Pod. It passes for ever once every plugin has answered, for which the one that seals must have wrapped a data
+// key, and after grace: a node upgrade during an outage of the KMS must still end with servers that list and label. Without
+// KMS it always passes.
+func (p *Provider) StartupCheck(grace time.Duration) healthz.HealthChecker {
+	return healthz.NamedCheck(StartupCheckName, func(*http.Request) error {
+		if p.reached.Load() || time.Since(p.started) >= grace {
+			return nil
+		}
+		return errors.New("no KMS plugin of --encryption-provider-config has answered since the start: see the log")
+	})
+}
+
+// StartupCheckName is the name of StartupCheck below /readyz.
+const StartupCheckName = "kms-startup"

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -48,9 +49,10 @@ type Provider struct {
 	digests map[string][sha256.Size]byte
 	stored  Stored        // nil until UseStored
 	due     chan struct{} // has one element while values are to be counted
-	// refused is why the file as it is now is not in force, kms why a plugin in force cannot be used, and missing which keys
-	// of stored values the file lacks.
-	refused, kms, missing atomic.Pointer[error]
+	// kms is why a plugin in force cannot be used, missing which keys of stored values the file lacks.
+	kms, missing atomic.Pointer[error]
+	started      time.Time
+	reached      atomic.Bool // every plugin has answered once, or there was none at the start
 }
 
 // generation is a configuration in force and the keys of its KMS plugins.
@@ -66,8 +68,8 @@ func New(ctx context.Context, config Config) (*Provider, error) {
 	if config.Interval <= 0 {
 		config.Interval = reload.DefaultInterval
 	}
-	p := &Provider{config: config, digests: map[string][sha256.Size]byte{}, due: make(chan struct{}, 1)}
-	p.file = &reload.File{Flag: Flag, Path: config.File, Apply: p.apply, Done: p.done}
+	p := &Provider{config: config, started: time.Now(), digests: map[string][sha256.Size]byte{}, due: make(chan struct{}, 1)}
+	p.file = &reload.File{Flag: Flag, Path: config.File, Apply: p.apply, Done: countReload}
 	if err := p.file.Load(ctx); err != nil {
 		return nil, err
 	}
@@ -113,6 +115,7 @@ func (p *Provider) apply(ctx context.Context, data []byte) error {
 	}
 	p.keys.Store(keys) // before the rest: data keys of the configuration before this one must not open any more
 	if p.dynamic == nil {
+		p.reached.Store(!slices.ContainsFunc(config.keys, func(k key) bool { return k.provider == providerKMS }))
 		p.dynamic = encryptionconfig.NewDynamicTransformers(loaded.Transformers, loaded.HealthChecks[0], cancel, loaded.KMSCloseGracePeriod)
 	} else {
 		p.dynamic.Set(loaded.Transformers, cancel, loaded.HealthChecks[0], loaded.KMSCloseGracePeriod)
@@ -183,19 +186,13 @@ func ask(ctx context.Context, check func(*http.Request) error) error {
 	return check(r)
 }
 
-func (p *Provider) done(err error) {
-	countReload(err)
-	if err == nil {
-		p.refused.Store(nil)
-		return
-	}
-	p.refused.Store(&err)
-}
-
 // checkKMS asks the plugins in force. Upstream answers from memory for some seconds, so this is no call each time.
 func (p *Provider) checkKMS(ctx context.Context) {
 	err := ask(ctx, p.dynamic.Check)
 	before := p.kms.Load()
+	if err == nil {
+		p.reached.Store(true)
+	}
 	switch {
 	case err == nil && before != nil:
 		klog.InfoS("The KMS plugins answer again")

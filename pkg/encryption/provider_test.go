@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -96,18 +97,6 @@ func socketPath(t testing.TB) string {
 	return filepath.Join(dir, "kms.sock")
 }
 
-func verbose(t *testing.T, p *Provider) string {
-	t.Helper()
-	var names []string
-	for _, check := range p.HealthChecks() {
-		if err := check.Check(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil)); err != nil {
-			names = append(names, "UNREADY")
-		}
-		names = append(names, check.Name())
-	}
-	return strings.Join(names, "; ")
-}
-
 func TestRotation(t *testing.T) {
 	p := newProvider(t, configuration(aesgcm("a")))
 	first := seal(t, p, "one")
@@ -148,12 +137,12 @@ func TestBrokenEditsKeepTheLastGoodOne(t *testing.T) {
 			if again := seal(t, p, "two"); !bytes.HasPrefix(again, []byte("k8s:enc:aesgcm:v1:a:")) {
 				t.Errorf("sealed with %.24q", again)
 			}
-			if got := verbose(t, p); !strings.Contains(got, "encryption-config (the file on disk is refused") || strings.Contains(got, "UNREADY") {
-				t.Errorf("readiness: %s", got)
+			if p.FileFault() == nil {
+				t.Error("the fault of the file is not told")
 			}
 			p.rewrite(t, good)
-			if got := verbose(t, p); got != "encryption-config; kms-providers; encryption-keys" {
-				t.Errorf("readiness after the file was mended: %s", got)
+			if err := p.FileFault(); err != nil {
+				t.Errorf("the fault after the file was mended: %v", err)
 			}
 		})
 	}
@@ -181,8 +170,12 @@ func TestAKMSThatStartsLater(t *testing.T) {
 		t.Fatal("sealed without the plugin")
 	}
 	p.checkKMS(t.Context())
-	if got := verbose(t, p); !strings.Contains(got, "kms-providers (a KMS plugin is out of reach") || strings.Contains(got, "UNREADY") {
-		t.Errorf("readiness: %s", got)
+	startup, grace := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil), time.Hour
+	if p.KMSFault() == nil || p.StartupCheck(grace).Check(startup) == nil {
+		t.Errorf("a KMS that was never reached: fault %v, and the start-up check passes", p.KMSFault())
+	}
+	if err := p.StartupCheck(0).Check(startup); err != nil {
+		t.Errorf("after the grace: %v", err)
 	}
 	kmsmock.NewBase64Plugin(t, socket)
 	for deadline := time.Now().Add(time.Minute); p.kms.Load() != nil; time.Sleep(100 * time.Millisecond) {
@@ -192,8 +185,16 @@ func TestAKMSThatStartsLater(t *testing.T) {
 		p.checkKMS(t.Context())
 	}
 	opens(t, p, seal(t, p, "one"), "one")
-	if got := verbose(t, p); got != "encryption-config; kms-providers; encryption-keys" {
-		t.Errorf("readiness: %s", got)
+	if err := p.StartupCheck(grace).Check(startup); err != nil {
+		t.Errorf("a KMS that answers: %v", err)
+	}
+	away := errors.New("away again")
+	p.kms.Store(&away)
+	if err := p.StartupCheck(grace).Check(startup); err != nil {
+		t.Errorf("a KMS that answered once: %v", err)
+	}
+	if local := newProvider(t, configuration(aesgcm("a"))); local.StartupCheck(grace).Check(startup) != nil {
+		t.Error("a local key waits for a KMS")
 	}
 }
 

@@ -98,7 +98,7 @@ func startEtcd(ctx context.Context, cancel context.CancelCauseFunc, opts options
 		return nil, err
 	}
 	opts.Storage.UseEmbedded(db.Endpoints(), db.Client(), sealed.InProcess(db.Client())) //nolint:contextcheck // the store lives as long as etcd
-	opts.AddNotice(db.Notice)
+	opts.AddNotice("writes-refused", db.Notice)
 	go func() {
 		if err, failed := <-db.Err(); failed {
 			cancel(err)

@@ -154,6 +154,22 @@ func (a *Authenticator) Headers() *authenticatorfactory.RequestHeaderConfig {
 	}
 }
 
+// Fault returns why the ConfigMap as it is now is not in force, or why no front proxy is believed, or nil.
+func (a *Authenticator) Fault() error {
+	if fault := a.source.fault.Load(); fault != nil {
+		return *fault
+	}
+	return a.source.load().proxyFault
+}
+
+// FileFaults returns, by the flag of each file, what reports why the file as it is now is not in force.
+func (a *Authenticator) FileFaults() map[string]func() error {
+	if a.services == nil {
+		return nil
+	}
+	return map[string]func() error{flagServiceCA: a.services.fault}
+}
+
 // Run follows the ConfigMap and Config.ServiceCAFile until ctx ends.
 func (a *Authenticator) Run(ctx context.Context) {
 	var running sync.WaitGroup

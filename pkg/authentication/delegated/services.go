@@ -62,6 +62,14 @@ func (c *serviceCA) User(chain []*stdx509.Certificate) (*authenticator.Response,
 	return x509.CommonNameUserConversion(chain)
 }
 
+// fault returns why the file as it is now is not in force, or why the current ConfigMap refuses it, or nil.
+func (c *serviceCA) fault() error {
+	if err := c.file.Fault(); err != nil {
+		return err
+	}
+	return c.check(c.Certificates())
+}
+
 // Enqueue is called when the ConfigMap has changed.
 func (c *serviceCA) Enqueue() {
 	err := c.check(c.Certificates())

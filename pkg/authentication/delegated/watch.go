@@ -37,6 +37,7 @@ const lookupEvery = time.Second
 type source struct {
 	client  kubernetes.Interface
 	current atomic.Pointer[trust]
+	fault   atomic.Pointer[error] // why the last data was not understood
 
 	mu        sync.Mutex
 	applied   map[string]string // the data that current came from, or the faulty data that was last reported
@@ -58,6 +59,9 @@ func (s *source) lookup(ctx context.Context) error {
 		}
 		return true, s.first(object.Data)
 	})
+	if errors.Is(ctx.Err(), context.Canceled) { // told to stop: nothing is wrong
+		return ctx.Err()
+	}
 	if last != nil && ctx.Err() != nil {
 		return fmt.Errorf("reading ConfigMap %s/%s: %w%s", namespace, configMap, last, hint(last))
 	}
@@ -115,10 +119,12 @@ func (s *source) apply(data map[string]string) {
 	s.applied = maps.Clone(data)
 	t, err := parse(data)
 	if err != nil {
+		s.fault.Store(&err)
 		authentication.RecordReload(configMap, err)
 		klog.ErrorS(err, "ConfigMap not taken over, what it said before stays in force", "configMap", klog.KRef(namespace, configMap))
 		return
 	}
+	s.fault.Store(nil)
 	s.current.Store(t)
 	for _, listener := range s.listeners {
 		listener.Enqueue()

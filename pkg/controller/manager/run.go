@@ -18,6 +18,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/reload"
 	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
@@ -29,6 +30,7 @@ const serviceName = "secret-controller-manager"
 
 // Run runs the controllers until ctx ends or the Lease is lost.
 func Run(ctx context.Context, opts CompletedOptions) error {
+	reload.CatchHangup()
 	ctrl.SetLogger(klog.Background())
 	traces, err := opts.Tracing.Open(ctx, serviceName)
 	if err != nil {

@@ -31,14 +31,15 @@ func (o *AuthorizationOptions) load() (*rbac.Store, error) {
 	return rbac.NewStore(snapshot), nil
 }
 
-func (o *AuthorizationOptions) applyTo(config *genericapiserver.Config, store *rbac.Store) error {
+func (o *Options) applyAuthorization(config *genericapiserver.Config, store *rbac.Store) error {
 	standalone := rbac.NewStandalone(store)
 	config.Authorization.Authorizer = standalone
 	config.RuleResolver = standalone
-	if o.RBACDir == "" {
+	if o.Authorization.RBACDir == "" {
 		return nil
 	}
-	watcher := rbac.NewWatcher(o.RBACDir, store)
+	watcher := rbac.NewWatcher(o.Authorization.RBACDir, store)
+	o.addFault("rbac-dir", refused, watcher.Healthy)
 	return config.AddPostStartHook("reload-rbac", func(hook genericapiserver.PostStartHookContext) error {
 		go watcher.Run(hook)
 		return nil

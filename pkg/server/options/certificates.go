@@ -77,8 +77,12 @@ func (o CompletedOptions) certificates(inputs *Inputs, api *genericapiserver.Sec
 // certificates are those that callers are verified with, and those for kube-apiserver.
 func (i *Inputs) certificates() []certificate {
 	if i.cluster != nil {
-		return append(i.cluster.core.certificates, certificateAuthority("client-ca", i.cluster.authn.ClientCA()),
+		list := append(i.cluster.core.certificates, certificateAuthority("client-ca", i.cluster.authn.ClientCA()),
 			certificateAuthority("front-proxy-ca", i.cluster.authn.ProxyCA()))
+		if ca := i.cluster.authn.ServiceCA(); ca != nil {
+			list = append(list, certificateAuthority("decrypt-client-ca", ca))
+		}
+		return list
 	}
 	if ca := i.authn.ClientCA(); ca != nil {
 		return []certificate{certificateAuthority("client-ca", ca)}

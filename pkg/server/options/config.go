@@ -28,7 +28,7 @@ func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 		return nil, err
 	}
 	o.applyTracing(inputs.tracing, generic)
-	sealer, err := o.Encryption.applyTo(generic)
+	sealer, err := o.applyEncryption(generic)
 	if err != nil {
 		return nil, err
 	}
@@ -39,8 +39,14 @@ func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 	if err := o.applyAccess(inputs, generic); err != nil {
 		return nil, err
 	}
-	inputs.audit.applyTo(generic)
+	if err := o.applyAudit(inputs.audit, generic); err != nil {
+		return nil, err
+	}
 	if err := o.applyDecrypt(generic, sealer, inputs); err != nil {
+		return nil, err
+	}
+	o.addFault("serving-certificate", refused, func() error { return o.Serving.fault(generic.SecureServing.Cert) })
+	if err := o.applyNotices(generic); err != nil {
 		return nil, err
 	}
 	certificateMetrics.publish(o.certificates(inputs, generic.SecureServing))
@@ -61,12 +67,18 @@ func (o CompletedOptions) Config(inputs *Inputs) (*apiserver.Config, error) {
 // applyAccess sets who may do what.
 func (o CompletedOptions) applyAccess(inputs *Inputs, config *genericapiserver.Config) error {
 	if inputs.cluster != nil {
+		o.addFault("extension-apiserver-authentication", "the ConfigMap is refused: see the log", inputs.cluster.authn.Fault)
+		o.addFileFaults(inputs.cluster.authn.FileFaults())
 		return inputs.cluster.applyTo(config)
 	}
 	if err := applyAuthentication(inputs.authn, config); err != nil {
 		return err
 	}
-	return o.Authorization.applyTo(config, inputs.rbac)
+	o.addFileFaults(inputs.authn.FileFaults())
+	if o.Authentication.ConfigFile != "" {
+		o.addFault("token-issuers", "an issuer of --authentication-config has not answered yet, its tokens are refused: see the log", inputs.authn.HealthCheck)
+	}
+	return o.applyAuthorization(config, inputs.rbac)
 }
 
 func applyOpenAPI(config *genericapiserver.Config, definitions common.GetOpenAPIDefinitions) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -23,8 +24,15 @@ type EncryptionOptions struct {
 	ConfigFile string
 	// AutomaticReload is --encryption-provider-config-automatic-reload.
 	AutomaticReload bool
+	// KMSStartupGrace is --kms-startup-grace.
+	KMSStartupGrace time.Duration
 
 	provider *encryption.Provider // of a server that runs
+}
+
+// NewEncryptionOptions returns the defaults.
+func NewEncryptionOptions() *EncryptionOptions {
+	return &EncryptionOptions{KMSStartupGrace: 10 * time.Minute}
 }
 
 // AddFlags adds the flags of this concern. They have the names of kube-apiserver.
@@ -33,9 +41,14 @@ func (o *EncryptionOptions) AddFlags(fs *pflag.FlagSet) {
 		"EncryptionConfiguration that holds the keys for securevalues.secret.grafana.app. Without it a standalone server generates one in --data-dir; in a cluster it is required.")
 	fs.BoolVar(&o.AutomaticReload, encryption.Flag+"-automatic-reload", o.AutomaticReload,
 		"Reload --encryption-provider-config when it changes; a broken edit keeps the last good one. Always on for a generated one.")
+	fs.DurationVar(&o.KMSStartupGrace, "kms-startup-grace", o.KMSStartupGrace,
+		"How long a server that has not reached its KMS since its start stays unready. Make it longer than progressDeadlineSeconds of its Deployment. 0 does not wait.")
 }
 
 func (o *EncryptionOptions) validate() []error {
+	if o.KMSStartupGrace < 0 {
+		return []error{errors.New("--kms-startup-grace must not be negative")}
+	}
 	if o.ConfigFile == "" && o.AutomaticReload {
 		return []error{errors.New("--encryption-provider-config-automatic-reload needs --encryption-provider-config")}
 	}
@@ -66,19 +79,20 @@ func (o *EncryptionOptions) check() error {
 	return nil
 }
 
-// applyTo loads the keys, keeps them in line with the file while the server runs, and returns what seals with them.
-func (o *EncryptionOptions) applyTo(config *genericapiserver.Config) (*sealed.Sealer, error) {
+// applyEncryption loads the keys, keeps them in line with the file while the server runs, and returns what seals with them.
+func (o *Options) applyEncryption(config *genericapiserver.Config) (*sealed.Sealer, error) {
 	provider, err := encryption.New(wait.ContextForChannel(config.DrainedNotify()), encryption.Config{
-		File: o.ConfigFile, Reload: o.AutomaticReload, APIServerID: config.APIServerID,
+		File: o.Encryption.ConfigFile, Reload: o.Encryption.AutomaticReload, APIServerID: config.APIServerID,
 	})
 	if err != nil {
 		return nil, err
 	}
-	o.provider = provider
+	o.Encryption.provider = provider
 	sealer := sealed.NewSealer(provider.Transformer(), provider) //nolint:forbidigo // the one place that gives store and decrypt port their keys
-	checks := provider.HealthChecks()
-	config.HealthzChecks = append(config.HealthzChecks, checks...)
-	config.ReadyzChecks = append(config.ReadyzChecks, checks...)
+	config.ReadyzChecks = append(config.ReadyzChecks, provider.StartupCheck(o.Encryption.KMSStartupGrace))
+	o.addFault("encryption-config", refused, provider.FileFault)
+	o.addFault("kms-providers", "a KMS plugin is unavailable, values cannot be sealed or opened for long: see the log", provider.KMSFault)
+	o.addFault("encryption-keys", "values are stored under keys that the file lacks: see the log", provider.MissingFault)
 	return sealer, config.AddPostStartHook("watch-encryption-keys", func(genericapiserver.PostStartHookContext) error {
 		// Until the last request is served, which is later than the end of the hook's context.
 		go provider.Run(wait.ContextForChannel(config.DrainedNotify()), sealer.WriteKey)

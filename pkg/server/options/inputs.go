@@ -45,7 +45,7 @@ func (o CompletedOptions) Load(ctx context.Context, admin authenticator.Token) (
 	if err != nil {
 		return nil, err
 	}
-	if inputs.audit, err = o.Audit.load(); err != nil {
+	if inputs.audit, err = o.Audit.load(ctx); err != nil {
 		return nil, err
 	}
 	return &inputs, nil

@@ -3,6 +3,8 @@
 package options
 
 import (
+	"sync/atomic"
+
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/logs"
 
@@ -32,15 +34,10 @@ type Options struct {
 	DelegatedAuthorization  *DelegatedAuthorizationOptions
 
 	flags   cliflag.NamedFlagSets // what Flags returned
-	notices []func() string
+	notices []notice
+
+	noticesServed atomic.Bool
 }
-
-// AddNotice adds a line to /readyz?verbose while notice returns a text: what the operator should know of a server that is ready. Anybody
-// may read it. Call it before the server runs.
-func (o *Options) AddNotice(notice func() string) { o.notices = append(o.notices, notice) }
-
-// Notices returns what AddNotice was given.
-func (o *Options) Notices() []func() string { return o.notices }
 
 // NewOptions returns all defaults.
 func NewOptions() *Options {
@@ -48,7 +45,7 @@ func NewOptions() *Options {
 		Standalone:     NewStandaloneOptions(),
 		Serving:        NewServingOptions(),
 		Storage:        NewStorageOptions(apiserver.NewStorageCodec()),
-		Encryption:     &EncryptionOptions{},
+		Encryption:     NewEncryptionOptions(),
 		Authentication: &AuthenticationOptions{},
 		Authorization:  &AuthorizationOptions{},
 		API:            NewAPIOptions(),

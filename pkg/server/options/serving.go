@@ -3,11 +3,13 @@
 package options
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"time"
 
@@ -100,6 +102,18 @@ func (o *ServingOptions) UseCertificate(certFile, keyFile, caFile string) {
 	o.caFile = caFile
 	o.upstream.ServerCert.CertKey.CertFile = certFile
 	o.upstream.ServerCert.CertKey.KeyFile = keyFile
+}
+
+// fault returns why the file of the certificate is not the one in force, or nil.
+func (o *ServingOptions) fault(inForce dynamiccertificates.CertKeyContentProvider) error {
+	found, err := os.ReadFile(o.upstream.ServerCert.CertKey.CertFile)
+	if err != nil {
+		return err
+	}
+	if chain, _ := inForce.CurrentCertKeyContent(); !bytes.Equal(found, chain) {
+		return errors.New("another certificate is in force")
+	}
+	return nil
 }
 
 // Listen opens the port. It is called before anything is written, so that a port that is taken changes nothing.

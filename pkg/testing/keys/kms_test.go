@@ -124,8 +124,13 @@ func TestIncident19TheKMSIsAway(t *testing.T) {
 		}
 	}
 	eventually(t, "the metric tells of the plugin", func() bool { return metric(t, s, "secret_encryption_kms_healthy") == 0 })
-	ready := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz?verbose", Token: s.AdminToken})
-	if ready.Code != http.StatusOK || !strings.Contains(string(ready.Body), "[+]kms-providers (a KMS plugin is out of reach") {
+	// Unready until it is reached for the first time, so that a rollout with a wrong socket stops at its first Pod.
+	startup := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz", Token: s.AdminToken})
+	if startup.Code != http.StatusInternalServerError || !strings.Contains(string(startup.Body), "[-]kms-startup failed") {
+		t.Errorf("readiness of a server that never reached its plugin: %d %s", startup.Code, startup.Body)
+	}
+	ready := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz?verbose&exclude=kms-startup", Token: s.AdminToken})
+	if ready.Code != http.StatusOK || !strings.Contains(string(ready.Body), "[+]kms-providers (a KMS plugin is unavailable") {
 		t.Errorf("readiness without the plugin: %d %s", ready.Code, ready.Body)
 	}
 
@@ -140,9 +145,9 @@ func TestIncident19TheKMSIsAway(t *testing.T) {
 		}
 		return true
 	})
-	if got := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz/kms-providers", Token: s.AdminToken}); got.Code != http.StatusOK {
-		eventually(t, "readiness tells that the plugin is back", func() bool {
-			return s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz/kms-providers", Token: s.AdminToken}).Code == http.StatusOK
+	for _, path := range []string{"/readyz", "/readyz/kms-providers"} {
+		eventually(t, path+" tells that the plugin is back", func() bool {
+			return s.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: s.AdminToken}).Code == http.StatusOK
 		})
 	}
 }

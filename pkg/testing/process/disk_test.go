@@ -164,11 +164,11 @@ func TestFullDisk(t *testing.T) {
 		eventually(t, "writes are refused", func() bool { return w.refused.Load() > 8 })
 		values := w.end()
 		wantServing(t, s, values)
-		wantNotice(t, s, noRoom)
+		wantRefusal(t, s, noRoom)
 
 		disk.Free(t)
 		eventually(t, "writes are accepted again", writable(t, s, "again"))
-		wantNotice(t, s, "")
+		wantRefusal(t, s, "")
 		create(t, s, "watched", "seen", "v")
 		if line, err := events.ReadString('\n'); err != nil || !strings.Contains(line, `"seen"`) {
 			t.Errorf("the watch ended: %v %s", err, line)
@@ -180,7 +180,7 @@ func TestFullDisk(t *testing.T) {
 			disk.Fill(t) // what the end gave back
 			s = harness.Start(t, onDisk(dir))
 			wantServing(t, s, values)
-			wantNotice(t, s, noRoom)
+			wantRefusal(t, s, noRoom)
 			if writable(t, s, "full")() {
 				t.Errorf("a write was accepted after a %s", name)
 			}
@@ -197,12 +197,12 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
-// wantNotice waits for a line in /readyz?verbose, or for none.
-func wantNotice(t *testing.T, s *harness.Server, text string) {
+// wantRefusal waits for a notice in /readyz?verbose, or for none.
+func wantRefusal(t *testing.T, s *harness.Server, text string) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("/readyz?verbose has the notice %q", text), func() bool {
 		got := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz?verbose", Token: s.AdminToken})
-		_, notice, found := strings.Cut(string(got.Body), "[!]")
+		_, notice, found := strings.Cut(string(got.Body), "[+]writes-refused (")
 		return got.Code == http.StatusOK && found == (text != "") && strings.Contains(notice, text)
 	})
 }
@@ -223,7 +223,7 @@ func TestDiskBelowTheMargin(t *testing.T) {
 	// Above what is free, and its fourth below.
 	s = harness.Start(t, onDisk(s.DataDir, fmt.Sprintf("--data-dir-min-free=%d", 2*freeBytes(t, s.DataDir))))
 	wantServing(t, s, kept)
-	wantNotice(t, s, noRoom)
+	wantRefusal(t, s, noRoom)
 	object := harness.Collection("default") + "/kept"
 	for name, r := range map[string]harness.Request{
 		"create":            {Method: http.MethodPost, Path: harness.Collection("default"), Body: body("new", "v")},
