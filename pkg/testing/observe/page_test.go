@@ -95,7 +95,7 @@ func tables(t *testing.T, server, controller map[string]*dto.MetricFamily) strin
 	own := func(title string, families map[string]*dto.MetricFamily, skip map[string]*dto.MetricFamily) {
 		var names []string
 		for name := range families {
-			if strings.HasPrefix(name, ownPrefix) && skip[name] == nil {
+			if strings.HasPrefix(name, ownPrefix) && (skip[name] == nil || labels(skip[name]) != labels(families[name])) {
 				names = append(names, name)
 			}
 		}
