@@ -39,7 +39,7 @@ func (w *auditWorld) write(line string) {
 
 func (w *auditWorld) want(path, lines string) {
 	w.t.Helper()
-	content, err := os.ReadFile(path) //nolint:gosec // of this test
+	content, err := os.ReadFile(path)
 	if got := strings.ReplaceAll(strings.TrimSpace(string(content)), "\n", " "); err != nil || got != lines {
 		w.t.Errorf("%s holds %.100q, %v; want %q", path, got, err, lines)
 	}

@@ -29,7 +29,7 @@ func TestNotices(t *testing.T) {
 		"token-auth-file": s.TokenFile, "audit-policy-file": policy, "rbac-dir": filepath.Join(s.RBACDir, "broken.yaml"),
 		"serving-certificate": filepath.Join(s.DataDir, "pki", "serving.crt"),
 	} {
-		before, err := os.ReadFile(file) //nolint:gosec // of this test
+		before, err := os.ReadFile(file)
 		harness.WriteFile(t, file, "kind: Nonsense, \"")
 		wantNotice(t, s, name, true)
 		if err != nil { // it was not there

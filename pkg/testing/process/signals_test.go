@@ -84,13 +84,13 @@ func TestSecondSignal(t *testing.T) {
 func serverCommand(t *testing.T, args ...string) (*exec.Cmd, func() string) {
 	t.Helper()
 	dir := t.TempDir()
-	file, err := os.Create(filepath.Join(dir, "log")) //nolint:gosec // of this test
+	file, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = file.Close() })
 	all := append([]string{"--standalone", "--data-dir=" + filepath.Join(dir, "data"), "--secure-port=0", "--decrypt-port=auto", "-v=4"}, args...)
-	command := exec.CommandContext(t.Context(), harness.Binary(t), all...) //nolint:gosec // the binary under test
+	command := exec.CommandContext(t.Context(), harness.Binary(t), all...)
 	command.Stderr = file
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
