@@ -170,7 +170,7 @@ var sinks = map[string]string{
 var sources = []string{
 	"audit-log-maxage", "audit-log-maxbackup", "audit-log-maxsize", "audit-policy-file", "decrypt-audit-fsync", "decrypt-audit-instance",
 	"decrypt-audit-key-file", "decrypt-audit-log-maxage", "decrypt-audit-log-maxbackup", "decrypt-audit-log-maxsize",
-	"client-ca-file", "decrypt-client-ca-file",
+	"client-ca-file", "decrypt-client-ca-file", "data-dir-min-free",
 	"encryption-provider-config", "encryption-provider-config-automatic-reload", "etcd-cafile", "etcd-certfile", "etcd-keyfile", "log-flush-frequency",
 	"rbac-dir", "tls-cert-file", "tls-private-key-file", "token-auth-file",
 }
