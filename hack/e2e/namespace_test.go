@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,30 +14,49 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
 // storedPrefix is where our records are: --etcd-prefix, the group's resource.
 const storedPrefix = "/registry/secret.grafana.app/"
 
 // records returns the keys in our etcd that belong to a namespace.
-func records(t *testing.T, namespace string) []string {
+func records(t *testing.T, namespace string) (keys []string) {
+	t.Helper()
+	each(t, namespace, func(key string, _ []byte) { keys = append(keys, key) })
+	return keys
+}
+
+// ciphertexts counts the records of a namespace that hold one.
+func ciphertexts(t *testing.T, namespace string) (count int) {
+	t.Helper()
+	each(t, namespace, func(_ string, record []byte) {
+		if bytes.Contains(record, []byte("k8s:enc:")) {
+			count++
+		}
+	})
+	return count
+}
+
+// each hands over the records in our etcd that belong to a namespace.
+func each(t *testing.T, namespace string, visit func(key string, record []byte)) {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{server.EtcdURL}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = client.Close() }()
-	all, err := client.Get(t.Context(), storedPrefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	all, err := client.Get(t.Context(), storedPrefix, clientv3.WithPrefix())
 	if err != nil {
 		t.Fatal(err)
 	}
-	var keys []string
 	for _, record := range all.Kvs {
 		if key := string(record.Key); strings.Contains(key, "/"+namespace+"/") {
-			keys = append(keys, key)
+			visit(key, record.Value)
 		}
 	}
-	return keys
 }
 
 func TestCreateInMissingNamespace(t *testing.T) {
@@ -91,6 +111,62 @@ func TestIncident14NamespaceDeletionRemovesValues(t *testing.T) {
 	}
 	if keys := records(t, neighbour); len(keys) != 1 {
 		t.Errorf("of the neighbour: %v", keys)
+	}
+}
+
+// TestNamespaceWithHeldValue deletes a namespace with a value that a finalizer holds: its ciphertext leaves etcd with the delete, it takes
+// no new value, and the namespace goes once the finalizer is removed.
+func TestNamespaceWithHeldValue(t *testing.T) {
+	namespace := newNamespace(t)
+	object, _ := newSecureValue("held")
+	object.Finalizers = []string{"example.com/hold"}
+	if _, err := asAdmin(t, namespace).Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if sealed := ciphertexts(t, namespace); sealed != 1 {
+		t.Fatalf("%d ciphertexts before the delete, want 1", sealed)
+	}
+	if err := cluster.Admin.CoreV1().Namespaces().Delete(t.Context(), namespace, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the value is deleted", func(ctx context.Context) error {
+		held, err := asAdmin(t, namespace).Get(ctx, "held", metav1.GetOptions{})
+		if err == nil && held.DeletionTimestamp == nil {
+			err = errors.New("no deletionTimestamp")
+		}
+		return err
+	})
+	if keys, sealed := records(t, namespace), ciphertexts(t, namespace); len(keys) != 1 || sealed != 0 {
+		t.Errorf("%d records with %d ciphertexts, want one without", len(keys), sealed)
+	}
+	patch := func(body string) error {
+		_, err := asAdmin(t, namespace).Patch(t.Context(), "held", types.MergePatchType, []byte(body), metav1.PatchOptions{})
+		return err
+	}
+	if err := patch(`{"spec":{"value":"` + harness.Canary() + `"}}`); !apierrors.IsConflict(err) {
+		t.Errorf("a new value: %v, want 409", err)
+	}
+	if err := patch(`{"metadata":{"finalizers":null}}`); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the namespace is gone", func(ctx context.Context) error {
+		_, err := cluster.Admin.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+		return gone(err)
+	})
+	if keys := records(t, namespace); len(keys) > 0 {
+		t.Errorf("left in etcd: %v", keys)
+	}
+}
+
+// TestCascade deletes with every policy: the garbage collector of the cluster removes the finalizers that it asked for.
+func TestCascade(t *testing.T) {
+	namespace := newNamespace(t)
+	for _, policy := range []string{"foreground", "orphan", "background"} {
+		create(t, namespace, policy)
+		mustKubectl(t, "", "delete", "securevalue", policy, "-n", namespace, "--cascade="+policy, "--timeout=90s")
+	}
+	if keys := records(t, namespace); len(keys) > 0 {
+		t.Errorf("left in etcd: %v", keys)
 	}
 }
 

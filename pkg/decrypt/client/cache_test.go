@@ -184,6 +184,25 @@ func TestMetadataDecidesWhenToAsk(t *testing.T) {
 	w.wantError(t, ErrNotFound)
 }
 
+// TestDeletedValueIsForgotten while finalizers hold its object, also where an old value would stand in for an unreachable server.
+func TestDeletedValueIsForgotten(t *testing.T) {
+	w := newWorld(t, func(c *CacheConfig) { c.MaxStale = time.Hour })
+	held := object("a", 1, "k6-cloud")
+	w.tell(t, watch.Added, held)
+	w.want(t, "one", 1)
+	deleted := held.DeepCopy()
+	deleted.DeletionTimestamp, deleted.ResourceVersion = new(metav1.Now()), "999"
+	w.mu.Lock()
+	events := w.events[len(w.events)-1]
+	w.fail = ErrUnavailable
+	w.mu.Unlock()
+	events.Modify(deleted)
+	w.until(t, func() bool { w.Cache.mu.Lock(); defer w.Cache.mu.Unlock(); return w.entries.Len() == 0 })
+	w.wantError(t, ErrUnavailable)
+	w.set(func() { w.fail = ErrNotFound })
+	w.wantError(t, ErrNotFound)
+}
+
 func TestUnwatchedNamesAreAskedForEachTime(t *testing.T) {
 	w := newWorld(t, nil)
 	w.want(t, "one", 1)

@@ -36,6 +36,22 @@ func TestServe(t *testing.T) {
 	if deleted.Code != http.StatusOK {
 		t.Errorf("delete: %d %s", deleted.Code, deleted.Body)
 	}
+	// The cluster has a garbage collector: its finalizer is added, and it is this object that waits for it. Its value is gone.
+	if got := create(t, proxy, "default", "two", value, remote("ann")); got.Code != http.StatusCreated || got.Header.Get("Warning") != "" {
+		t.Errorf("create: %d, Warning %q", got.Code, got.Header.Get("Warning"))
+	}
+	two := harness.Collection("default") + "/two"
+	owned := proxy.Do(t, harness.Request{
+		Method: http.MethodPatch, Path: two, Header: remote("ann"), ContentType: "application/merge-patch+json",
+		Body: `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"owner","uid":"a"}]}}`,
+	})
+	if owned.Code != http.StatusOK || owned.Header.Get("Warning") != "" {
+		t.Errorf("an owner: %d, Warning %q", owned.Code, owned.Header.Get("Warning"))
+	}
+	waiting := proxy.Do(t, harness.Request{Method: http.MethodDelete, Path: two + "?propagationPolicy=Foreground", Header: remote("ann")})
+	if !strings.Contains(string(waiting.Body), `"finalizers":["foregroundDeletion"]`) || strings.Contains(string(waiting.Body), `"key"`) {
+		t.Errorf("delete with policy Foreground: %d %s", waiting.Code, waiting.Body)
+	}
 	s.Stop(t)
 	s.Leaks(t, value)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -54,6 +55,11 @@ func TestDeletedAreFreedAtStart(t *testing.T) {
 			}
 			return slices.Equal(sv.Finalizers, []string{"example.com/a"}) && sv.Status.Key == ""
 		})
+	}
+	metrics := again.Do(t, harness.Request{Method: http.MethodGet, Path: "/metrics", Token: again.AdminToken}).Body
+	if found := regexp.MustCompile(`(?m)^secret_values\{key="([^"]*)"\} (.*)$`).FindAllStringSubmatch(string(metrics), -1); len(found) != 1 ||
+		found[0][1] == "" || found[0][2] != "1" {
+		t.Errorf("the metrics count %q, want one value under one key", found)
 	}
 	again.Stop(t)
 	wantCounted(t, s.DataDir, 2)

@@ -51,12 +51,15 @@ func TestTableRows(t *testing.T) {
 	aged.CreationTimestamp = metav1.NewTime(time.Now().Add(-49*time.Hour - time.Minute))
 	aged.Spec.Decrypters = []string{"b", "a"}
 	bare := &secret.SecureValue{ObjectMeta: metav1.ObjectMeta{Name: "bare"}}
+	deleted := bare.DeepCopy()
+	deleted.DeletionTimestamp, deleted.Status = new(metav1.Now()), secret.SecureValueStatus{Version: 3, Keeper: secret.KeeperSystem}
 	tests := []struct {
 		name string
 		sv   *secret.SecureValue
 		want []any
 	}{
 		{"full", aged, []any{"api-key", "External API Key", "b,a", int64(2), "2d1h", "system", "aesgcm/k1"}},
+		{"deleted", deleted, []any{"bare", "", "<none>", int64(3), "<unknown>", "system", "<deleted>"}},
 		{"bare", bare, []any{"bare", "", "<none>", int64(0), "<unknown>", "", "<none>"}},
 	}
 	for _, tt := range tests {
