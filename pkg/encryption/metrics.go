@@ -31,7 +31,7 @@ var (
 
 	missingValues = metrics.NewGaugeVec(&metrics.GaugeOpts{
 		Namespace: "secret", Subsystem: "encryption", Name: "missing_key_values",
-		Help:           "Stored values that do not open because no provider of --encryption-provider-config has their key, by its name. Counted at start and after each reload, and once a minute while there are any.",
+		Help:           "Stored values that do not open because no provider of --encryption-provider-config has their key, by its name; 0 for the keys of the file. Counted at start and after each reload, and once a minute while there are any.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"key"})
 

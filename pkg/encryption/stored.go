@@ -59,6 +59,7 @@ func WrongSecretError(wrong map[string]string) error {
 func (p *Provider) UseStored(ctx context.Context, stored Stored) error {
 	p.stored = stored
 	now := p.inForce.Load()
+	p.showMissing(nil, "")
 	return p.compareStored(ctx, now.Configuration, now.LocalKeys(), startLimit)
 }
 
@@ -160,7 +161,7 @@ func (p *Provider) count(ctx context.Context, seen *census) error {
 }
 
 // showMissing publishes counts of missing keys, those with the most values first, and returns the text of them. It logs a
-// text that differs from shown.
+// text that differs from shown. The keys of the file have a series too, so that the metric is there before something is wrong.
 func (p *Provider) showMissing(counts map[string]int64, shown string) string {
 	keys := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
 		return cmp.Or(cmp.Compare(counts[b], counts[a]), strings.Compare(a, b))
@@ -168,6 +169,9 @@ func (p *Provider) showMissing(counts map[string]int64, shown string) string {
 	var total int64
 	texts := make([]string, 0, len(keys))
 	missingValues.Reset()
+	for _, name := range p.Names() {
+		missingValues.WithLabelValues(secret.ShowKey(name)).Set(0)
+	}
 	for i, name := range keys {
 		n := counts[name]
 		total += n
