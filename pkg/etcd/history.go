@@ -115,6 +115,9 @@ func (h *History) before(at time.Time) int64 {
 	return 0
 }
 
+// Waiting returns how many revisions there are since the last compaction by this server.
+func (h *History) Waiting() int64 { return h.samples[len(h.samples)-1].revision - h.compacted }
+
 // Compact removes what is older than keep, unless that was done, by this server or by another one.
 func (h *History) Compact(ctx context.Context, now time.Time, keep time.Duration) error {
 	revision := h.before(now.Add(-keep))

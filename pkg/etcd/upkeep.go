@@ -20,10 +20,12 @@ const (
 	upkeepInterval = 500 * time.Millisecond
 	// pressedInterval is how often etcd is compacted without room, and how much of the history then stays.
 	pressedInterval = 2 * time.Second
+	// leastWaiting revisions are worth that: each compaction makes one.
+	leastWaiting = 10
 	// quietTime is how long there have to be few calls, quietCalls in upkeepInterval, before a pause disturbs nobody.
 	quietTime  = 10 * time.Second
 	quietCalls = 5
-	// leastGain is what a defragmentation has to give back; pressedGain on a disk or in a database without room.
+	// leastGain is what a defragmentation has to give back; pressedGain on a disk without room.
 	leastGain   = 256 << 20
 	pressedGain = 16 << 20
 	// maxPause bounds the pause of a defragmentation while the server runs, and startPause that at its start.
@@ -158,21 +160,40 @@ func (u *upkeep) full() bool {
 func (u *upkeep) boundHistory(ctx context.Context, now time.Time) error {
 	_, inUse, quota := u.sizes()
 	u.history.Observe(now, u.server.etcd.Server.KV().Rev(), inUse)
-	keep, due := KeptHistory, u.history.TooLarge()
+	if u.disk.allow(Housekeeping) != nil {
+		return nil
+	}
+	keep, due, full := KeptHistory, u.history.TooLarge(), u.full()
 	pressed := now.Sub(u.pressedAt) >= pressedInterval
 	switch {
-	case u.full():
-		keep, due = 0, true
+	case full:
+		keep, due = 0, pressed
 	case inUse > quota/10*9:
-		keep, due = pressedInterval, due || pressed
+		keep, due = pressedInterval, due || pressed && u.history.Waiting() > leastWaiting
 	case inUse > quota/10*8, u.disk.low.Load():
-		due = due || pressed
+		due = due || pressed && u.history.Waiting() > leastWaiting
 	}
 	if !due {
 		return nil
 	}
 	u.pressedAt = now
-	return u.history.Compact(ctx, now, keep)
+	err := u.history.Compact(ctx, now, keep)
+	if full {
+		err = errors.Join(err, u.refresh(ctx))
+	}
+	return err
+}
+
+// refresh has etcd commit. Pages count as free some commits after they were freed, and a full database has none.
+func (u *upkeep) refresh(ctx context.Context) error {
+	for _, action := range []pb.AlarmRequest_AlarmAction{pb.AlarmRequest_DEACTIVATE, pb.AlarmRequest_ACTIVATE} {
+		if _, err := u.server.etcd.Server.Alarm(ctx, &pb.AlarmRequest{
+			Action: action, MemberID: uint64(u.server.etcd.Server.MemberID()), Alarm: pb.AlarmType_NOSPACE,
+		}); err != nil {
+			return fmt.Errorf("writing the alarm again: %w", err)
+		}
+	}
+	return nil
 }
 
 // noteCalls finds quiet moments.
@@ -187,9 +208,9 @@ func (u *upkeep) noteCalls(now time.Time) {
 // giveBack defragments if that is worth a pause, which it expects to be shorter than limit. A database that is full, or on a full
 // disk, is worth any.
 func (u *upkeep) giveBack(now time.Time, limit time.Duration) {
-	size, inUse, _ := u.sizes()
+	size, inUse, quota := u.sizes()
 	free := size - inUse
-	pressed := (u.full() || u.disk.low.Load()) && free >= max(pressedGain, size/8)
+	pressed := u.full() && size > roomy(quota) && inUse < roomy(quota) || u.disk.low.Load() && free >= max(pressedGain, size/8)
 	idle := free >= leastGain && free > size/2 && (limit == startPause || now.Sub(u.quietSince) >= quietTime)
 	if !pressed && (!idle || time.Duration(float64(inUse)/u.rate*float64(time.Second)) > limit) || now.Before(u.notBefore) {
 		return
@@ -222,10 +243,13 @@ func (u *upkeep) defragment(size, inUse int64) error {
 	return nil
 }
 
+// roomy is the size of a database that takes writes again.
+func roomy(quota int64) int64 { return quota / 16 * 15 }
+
 // disarm ends etcd's refusal of writes once there is room. Other alarms stay.
 func (u *upkeep) disarm(ctx context.Context) error {
 	size, _, quota := u.sizes()
-	if size > quota/16*15 {
+	if size > roomy(quota) || u.disk.allow(Housekeeping) != nil {
 		return nil
 	}
 	for _, alarm := range u.server.etcd.Server.Alarms() {
