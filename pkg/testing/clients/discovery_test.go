@@ -22,7 +22,7 @@ func testDiscovery(t *testing.T, s *suite) {
 		{[]string{"explain", "sv"}, []string{"GROUP:      secret.grafana.app", "KIND:       SecureValue", "VERSION:    v1beta1", "that can be written and never read", "spec\t<SecureValueSpec> -required-"}},
 		{[]string{"explain", "sv.spec"}, []string{"description\t<string> -required-", "value\t<string>", "decrypters\t<[]string>"}},
 		{[]string{"explain", "securevalues.spec.value"}, []string{"FIELD: value <string>", "Write-only"}},
-		{[]string{"explain", "sv", "--recursive"}, []string{"  spec\t<SecureValueSpec> -required-\n    decrypters\t<[]string>\n    description\t<string> -required-\n    value\t<string>\n", "    version\t<integer>"}},
+		{[]string{"explain", "sv", "--recursive"}, []string{"  spec\t<SecureValueSpec> -required-\n    decrypters\t<[]string>\n    description\t<string> -required-\n    keeper\t<string>\n    ref\t<string>\n    value\t<string>\n", "    version\t<integer>"}},
 		{[]string{"explain", "sv.status", "--api-version=secret.grafana.app/v1beta1"}, []string{"key\t<string>", "version\t<integer>"}},
 		{[]string{"get", "--raw", "/apis/secret.grafana.app/v1beta1/namespaces/" + p.namespace + "/securevalues/x"}, []string{`"kind":"SecureValue"`, `"name":"x"`}},
 		{[]string{"get", "--raw", "/readyz?verbose"}, []string{"readyz check passed"}},

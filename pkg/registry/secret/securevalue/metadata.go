@@ -28,9 +28,6 @@ func checkMetadata(obj runtime.Object) error {
 	}
 	path := field.NewPath("metadata")
 	var errs field.ErrorList
-	if err := validation.ManagedFields(sv.ManagedFields); err != nil { // server-side apply adds entries after decoding
-		errs = append(errs, field.Invalid(path.Child("managedFields"), field.OmitValueType{}, err.Error()))
-	}
 	for _, list := range []struct {
 		name string
 		size int
@@ -41,6 +38,10 @@ func checkMetadata(obj runtime.Object) error {
 		if list.size > maxMetadataEntries {
 			errs = append(errs, field.TooMany(path.Child(list.name), list.size, maxMetadataEntries))
 		}
+	}
+	// The server lists in managedFields what a request sets, so a list that is too long makes these too large as well.
+	if err := validation.ManagedFields(sv.ManagedFields); err != nil && len(errs) == 0 {
+		errs = append(errs, field.Invalid(path.Child("managedFields"), field.OmitValueType{}, err.Error()))
 	}
 	if at := secondController(sv.OwnerReferences); at >= 0 {
 		errs = append(errs, field.Invalid(path.Child("ownerReferences").Index(at).Child("controller"), field.OmitValueType{},
