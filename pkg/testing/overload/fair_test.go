@@ -140,7 +140,7 @@ func flood(t *testing.T, s *harness.Server, to target, tokens []string, connecti
 
 // startFair runs a server with the default limits and a value to decrypt. The users of the flood have no rights on the decrypt port; on
 // the API port they may write.
-func startFair(t *testing.T, users int) (s *harness.Server, tokens []string) {
+func startFair(t *testing.T, users int, args ...string) (s *harness.Server, tokens []string) {
 	t.Helper()
 	lines := []string{harness.Token(workToken, "worker"), harness.Token(readerToken, "reader")}
 	rbac := []string{bindings, decrypters}
@@ -152,7 +152,7 @@ func startFair(t *testing.T, users int) (s *harness.Server, tokens []string) {
 			Replace(bindings[strings.Index(bindings, "---"):]))
 	}
 	s = harness.Start(t, harness.Options{
-		Tokens: lines, RBAC: rbac, RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"}, Args: []string{"-v=1"},
+		Tokens: lines, RBAC: rbac, RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"}, Args: append([]string{"-v=1"}, args...),
 	})
 	body := `{"metadata":{"name":"a"},"spec":{"description":"d","value":"v","decrypters":["k6-cloud"]}}`
 	if got := s.Do(t, harness.Request{Method: http.MethodPost, Path: harness.Collection(namespace), Token: workToken, Body: body}); got.Code != http.StatusCreated {
@@ -229,4 +229,18 @@ func TestStandingReadersLeaveAPlace(t *testing.T) {
 			t.Fatalf("%d %s", got.Code, got.Body)
 		}
 	}
+}
+
+// TestHalfRequestsHoldNoPlace: a caller that has more half requests than there are places is served all the same, on either port. What
+// they keep is memory, not places.
+func TestHalfRequestsHoldNoPlace(t *testing.T) {
+	s, _ := startFair(t, 0, "--decrypt-max-requests-inflight=8", "--max-mutating-requests-inflight=8")
+	for range 5 {
+		for _, rest := range idleBodies {
+			idle(t, s, target{s.DecryptURL, rpcPath, "application/json"}, readerToken, rest)
+			idle(t, s, target{s.URL, harness.Collection(namespace), "application/json"}, workToken, rest)
+		}
+	}
+	wantDecrypts(t, s)
+	wantWrites(t, s, "own")
 }
