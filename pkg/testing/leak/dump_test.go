@@ -60,7 +60,7 @@ func dumped(t *testing.T, traceback, part string, signal syscall.Signal) {
 	cut.Wait()
 
 	log := s.Log(t)
-	for _, part := range []string{part, "goroutine 1 ", "guard.readBody"} {
+	for _, part := range []string{part, "goroutine 1 ", "guard.Receive("} {
 		if !strings.Contains(log, part) {
 			t.Errorf("the log holds no %q: no dump, or not of the requests in flight", part)
 		}
