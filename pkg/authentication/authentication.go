@@ -86,13 +86,13 @@ func (a *Authenticator) addFiles(config Config) (requests, strict []authenticato
 	}
 	if config.TokenAuthFile != "" {
 		table := &tokenTable{}
-		a.addFile("token-auth-file", config.TokenAuthFile, table.apply)
+		a.addFile("token-auth-file", config.TokenAuthFile, reload.Credentials, table.apply)
 		tokens = append(tokens, table)
 	}
 	strictTokens := tokens
 	if config.AuthenticationConfigFile != "" {
 		a.issuers = newIssuers()
-		a.addFile("authentication-config", config.AuthenticationConfigFile, a.issuers.apply)
+		a.addFile("authentication-config", config.AuthenticationConfigFile, reload.Rights, a.issuers.apply)
 		strictTokens = append(slices.Clone(tokens), a.issuers.strict())
 		tokens = append(tokens, a.issuers)
 	}
@@ -100,10 +100,10 @@ func (a *Authenticator) addFiles(config Config) (requests, strict []authenticato
 	return append(requests, bearertoken.New(union.New(tokens...))), strict
 }
 
-func (a *Authenticator) addFile(flag, path string, apply func(context.Context, []byte) error) {
+func (a *Authenticator) addFile(flag, path string, holds reload.Content, apply func(context.Context, []byte) error) {
 	trackReloads(flag)
 	done := func(err error) { RecordReload(flag, err) }
-	a.files = append(a.files, &reload.File{Flag: flag, Path: path, Apply: apply, Done: done})
+	a.files = append(a.files, &reload.File{Flag: flag, Path: path, Holds: holds, Apply: apply, Done: done})
 }
 
 // Request authenticates by credentials, and without credentials on the anonymous paths.

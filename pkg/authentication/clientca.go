@@ -43,7 +43,7 @@ var (
 func NewClientCA(flag, path string, check func([]*stdx509.Certificate) error) (*ClientCA, *reload.File) {
 	c := &ClientCA{name: flag + "::" + path, check: check}
 	trackReloads(flag)
-	return c, &reload.File{Flag: flag, Path: path, Apply: c.apply, Done: func(err error) { RecordReload(flag, err) }}
+	return c, &reload.File{Flag: flag, Path: path, Holds: reload.Rights, Apply: c.apply, Done: func(err error) { RecordReload(flag, err) }}
 }
 
 // ByCertificate knows callers by client certificates that verify accepts. who names the caller of a verified chain.

@@ -17,6 +17,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/klog/v2"
 )
 
 // tokenTable answers for the tokens of the token file. The key of a row is the SHA-256 of its token: the tokens
@@ -40,36 +41,46 @@ func (t *tokenTable) AuthenticateToken(_ context.Context, token string) (*authen
 
 // apply replaces all rows.
 func (t *tokenTable) apply(_ context.Context, data []byte) error {
-	rows, err := parseTokens(data)
+	rows, short, err := parseTokens(data)
 	if err != nil {
 		return err
+	}
+	if len(short) > 0 {
+		klog.InfoS("Tokens of --token-auth-file have fewer than 16 characters and can be guessed: make longer ones", "lines", short)
 	}
 	t.rows.Store(&rows)
 	return nil
 }
 
+// shortToken is the length under which a token is warned about.
+const shortToken = 16
+
 // parseTokens reads the CSV of Kubernetes: token,user,uid[,"group1,group2"]. Where Kubernetes warns and goes on (empty
-// or repeated token) or drops a column, this is an error that names the line, never the content.
-func parseTokens(data []byte) (map[tokenHash]*user.DefaultInfo, error) {
+// or repeated token) or drops a column, this is an error that names the line, never the content. short are the lines
+// whose token is shorter than shortToken.
+func parseTokens(data []byte) (rows map[tokenHash]*user.DefaultInfo, short []int, err error) {
 	reader := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\ufeff"))))
 	reader.FieldsPerRecord = -1
-	rows := map[tokenHash]*user.DefaultInfo{}
+	rows = map[tokenHash]*user.DefaultInfo{}
 	lines := map[tokenHash]int{}
 	for {
 		record, err := reader.Read()
 		if errors.Is(err, io.EOF) {
-			return rows, nil
+			return rows, short, nil
 		}
 		if err != nil {
-			return nil, syntaxError(err)
+			return nil, nil, syntaxError(err)
 		}
 		line, _ := reader.FieldPos(0)
 		if err := checkRecord(record); err != nil {
-			return nil, fmt.Errorf("line %d: %w", line, err)
+			return nil, nil, fmt.Errorf("line %d: %w", line, err)
 		}
 		key := tokenHash(sha256.Sum256([]byte(record[0])))
 		if first, ok := lines[key]; ok {
-			return nil, fmt.Errorf("line %d: the token is that of line %d, remove one of them", line, first)
+			return nil, nil, fmt.Errorf("line %d: the token is that of line %d, remove one of them", line, first)
+		}
+		if len(record[0]) < shortToken {
+			short = append(short, line)
 		}
 		rows[key], lines[key] = userOf(record), line
 	}

@@ -81,9 +81,17 @@ func TestParseTokensRefuses(t *testing.T) {
 	}
 }
 
+// TestShortTokensAreNamedByLine counts characters as a guesser does, and says lines only.
+func TestShortTokensAreNamedByLine(t *testing.T) {
+	_, short, err := parseTokens([]byte("a,u,1\n" + strings.Repeat("b", 15) + ",u,2\n" + strings.Repeat("c", 16) + ",u,3\n"))
+	if diff := cmp.Diff([]int{1, 2}, short); err != nil || diff != "" {
+		t.Errorf("%v, lines (-want +got):\n%s", err, diff)
+	}
+}
+
 func TestTokensAreNotKept(t *testing.T) {
 	data := []byte(canary + ",alice,1\n")
-	rows, err := parseTokens(data)
+	rows, _, err := parseTokens(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +112,7 @@ func FuzzParseTokens(f *testing.F) {
 	f.Add([]byte("a,b,c\nd,e,f,\"g,h\"\n"))
 	f.Add([]byte("\"\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		rows, err := parseTokens(data)
+		rows, _, err := parseTokens(data)
 		if (rows == nil) == (err == nil) {
 			t.Fatalf("rows %v with error %v", rows, err)
 		}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -69,11 +68,10 @@ func New(ctx context.Context, config Config) (*Provider, error) {
 		config.Interval = reload.DefaultInterval
 	}
 	p := &Provider{config: config, started: time.Now(), digests: map[string][sha256.Size]byte{}, due: make(chan struct{}, 1)}
-	p.file = &reload.File{Flag: Flag, Path: config.File, Apply: p.apply, Done: countReload}
+	p.file = &reload.File{Flag: Flag, Path: config.File, Holds: reload.Credentials, Apply: p.apply, Done: countReload}
 	if err := p.file.Load(ctx); err != nil {
 		return nil, err
 	}
-	warnOpenFile(config.File)
 	return p, nil
 }
 
@@ -202,11 +200,4 @@ func (p *Provider) checkKMS(ctx context.Context) {
 		p.kms.Store(&err)
 	}
 	kmsHealthy.Set(healthValue(err))
-}
-
-// warnOpenFile tells of a file of keys that everybody on the machine can read.
-func warnOpenFile(path string) {
-	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 {
-		klog.InfoS("The file of encryption keys can be read by every user of this machine: run chmod o-r", "path", path)
-	}
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/pflag"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
 // Source says which database a tool reads: that of a data folder, or an etcd that somebody else runs.
@@ -47,6 +49,11 @@ func (s *Source) Validate() []error {
 // Open returns a client of the database that has answered once. stop ends what it needed. It is for tools.
 func (s *Source) Open(ctx context.Context) (client *clientv3.Client, stop func(), err error) {
 	if s.DataDir == "" {
+		if s.Remote.KeyFile != "" {
+			if err := reload.CheckFile(s.Remote.KeyFile, reload.Credentials); err != nil {
+				return nil, nil, fmt.Errorf("--etcd-keyfile: %w", err)
+			}
+		}
 		client, stop, err = Dial(ctx, s.Remote)
 		if err != nil {
 			return nil, nil, fmt.Errorf("--etcd-servers: %w", err)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -15,6 +14,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/encryption"
 	"github.com/securevalue/secret-apiserver/pkg/progress"
+	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
 const checkLong = `Check that a file for --encryption-provider-config is sound, and has every key that a stored value is sealed under. Run it
@@ -74,7 +74,7 @@ func (o *checkOptions) run(ctx context.Context, command *cobra.Command) error {
 // readFile reads a file of keys and wipes it.
 func readFile[T any](file string, parse func([]byte) (T, error)) (T, error) {
 	var parsed T
-	data, err := os.ReadFile(file) //nolint:gosec // named by a flag
+	data, err := reload.ReadFile(file, reload.Credentials)
 	if err != nil {
 		return parsed, fmt.Errorf("reading --encryption-provider-config: %w", err)
 	}

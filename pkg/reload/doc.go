@@ -7,5 +7,8 @@
 // row agree, so that a file caught half written is never used. When it is refused, the last good content stays. SIGHUP
 // asks for a look at once.
 //
+// It owns the rule on access to such files too, ReadFile: what decides who may do what is not taken from a file that other
+// users can change, nor credentials from one that everybody can read.
+//
 // It must never keep a content (it may hold keys or tokens), and never put one into an error or a log line.
 package reload

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -25,8 +24,9 @@ var ErrRetry = errors.New("it is tried again")
 type File struct {
 	// Flag is the name of the flag that gave the path, without dashes.
 	Flag string
-	// Path is where the file is.
-	Path string
+	// Path is where the file is, Holds what is in it: a file to which others have more access than that allows is not read.
+	Path  string
+	Holds Content
 	// Apply puts the content in force. When it fails it has changed nothing. It must not keep data, which is wiped.
 	Apply func(ctx context.Context, data []byte) error
 	// Done is told how each reload ended: nil when new content is in force. A failure is logged already.
@@ -41,7 +41,7 @@ type File struct {
 
 // Load reads the file for the first time. It returns the error of reading or of Apply, with flag and path.
 func (f *File) Load(ctx context.Context) error {
-	data, err := os.ReadFile(f.Path)
+	data, err := ReadFile(f.Path, f.Holds)
 	if err != nil {
 		return fmt.Errorf("--%s: %w", f.Flag, err)
 	}
@@ -63,7 +63,7 @@ func (f *File) Run(ctx context.Context, every time.Duration) { Every(ctx, every,
 // Check reads the file once, and applies content that is new and was the same at the check before. When asked, by SIGHUP,
 // the file is taken for complete, and one that was refused is tried again.
 func (f *File) Check(ctx context.Context, asked bool) {
-	data, err := os.ReadFile(f.Path)
+	data, err := ReadFile(f.Path, f.Holds)
 	if err != nil {
 		f.unreadable(err)
 		return

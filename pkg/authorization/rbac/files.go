@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"k8s.io/klog/v2"
+
+	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
 // maxFileBytes bounds one manifest file, so that a log file linked into the folder does not fill the memory.
@@ -32,6 +34,9 @@ func readDir(dir string) ([]file, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("reading the folder of RBAC manifests (--rbac-dir): %w", err)
+	}
+	if err := reload.CheckFolder(dir); err != nil {
+		return nil, err
 	}
 	var files []file
 	var errs []error
@@ -85,6 +90,9 @@ func readFile(path string) (data []byte, ok bool, err error) {
 	}
 	if !info.Mode().IsRegular() {
 		return nil, false, nil
+	}
+	if err := reload.CheckFile(path, reload.Rights); err != nil {
+		return nil, false, err
 	}
 	f, err := os.Open(path) //nolint:gosec // the administrator names the folder
 	if err != nil {

@@ -62,6 +62,9 @@ func restConfig(kubeconfig string) (*restclient.Config, error) {
 		}
 		return config, nil
 	}
+	if err := reload.CheckFile(kubeconfig, reload.Credentials); err != nil {
+		return nil, fmt.Errorf("reading --kubeconfig: %w", err)
+	}
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("reading --kubeconfig: %w", err)

@@ -16,7 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+
+	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
 const keyBytes = 32
@@ -63,21 +64,9 @@ func (k *Keys) byID(id string) *key {
 	return nil
 }
 
-// LoadKeys reads a key file: 32 bytes in base64 a line, the newest key first. Nobody else may be able to read it; a
-// file of another owner, as a mounted Secret is, may be readable by the group.
+// LoadKeys reads a key file: 32 bytes in base64 a line, the newest key first. Its mode has to be right for credentials.
 func LoadKeys(path string) (*Keys, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the key of the decrypt audit log: %w", err)
-	}
-	allowed := fs.FileMode(0o600)
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
-		allowed = 0o640
-	}
-	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&^allowed != 0 {
-		return nil, fmt.Errorf("key file %s of the decrypt audit log must be a regular file that no other user can read, not %s: run chmod 600 %[1]s", path, mode)
-	}
-	data, err := os.ReadFile(path) //nolint:gosec // named by the operator
+	data, err := reload.ReadFile(path, reload.Credentials)
 	if err != nil {
 		return nil, fmt.Errorf("reading the key of the decrypt audit log: %w", err)
 	}

@@ -213,8 +213,9 @@ func TestKeyFiles(t *testing.T) {
 		"good":              {good, 0o600, ""},
 		"read-only":         {good, 0o400, ""},
 		"with an older key": {good + "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n", 0o600, ""},
-		"world-readable":    {good, 0o604, "no other user can read"},
-		"group-readable":    {good, 0o640, "no other user can read"},
+		"group-readable":    {good, 0o440, ""}, // as a mounted Secret is
+		"world-readable":    {good, 0o604, "can be read by every user"},
+		"group-writable":    {good, 0o620, "can be changed by other users"},
 		"empty":             {"", 0o600, "line 1"},
 		"too short":         {"c2hvcnQ=\n", 0o600, "is not 32 bytes"},
 		"no base64":         {"!" + good, 0o600, "is not 32 bytes"},

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/apiserver"
 	"github.com/securevalue/secret-apiserver/pkg/encryption"
+	"github.com/securevalue/secret-apiserver/pkg/reload"
 	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
@@ -68,7 +68,7 @@ func (o *EncryptionOptions) check() error {
 	if !o.HasFile() {
 		return nil
 	}
-	data, err := os.ReadFile(o.ConfigFile)
+	data, err := reload.ReadFile(o.ConfigFile, reload.Credentials)
 	if err != nil {
 		return fmt.Errorf("reading --encryption-provider-config: %w", err)
 	}

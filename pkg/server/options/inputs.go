@@ -26,6 +26,9 @@ type Inputs struct {
 // Load reads every file that a flag names. It is called before the data folder is touched, so that a faulty file
 // changes nothing. ctx must live as long as the server. admin knows a standalone server's own token; it is not asked here.
 func (o CompletedOptions) Load(ctx context.Context, admin authenticator.Token) (*Inputs, error) {
+	if err := o.checkFiles(); err != nil {
+		return nil, err
+	}
 	if err := o.Serving.check(); err != nil {
 		return nil, err
 	}

@@ -257,3 +257,47 @@ func TestDamagedDatabase(t *testing.T) {
 		t.Errorf("the refusal changed the database:\n%s", diff)
 	}
 }
+
+// TestLooseFilesAreRefused starts with files of the operator to which others have more access than what is in them allows.
+func TestLooseFilesAreRefused(t *testing.T) {
+	const changed, readable = "can be changed by other users", "can be read by every user"
+	for name, test := range map[string]struct {
+		file, content, flag string
+		mode, folder        os.FileMode
+		want                string
+	}{
+		"tokens that all read":        {"tokens.csv", leakyToken + ",u,1\n", "token-auth-file", 0o644, 0o700, readable},
+		"tokens that a group writes":  {"tokens.csv", leakyToken + ",u,1\n", "token-auth-file", 0o660, 0o700, changed},
+		"tokens that all may replace": {"tokens.csv", leakyToken + ",u,1\n", "token-auth-file", 0o600, 0o777, "can be replaced by every user"},
+		"keys that all read":          {"keys.yaml", encryption(aesgcm(leakyKey)), "encryption-provider-config", 0o644, 0o700, readable},
+		"issuers that a group writes": {"authn.yaml", "apiVersion: x\n", "authentication-config", 0o664, 0o700, changed},
+		"roles that all write":        {"role.yaml", "", "rbac-dir", 0o666, 0o700, changed},
+		"a folder that a group fills": {"role.yaml", "", "rbac-dir", 0o600, 0o770, changed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "files")
+			path := filepath.Join(dir, test.file)
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			harness.WriteFile(t, path, test.content)
+			for changed, mode := range map[string]os.FileMode{path: test.mode, dir: test.folder} {
+				if err := os.Chmod(changed, mode); err != nil {
+					t.Fatal(err)
+				}
+			}
+			named := path
+			if test.flag == "rbac-dir" {
+				named = dir
+			}
+			data := filepath.Join(t.TempDir(), "data")
+			out, code := harness.Fail(t, "--standalone", "--data-dir="+data, "--secure-port=0", "--decrypt-port=auto", "--"+test.flag+"="+named)
+			if code != 1 || !strings.Contains(out, test.want) || !strings.Contains(out, dir) || strings.Contains(out, leakyToken) {
+				t.Errorf("exit code %d: %s", code, out)
+			}
+			if _, err := os.Stat(data); err == nil {
+				t.Error("the data folder was made")
+			}
+		})
+	}
+}

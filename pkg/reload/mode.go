@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reload
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Content is what a file of the operator holds, which decides who else may have access to it.
+type Content int
+
+const (
+	// Rights decide who may do what, as RBAC manifests and CA bundles do: no other user may change them.
+	Rights Content = iota
+	// Credentials are rights that open something, as tokens and keys do: not every user may read them either. A group may,
+	// which is how a mounted Secret with an fsGroup is read.
+	Credentials
+)
+
+const (
+	othersWrite fs.FileMode = 0o022
+	worldWrite  fs.FileMode = 0o002
+	worldRead   fs.FileMode = 0o004
+	// readOnlyMount is ST_RDONLY of Linux and MNT_RDONLY of the BSDs.
+	readOnlyMount = 1
+)
+
+// ReadFile reads a file of the operator. It returns an error, with the path and what to do, when other users have more
+// access to it than its content allows. Symbolic links are followed.
+func ReadFile(path string, holds Content) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // named by the operator
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() { // which cannot be read, and says so
+		err = checkMode(path, info, holds)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(f)
+}
+
+// CheckFile returns the error of ReadFile for a file that something else reads.
+func CheckFile(path string, holds Content) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return checkMode(path, info, holds)
+}
+
+// CheckFolder returns an error when other users may add files to a folder whose files decide who may do what.
+func CheckFolder(path string) error {
+	return CheckFile(path, Rights)
+}
+
+// checkMode passes what is on a read-only mount: nobody changes it, and what Kubernetes mounts into a Pod has loose modes, 0644
+// for the files of a Secret and 0777 for its folders.
+func checkMode(path string, info fs.FileInfo, holds Content) error {
+	if isReadOnly(path) {
+		return nil
+	}
+	mode := info.Mode().Perm()
+	if mode&othersWrite != 0 {
+		return fmt.Errorf("%s can be changed by other users (mode %04o): run chmod go-w on it", path, mode)
+	}
+	if holds == Credentials && mode&worldRead != 0 {
+		return fmt.Errorf("%s can be read by every user (mode %04o): run chmod o-r on it", path, mode)
+	}
+	return checkParent(path)
+}
+
+// checkParent refuses a folder in which everybody can replace the file. With the sticky bit, as in /tmp, only its owner can.
+func checkParent(path string) error {
+	parent := filepath.Dir(path)
+	info, err := os.Stat(parent)
+	if err != nil {
+		return err
+	}
+	if info.Mode()&fs.ModeSticky == 0 && info.Mode().Perm()&worldWrite != 0 {
+		return fmt.Errorf("%s can be replaced by every user, because of the mode %04o of its folder: run chmod o-w %s",
+			path, info.Mode().Perm(), parent)
+	}
+	return nil
+}
+
+// isReadOnly reports whether a path is on a mount that nobody may write to.
+func isReadOnly(path string) bool {
+	var mount syscall.Statfs_t
+	return syscall.Statfs(path, &mount) == nil && mount.Flags&readOnlyMount != 0
+}
