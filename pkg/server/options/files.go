@@ -5,6 +5,7 @@ package options
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
@@ -37,7 +38,8 @@ func (o CompletedOptions) checkFiles() error {
 		if file.path == "" {
 			continue
 		}
-		if err := reload.CheckFile(file.path, file.holds); err != nil {
+		err := reload.CheckFile(file.path, file.holds)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // what reads the file says so better
 			errs = append(errs, fmt.Errorf("--%s: %w", file.flag, err))
 		}
 	}
