@@ -136,23 +136,6 @@ func TestFailedBatchIsReadOneByOne(t *testing.T) {
 	}
 }
 
-// Only what asks for the present state of one key may wait for other reads.
-func TestOtherReadsAreNotBatched(t *testing.T) {
-	k := start(t, 3)
-	b := BatchReads(k)
-	go func() { _, _ = b.Get(t.Context(), "k0") }()
-	t.Cleanup(func() { close(k.release) })
-	until(t, "the first read is under way", func() bool { return k.gets.Load() == 1 })
-	for name, opt := range map[string]clientv3.OpOption{
-		"range": clientv3.WithPrefix(), "revision": clientv3.WithRev(2), "serializable": clientv3.WithSerializable(),
-	} {
-		before := k.gets.Load()
-		if _, err := b.Get(t.Context(), "k0", opt); err != nil || k.gets.Load() != before+1 || k.txns.Load() != 0 {
-			t.Errorf("%s: %v; %d single reads, %d batches", name, err, k.gets.Load()-before, k.txns.Load())
-		}
-	}
-}
-
 // silent answers no request before its context ends.
 type silent struct {
 	clientv3.KV
