@@ -31,9 +31,11 @@ type steps struct {
 	readErr   error
 	recordErr error
 	openErr   map[string]error
+	takes     time.Duration // that a read does, in a bubble
 }
 
 func (s *steps) Read(_ context.Context, _ string, names []string) (*sealed.Reading, error) {
+	time.Sleep(s.takes)
 	s.done = append(s.done, "read")
 	s.read = append(s.read, names)
 	reading := &sealed.Reading{Revision: 7}
