@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"testing"
+)
+
+// unsyncable is a file that takes what is written to it and that the kernel refuses to sync: a pipe.
+func unsyncable(t *testing.T) *file {
+	t.Helper()
+	r, w, err := os.Pipe()
+	must(t, err)
+	t.Cleanup(func() { must(t, errors.Join(r.Close(), w.Close())) })
+	return &file{f: w}
+}
+
+// What the disk does not confirm is an error, if it is asked; a file whose sync does nothing would not see it.
+func TestSyncAsksTheDisk(t *testing.T) {
+	if err := unsyncable(t).append([]byte("x"), 1, true); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("append with sync: %v", err)
+	}
+	f := unsyncable(t)
+	if err := f.append([]byte("x"), 1, false); err != nil || !f.unsynced {
+		t.Errorf("append without sync: %v; unsynced: %v", err, f.unsynced)
+	}
+	if err := f.sync(); !errors.Is(err, syscall.EINVAL) || !f.unsynced {
+		t.Errorf("sync: %v; unsynced: %v", err, f.unsynced)
+	}
+}
+
+// With FsyncAlways a record is on the disk before Record returns.
+func TestAlwaysSyncsBeforeRecordReturns(t *testing.T) {
+	for mode, unsynced := range map[Fsync]bool{FsyncAlways: false, FsyncNever: true} {
+		c := testConfig(t)
+		c.Fsync = mode
+		l := mustOpen(t, c)
+		for range 3 {
+			mustRecord(t, l, allowed("x"))
+			if l.file.unsynced != unsynced { // the writer waits for the next record
+				t.Errorf("%s: unsynced: %v, want %v", mode, l.file.unsynced, unsynced)
+			}
+		}
+	}
+}
