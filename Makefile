@@ -2,8 +2,8 @@
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run image release kubectl test test-e2e test-observe test-race fuzz leak overload robustness robustness-bugs bench \
-	bench-scale bench-profile bench-go bench-programs update update-protobuf update-metrics update-capture verify lint fmt clean
+.PHONY: help build run image release kubectl test test-e2e test-observe test-race fuzz leak overload seeded-bugs robustness robustness-bugs \
+	bench bench-scale bench-profile bench-go bench-programs update update-protobuf update-metrics update-capture verify lint fmt clean
 
 # ARGS are more flags of the program that `make run`, `make bench` and `make release` start: make run ARGS="--secure-port 9443 -v=2".
 ARGS ?=
@@ -73,11 +73,14 @@ leak: ## Send CANARIES random values through every verb and mistake, and search 
 overload: ## Flood a server with OVERLOAD times what the tests do, and ask that it stays small and serves others.
 	OVERLOAD=$(OVERLOAD) go test -count=1 -timeout 60m -v $(TESTFLAGS) ./pkg/testing/overload
 
+seeded-bugs: ## Show that unit tests find bugs: put in each of hack/seeded-bugs and expect the test that it names to fail.
+	hack/seeded-bugs.sh
+
 robustness: ## Break two servers and their etcd for DURATION while clients work; look for lost writes (SEED repeats a run).
 	go test -count=1 -timeout 24h -v $(TESTFLAGS) ./pkg/testing/robustness -args -duration=$(DURATION) -seed=$(SEED) -clocks=$(CLOCKS)
 
 robustness-bugs: ## Show that the robustness suite finds bugs: build servers with one each, and expect it to fail.
-	hack/robustness-bugs.sh
+	TEST_ARGS="-args -seed=$${SEED:-1} -duration=$${DURATION:-12s}" hack/seeded-bugs.sh hack/robustness/*.patch
 
 bench: bench-programs ## Measure against kube-apiserver's Secrets, in 15 minutes; ARGS=--quick in 3, ARGS=--help for more.
 	hack/build-controlplane.sh etcd kube-apiserver
