@@ -14,6 +14,8 @@ import (
 // and warned again.
 const maxKeptBy = 16
 
+// +k8s:deepcopy-gen=false
+
 // DecrypterHistory is who put which decrypter on the list of an object, and who has written a value for the list since
 // it last grew. It answers whether a writer gives a value to decrypters that somebody else listed. Removing and
 // reordering make no reader and are not in it.

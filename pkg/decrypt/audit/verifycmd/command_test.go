@@ -122,7 +122,7 @@ func TestBadUse(t *testing.T) {
 		"no file":           {[]string{"--key-file", key}, "requires at least 1 arg"},
 		"no key":            {[]string{dir}, `"key-file" not set`},
 		"key is missing":    {[]string{dir, "--key-file", key + "x"}, "--key-file: "},
-		"key is readable":   {[]string{dir, "--key-file", loose}, "no other user can read"},
+		"key is readable":   {[]string{dir, "--key-file", loose}, "can be read by every user"},
 		"bad head":          {[]string{dir, "--key-file", key, "--head", "12"}, "--head: "},
 		"bad known fault":   {[]string{dir, "--key-file", key, "--known-fault", "0"}, "--known-fault: "},
 		"no such log":       {[]string{dir + "x", "--key-file", key}, "no such file"},
