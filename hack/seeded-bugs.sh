@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Shows that tests find bugs: puts each of hack/seeded-bugs/*.patch, or of the patches that are the arguments, into a copy of this
-# tree and runs the test that the patch names, which must fail. TEST_ARGS are more arguments of go test. With VERIFY=1 no test runs:
-# it fails when a bug can no longer be put into the code, or its test is gone.
+# Shows that tests find bugs: puts each of hack/seeded-bugs/*.patch, or of the patches that are the arguments, into a
+# copy of this tree and runs the test that the patch names, which must fail. TEST_ARGS are more arguments of go test.
+# With VERIFY=1 no test runs: it fails when a bug can no longer be put into the code, or its test is gone.
 #
 # A patch begins with what the bug does, and has the lines
 #   Package: where the test is

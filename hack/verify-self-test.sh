@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fails when hack/verify-codegen.sh would not notice damage: a changed, a deleted and a stale generated file,
-# hack/verify-reference.sh a changed page, hack/verify-tools.sh an undeclared command; or when a generator that fails
-# leaves changes. On a copy.
+# hack/verify-reference.sh a changed page, hack/verify-tools.sh an undeclared command, hack/verify-seeded-bugs.sh a bug
+# that does not fit or whose test is gone; or when a generator that fails leaves changes. On a copy.
 set -o errexit -o nounset -o pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -45,6 +45,14 @@ if hack/verify-tools.sh >"${work}/output" 2>&1 || (($(grep -cE 'starts (sponge|l
     exit 1
 fi
 cp "${work}/fuzz.sh" hack/fuzz.sh
+
+sed -i 's/^Test: /&No/' hack/seeded-bugs/pace-removed.patch
+sed -i 's/^-\t/&x/' hack/seeded-bugs/batch-canceled.patch
+if hack/verify-seeded-bugs.sh >"${work}/output" 2>&1 || (($(grep -cE '^(pace-removed|batch-canceled): MISSED' "${work}/output") != 2)); then
+    cat "${work}/output" >&2
+    echo "hack/verify-seeded-bugs.sh does not notice bugs that cannot be put in" >&2
+    exit 1
+fi
 
 git add --all
 echo 'message Unfinished {' >>pkg/decrypt/decryptv1beta1/decrypt.proto

@@ -12,7 +12,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// held is an etcd without data that holds its first Get, and each transaction, until it is told to answer or their context ends.
+// held is an etcd without data that holds its first Get until it is told to answer, and each transaction until then or until
+// its context ends.
 type held struct {
 	clientv3.KV
 	get, txn   chan struct{}
