@@ -56,7 +56,7 @@ func TestStreamTimeout(t *testing.T) {
 				request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
 				request.ProtoMajor = test.major
 				started := time.Now()
-				withStreamTimeout(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { test.work(w) })).ServeHTTP(inner, request)
+				WithTimeouts(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { test.work(w) })).ServeHTTP(inner, request)
 				select {
 				case at := <-inner.resets:
 					if !test.reset || at.Sub(started) != WriteTimeout {

@@ -14,7 +14,7 @@ func unsyncable(t *testing.T) *file {
 	t.Helper()
 	r, w, err := os.Pipe()
 	must(t, err)
-	t.Cleanup(func() { must(t, errors.Join(r.Close(), w.Close())) })
+	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
 	return &file{f: w}
 }
 
@@ -30,6 +30,9 @@ func TestSyncAsksTheDisk(t *testing.T) {
 	if err := f.sync(); !errors.Is(err, syscall.EINVAL) || !f.unsynced {
 		t.Errorf("sync: %v; unsynced: %v", err, f.unsynced)
 	}
+	if err := f.close(true); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("close with sync: %v", err)
+	}
 }
 
 // With FsyncAlways a record is on the disk before Record returns.
@@ -44,5 +47,23 @@ func TestAlwaysSyncsBeforeRecordReturns(t *testing.T) {
 				t.Errorf("%s: unsynced: %v, want %v", mode, l.file.unsynced, unsynced)
 			}
 		}
+	}
+}
+
+// With FsyncInterval the head moves once the disk confirmed it, and the first lines of a file are on the disk like its name.
+func TestIntervalMovesTheHeadAfterTheSync(t *testing.T) {
+	c := testConfig(t)
+	c.Fsync = FsyncInterval
+	if l := mustOpen(t, c); l.file.unsynced {
+		t.Error("the first lines of the file are not synced")
+	}
+	l := &Log{config: c, file: unsyncable(t), keys: mustKeys(t, c.KeyFile)}
+	l.durable.Store(&Head{})
+	must(t, l.append([]entry{{kind: kindDecrypt, fields: []byte("{}")}}))
+	for _, when := range []string{"before the sync", "after a sync that failed"} {
+		if head := l.Head(); head != (Head{}) {
+			t.Errorf("%s the head is %v", when, head)
+		}
+		l.syncNow()
 	}
 }
