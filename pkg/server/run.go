@@ -92,8 +92,8 @@ func build(ctx context.Context, opts options.CompletedOptions, inputs *options.I
 		err    error
 	}
 	built := make(chan result, 1)
-	go func() { //nolint:contextcheck // a hook gets its context when it runs
-		config, err := opts.Config(inputs)
+	go func() {
+		config, err := opts.Config(inputs) //nolint:contextcheck // a hook gets its context when it runs
 		if err != nil {
 			built <- result{nil, err}
 			return

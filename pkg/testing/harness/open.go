@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"      //nolint:depguard // as below
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3" //nolint:depguard // reads the records of a stopped server
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"

@@ -34,7 +34,7 @@ func clientError(ctx context.Context, name string, err error) error {
 		switch sealed.FaultOf(operation) {
 		case sealed.ErrKeyMissing: //nolint:errorlint // FaultOf returns the sentinel itself
 			return apierrors.NewInternalError(fmt.Errorf("the value of securevalue %q does not open: the server does not have its encryption key; nothing was changed, ask the operator", name))
-		case sealed.ErrDamaged: //nolint:errorlint // as above
+		case sealed.ErrDamaged:
 			return apierrors.NewInternalError(errors.New("the stored value does not open: its record was changed; nothing was written, ask the operator"))
 		default:
 			return keyUnavailable(name)
