@@ -202,7 +202,7 @@ func TestPluginImportsSecrets(t *testing.T) {
 			t.Errorf("import %v: code %d, want %d and %q, got\n%s%s", args, code, wantCode, want, stdout, stderr)
 		}
 	}
-	imported(namespace, 1, "db/PASSWORD db-password imported db/blob db-blob skipped: the value is not UTF-8 text", "-l", "app=shop", "--dry-run")
+	imported(namespace, 1, "db/PASSWORD db-password would be imported db/blob db-blob skipped: the value is not UTF-8 text", "-l", "app=shop", "--dry-run")
 	imported(namespace, 0, "release - left out: Secrets of type helm.sh/release.v1 are made by a program 1 imported, 0 existed, 4 left out",
 		"-l", "app=shop", "--map", "db/blob=", "--map", "db/empty=", "--map", "db/tls.key=")
 	imported(namespace, 1, "db/PASSWORD db-password exists: imported before", "-l", "app=shop", "--map", "db/tls.key=shop-tls")
