@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gopkg.in/natefinch/lumberjack.v2"
 	"k8s.io/component-base/metrics"
@@ -35,10 +36,11 @@ type auditFile struct {
 	max  int64              // bytes
 	keep *lumberjack.Logger // renames a full file and removes old ones; it writes nothing
 
-	mu    sync.Mutex
-	file  *os.File
-	size  int64
-	fault atomic.Pointer[error]
+	mu      sync.Mutex
+	file    *os.File
+	size    int64
+	rotated time.Time
+	fault   atomic.Pointer[error]
 }
 
 func newAuditFile(o *AuditOptions) (*auditFile, error) {
@@ -73,7 +75,11 @@ func (f *auditFile) Write(line []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.size > 0 && f.size+int64(len(line)) > f.max {
-		if err := errors.Join(f.keep.Rotate(), f.keep.Close(), f.open()); err != nil {
+		// lumberjack names a full file by the millisecond and overwrites the one of the same name.
+		time.Sleep(time.Until(f.rotated.Truncate(time.Millisecond).Add(time.Millisecond)))
+		err := errors.Join(f.keep.Rotate(), f.keep.Close(), f.open())
+		f.rotated = time.Now()
+		if err != nil {
 			f.failed(fmt.Errorf("rotating --audit-log-path: %w", err))
 		}
 	}
