@@ -7,12 +7,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/http"
-	"os"
-	"path/filepath"
+	"net/http/httptrace"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/securevalue/secret-apiserver/pkg/testing/clock"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -30,11 +31,12 @@ func served(t *testing.T, url string) *x509.Certificate {
 	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
 }
 
-// A serving certificate that is due (here it is gone; the clock is tested in pkg/standalone) is issued again on both ports. A watch
-// and the connection that it is on go on.
+// Two thirds of its life after it was issued, the serving certificate is issued again on both ports, and clients whose clocks
+// agree verify it. Open connections, and the watch on one of them, go on. The test is not parallel: its server takes minutes to
+// build the first time.
 func TestServingCertificateIsRenewedWhileTheServerRuns(t *testing.T) {
-	t.Parallel()
-	s := harness.Start(t, harness.Options{})
+	wall := clock.New(t)
+	s := harness.Start(t, harness.Options{Program: clock.Server(t), Env: []string{wall.Env()}})
 	events := bufio.NewReader(watch(t, s, "renewal"))
 	seen := func(name string) {
 		t.Helper()
@@ -43,7 +45,11 @@ func TestServingCertificateIsRenewedWhileTheServerRuns(t *testing.T) {
 			t.Fatalf("the watch: %v %s", err, line)
 		}
 	}
+	ports := []string{s.URL, s.DecryptURL}
 	seen("before")
+	for _, port := range ports {
+		usesOpenConnection(t, s, port) // opens that of the decrypt port
+	}
 	first := served(t, s.URL)
 	if got := metric(t, s, expiry+`{use="serving"}`); got != float64(first.NotAfter.Unix()) {
 		t.Errorf("%s is %v for a certificate that ends at %d", expiry, got, first.NotAfter.Unix())
@@ -53,15 +59,53 @@ func TestServingCertificateIsRenewedWhileTheServerRuns(t *testing.T) {
 			t.Errorf("%s of %s is not after that of the serving certificate", expiry, use)
 		}
 	}
-	if err := os.Remove(filepath.Join(s.DataDir, "pki", "serving.crt")); err != nil {
-		t.Fatal(err)
-	}
+	twoThirds := first.NotAfter.Sub(first.NotBefore) * 2 / 3
+	wall.Jump(t, twoThirds-time.Hour)
 	s.Signal(t, syscall.SIGHUP) // the next look is within a minute otherwise
-	for _, port := range []string{s.URL, s.DecryptURL} {
+	eventually(t, "the server looked", func() bool { return strings.Contains(s.Log(t), "SIGHUP") })
+	seen("early")
+	for _, port := range ports {
+		if !served(t, port).Equal(first) {
+			t.Errorf("%s: the certificate was issued again before it was due", port)
+		}
+	}
+	wall.Jump(t, twoThirds+time.Hour)
+	s.Signal(t, syscall.SIGHUP)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(harness.ReadFile(t, s.CAFile))
+	for _, port := range ports {
 		eventually(t, "the new certificate is served", func() bool { return !served(t, port).Equal(first) })
+		cert := served(t, port)
+		later := x509.VerifyOptions{DNSName: "localhost", Roots: roots, CurrentTime: first.NotAfter}
+		if _, err := cert.Verify(later); err != nil || !cert.NotAfter.After(first.NotAfter) {
+			t.Errorf("%s: a certificate until %s, when the first one ends: %v", port, cert.NotAfter, err)
+		}
+		if got := metric(t, s, expiry+`{use="serving"}`); got != float64(cert.NotAfter.Unix()) {
+			t.Errorf("%s is %v for a certificate that ends at %d", expiry, got, cert.NotAfter.Unix())
+		}
+		if !usesOpenConnection(t, s, port) {
+			t.Errorf("%s: the connection was lost", port)
+		}
 	}
 	seen("after")
 	s.Leaks(t)
+}
+
+// usesOpenConnection sends a request and reports whether it went over a connection that was there.
+func usesOpenConnection(t *testing.T, s *harness.Server, url string) (reused bool) {
+	t.Helper()
+	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused }}
+	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodGet, url+"/livez", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+s.AdminToken)
+	response, err := s.HTTPClient().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	return reused
 }
 
 // Names and addresses of --tls-san verify; a change of the set issues the certificate again, for the same CA.
