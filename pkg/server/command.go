@@ -21,6 +21,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/backup"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit/verifycmd"
 	"github.com/securevalue/secret-apiserver/pkg/keys"
+	"github.com/securevalue/secret-apiserver/pkg/logging"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
 	"github.com/securevalue/secret-apiserver/pkg/version"
 )
@@ -53,8 +54,8 @@ func NewCommand(ctx context.Context) *cobra.Command {
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			if err := logsapi.ValidateAndApply(opts.Logs, utilfeature.DefaultFeatureGate); err != nil {
-				return fmt.Errorf("log flags: %w; see --help", err)
+			if err := logging.Apply(opts.Logs, command, opts.Standalone.Enabled); err != nil {
+				return err
 			}
 			if err := compatibility.DefaultComponentGlobalsRegistry.Set(); err != nil {
 				return err

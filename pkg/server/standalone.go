@@ -55,7 +55,12 @@ func runStandalone(ctx context.Context, opts options.CompletedOptions, listener 
 		}
 		defer stop()
 	}
-	if err := serve(ctx, opts, inputs, func() { announce(data, listener, opts.Decrypt.Address(), out) }); err != nil {
+	announce := func() {
+		if err := data.Banner(out, listener.Addr().String(), opts.Decrypt.Address()); err != nil {
+			klog.ErrorS(err, "Could not print the banner")
+		}
+	}
+	if err := serve(ctx, opts, inputs, announce); err != nil {
 		return err
 	}
 	return stopCause(ctx)
@@ -108,17 +113,6 @@ func startEtcd(ctx context.Context, cancel context.CancelCauseFunc, opts options
 		db.Stop()
 		klog.InfoS("Embedded etcd is closed", "dir", data.EtcdDir())
 	}, nil
-}
-
-// announce prints the banner.
-func announce(data *standalone.Data, listener net.Listener, decrypt string, out io.Writer) {
-	err := standalone.Banner(out, standalone.BannerInfo{
-		Listen: listener.Addr().String(), Decrypt: decrypt, ServerURL: data.ServerURL(), Names: data.Names(),
-		Kubeconfig: data.Kubeconfig(), CACert: data.CACert(),
-	})
-	if err != nil {
-		klog.ErrorS(err, "Could not print the banner")
-	}
 }
 
 // stopCause tells an ordinary stop from one that a failing etcd caused.

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"net"
 	"regexp"
 	"strings"
 	"text/template"
@@ -16,20 +17,17 @@ var bannerText string
 
 var bannerTemplate = template.Must(template.New("banner").Funcs(template.FuncMap{"quote": shellQuote}).Parse(bannerText))
 
-// BannerInfo is what a newcomer needs to reach the server.
-type BannerInfo struct {
-	// Listen and Decrypt are the addresses the two ports listen on; an empty Decrypt is left out.
-	Listen, Decrypt string
-	// ServerURL is what clients connect to, as in the kubeconfig.
-	ServerURL string
-	// Names are what else the certificate is for, when others than this machine can reach the server; empty is left out.
-	Names string
-	// Kubeconfig and CACert are paths.
-	Kubeconfig, CACert string
-}
-
-// Banner writes where the server is and commands to try it with, ready to paste into a POSIX shell. Call it once ready.
-func Banner(w io.Writer, info BannerInfo) error {
+// Banner writes where the server is, how it is stopped and, at the first start, commands to try it with, ready to paste into a
+// POSIX shell. The addresses are those that the two ports listen on; an empty decrypt is left out.
+func (d *Data) Banner(w io.Writer, listen, decrypt string) error {
+	info := struct {
+		*Data
+		First                             bool
+		Listen, DecryptListen, DecryptURL string
+	}{Data: d, First: d.first, Listen: listen}
+	if _, port, err := net.SplitHostPort(decrypt); err == nil {
+		info.DecryptListen, info.DecryptURL = decrypt, serverURL(d.cfg.BindAddress, port)
+	}
 	var b strings.Builder
 	if err := bannerTemplate.Execute(&b, info); err != nil {
 		return fmt.Errorf("rendering the banner: %w", err)

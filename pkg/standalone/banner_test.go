@@ -3,11 +3,13 @@
 package standalone
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -17,19 +19,26 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestBannerGolden(t *testing.T) {
-	for name, info := range map[string]BannerInfo{
-		"plain": {
-			Listen: "127.0.0.1:8443", Decrypt: "127.0.0.1:8444", ServerURL: "https://127.0.0.1:8443",
-			Kubeconfig: "/srv/data/admin.kubeconfig", CACert: "/srv/data/pki/ca.crt",
+	for name, test := range map[string]struct {
+		data            Data
+		listen, decrypt string
+	}{
+		"first": {
+			data:   Data{dir: "/srv/data", server: "https://127.0.0.1:8443", first: true},
+			listen: "127.0.0.1:8443", decrypt: "127.0.0.1:8444",
+		},
+		"later": {
+			data:   Data{dir: "/srv/data", server: "https://127.0.0.1:8443", cfg: Config{BindAddress: "0.0.0.0"}},
+			listen: "0.0.0.0:8443", decrypt: "0.0.0.0:8444",
 		},
 		"odd": {
-			Listen: "[::1]:8443", ServerURL: "https://[::1]:8443",
-			Kubeconfig: "/srv/it's my data/admin.kubeconfig", CACert: "/srv/it's my data/pki/ca.crt",
+			data:   Data{dir: "/srv/it's my data", server: "https://[::1]:8443", first: true},
+			listen: "[::1]:8443",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got strings.Builder
-			if err := Banner(&got, info); err != nil {
+			if err := test.data.Banner(&got, test.listen, test.decrypt); err != nil {
 				t.Fatal(err)
 			}
 			golden := filepath.Join("testdata", "banner-"+name+".txt")
@@ -45,53 +54,74 @@ func TestBannerGolden(t *testing.T) {
 	}
 }
 
-// A shell runs the whole banner's commands against stand-ins that write down what they get.
+// A shell runs the whole banner's commands against stand-ins that write down what they get; values come by standard input.
 func TestBannerCommandsPaste(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "it's my $HOME data")
-	d := prepare(t, dir)
+	d := prepare(t, filepath.Join(t.TempDir(), "it's my $HOME data"))
 	token := clientConfig(t, d).BearerToken
-	var banner strings.Builder
-	err := Banner(&banner, BannerInfo{Listen: "127.0.0.1:8443", ServerURL: d.ServerURL(), Kubeconfig: d.Kubeconfig(), CACert: d.CACert()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, script, ok := strings.Cut(banner.String(), "With kubectl: create, get, list\n")
-	if !ok {
-		t.Fatal("no commands in the banner")
-	}
-	script = strings.Replace(script, "With curl: create, get, list\n", "", 1)
+	script := commands(t, d)
 	standIns := `
-kubectl() { printf 'kubectl'; printf ' <%s>' "$@"; echo; [ "${5-}" != - ] || cat; }
-curl() { printf 'curl'; printf ' <%s>' "$@"; echo; }
+kubectl() { printf 'kubectl <%s>' "$KUBECONFIG"; printf ' <%s>' "$@"; echo; [ "${3-}" != - ] || cat; }
+curl() { printf 'curl'; printf ' <%s>' "$@"; echo; case "$*" in *@-*) cat;; esac; }
 `
 	out, err := exec.CommandContext(t.Context(), "sh", "-euc", standIns+script).CombinedOutput()
 	if err != nil {
 		t.Fatalf("sh: %v\n%s", err, out)
 	}
 	url := d.ServerURL() + "/apis/secret.grafana.app/v1beta1/namespaces/default/securevalues"
-	auth := "<Authorization: Bearer " + token + ">"
+	kubectl := "kubectl <" + d.Kubeconfig() + "> "
+	curl := "curl <--cacert> <" + d.CACert() + "> <-H> <Authorization: Bearer " + token + "> "
 	for _, want := range []string{
-		"kubectl <--kubeconfig> <" + d.Kubeconfig() + "> <create> <-f> <->\napiVersion: secret.grafana.app/v1beta1\nkind: SecureValue\n",
-		"kubectl <--kubeconfig> <" + d.Kubeconfig() + "> <get> <securevalues> <api-key>",
-		"kubectl <--kubeconfig> <" + d.Kubeconfig() + "> <get> <securevalues>\n",
-		"curl <--cacert> <" + d.CACert() + "> <-H> " + auth + " <-H> <Content-Type: application/json> <" + url + "> <-d> <{\n",
-		"curl <--cacert> <" + d.CACert() + "> <-H> " + auth + " <" + url + "/api-key-2>\n",
-		"curl <--cacert> <" + d.CACert() + "> <-H> " + auth + " <" + url + ">\n",
+		kubectl + "<create> <-f> <->\napiVersion: secret.grafana.app/v1beta1\nkind: SecureValue\n",
+		kubectl + "<get> <securevalue> <api-key> <-o> <yaml>\n",
+		kubectl + "<get> <securevalues>\n",
+		curl + "<-H> <Content-Type: application/json> <" + url + "> <-d> <@->\n{\n",
+		curl + "<" + url + "/api-key-2>\n",
+		curl + "<" + url + ">\n",
+		curl + "<https://127.0.0.1:8444/decrypt/v1/namespaces/default/secrets/api-key/decrypt>\n",
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("pasting the banner did not run %q; it ran\n%s", want, out)
 		}
 	}
+	values := regexp.MustCompile(`"?value"?: "([A-Za-z0-9+/]{32})"`).FindAllSubmatch(out, -1)
+	if len(values) != 2 || bytes.Equal(values[0][1], values[1][1]) {
+		t.Errorf("want two random values, got %q in\n%s", values, out)
+	}
 }
 
-func TestBannerHoldsNoToken(t *testing.T) {
-	d := prepare(t, filepath.Join(t.TempDir(), "data"))
+// commands are those of the banner of a first start, without the titles between them.
+func commands(t *testing.T, d *Data) string {
+	t.Helper()
 	var banner strings.Builder
-	if err := Banner(&banner, BannerInfo{ServerURL: d.ServerURL(), Kubeconfig: d.Kubeconfig(), CACert: d.CACert()}); err != nil {
+	if err := d.Banner(&banner, "127.0.0.1:8443", "127.0.0.1:8444"); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(banner.String(), tokenPrefix) {
 		t.Error("the banner prints the admin token")
+	}
+	_, script, ok := strings.Cut(banner.String(), "goes on from here.\n")
+	if !ok {
+		t.Fatal("no commands in the banner")
+	}
+	return regexp.MustCompile(`(?m)^(The same|Decrypt:).*$`).ReplaceAllString(script, "")
+}
+
+// The tutorial is for whoever starts for the first time; a new admin token for an old folder is no first start.
+func TestTutorialIsForTheFirstStart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	for i, want := range []bool{true, false, false} {
+		d := prepare(t, dir)
+		if d.first != want {
+			t.Errorf("start %d: first = %t", i, d.first)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if i == 1 {
+			if err := os.Remove(d.Kubeconfig()); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 
@@ -102,7 +132,7 @@ var errBroken = errors.New("broken pipe")
 func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
 
 func TestBannerReportsWriteErrors(t *testing.T) {
-	if err := Banner(brokenWriter{}, BannerInfo{}); !errors.Is(err, errBroken) {
+	if err := new(Data).Banner(brokenWriter{}, "", ""); !errors.Is(err, errBroken) {
 		t.Errorf("Banner = %v, want the writer's error", err)
 	}
 }

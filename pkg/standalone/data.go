@@ -40,6 +40,7 @@ type Data struct {
 	dir    string
 	server string
 	hosts  []string // of the serving certificate at the start
+	first  bool     // nothing was here before
 	admin  digest
 	lock   *fileutil.LockedFile
 }
@@ -67,7 +68,7 @@ func Prepare(cfg Config) (*Data, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Data{cfg: cfg, dir: dir, server: serverURL(cfg.BindAddress, cfg.Port), lock: lock}
+	d := &Data{cfg: cfg, dir: dir, server: serverURL(cfg.BindAddress, strconv.Itoa(cfg.Port)), lock: lock}
 	if err := d.fill(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -75,12 +76,12 @@ func Prepare(cfg Config) (*Data, error) {
 }
 
 // serverURL is how a client on this machine reaches the server.
-func serverURL(bind string, port int) string {
+func serverURL(bind, port string) string {
 	host := "127.0.0.1"
 	if ip := net.ParseIP(bind); ip != nil && !ip.IsUnspecified() {
 		host = ip.String()
 	}
-	return "https://" + net.JoinHostPort(host, strconv.Itoa(port))
+	return "https://" + net.JoinHostPort(host, port)
 }
 
 // fill is the body of Prepare under the lock: read all, then write.
@@ -255,6 +256,7 @@ func (d *Data) fillAdmin(c content) error {
 	if c.admin != nil {
 		klog.Background().Info("making a new admin token, the old one is void", "missing", d.Kubeconfig())
 	}
+	d.first = c.admin == nil
 	token := newToken()
 	d.admin = digestOf(token)
 	if err := writePrivate(d.digestPath(), d.admin.file()); err != nil {

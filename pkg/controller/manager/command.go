@@ -14,6 +14,7 @@ import (
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/component-base/term"
 
+	"github.com/securevalue/secret-apiserver/pkg/logging"
 	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
@@ -39,9 +40,9 @@ func NewCommand(ctx context.Context) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if err := logsapi.ValidateAndApply(opts.Logs, utilfeature.DefaultFeatureGate); err != nil {
-				return fmt.Errorf("log flags: %w; see --help", err)
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := logging.Apply(opts.Logs, command, false); err != nil {
+				return err
 			}
 			completed := opts.Complete()
 			if err := errors.Join(completed.Validate()...); err != nil {

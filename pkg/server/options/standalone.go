@@ -27,7 +27,8 @@ func NewStandaloneOptions() *StandaloneOptions {
 // AddFlags adds the flags of this concern.
 func (o *StandaloneOptions) AddFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Enabled, "standalone", o.Enabled,
-		"Run without a cluster: embedded etcd, generated CA, keys and admin token, all in --data-dir, RBAC from --rbac-dir.")
+		"Run without a cluster: embedded etcd, generated CA, keys and admin token, all in --data-dir, RBAC from --rbac-dir. "+
+			"On a terminal only warnings and errors are logged, unless -v is given.")
 	fs.StringVar(&o.DataDir, "data-dir", o.DataDir,
 		"Folder that holds everything a standalone server keeps. Created with mode 0700. "+
 			"Back it up by secret-apiserver backup, and its encryption.yaml apart from that.")

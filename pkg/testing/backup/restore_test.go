@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -65,6 +66,40 @@ func TestRestoredServerServesAndItsRevisionsNeverGoBack(t *testing.T) {
 		restored.Leaks(t, stored[namespace+"/value-0"])
 		restored.Stop(t)
 	}
+}
+
+// The decrypt audit log is not in a backup, and its published head is. With the log of the lost server the chain goes on; without it
+// the first line says what is missing, and the log verifies once somebody has said that this is known.
+func TestAuditLogOfARestoredServer(t *testing.T) {
+	t.Parallel()
+	s := start(t, "")
+	fill(t, s, 1, 0)
+	decrypt(t, s, "value-0")
+	s.Stop(t) // publishes the head
+	backup := file(t)
+	must(t, "backup", "--data-dir="+s.DataDir, "--to="+backup)
+	verify := func(s *harness.Server, more ...string) []string {
+		files := []string{"--key-file=" + filepath.Join(s.DataDir, "decrypt-audit.key"), filepath.Join(s.DataDir, "decrypt-audit")}
+		return append(append([]string{"audit", "verify"}, more...), files...)
+	}
+
+	dir := restore(t, backup, s.DataDir)
+	copied := exec.CommandContext(t.Context(), "cp", "-a", filepath.Join(s.DataDir, "decrypt-audit"), filepath.Join(s.DataDir, "decrypt-audit.key"), dir)
+	if out, err := copied.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	with := start(t, dir)
+	decrypt(t, with, "value-0")
+	with.Stop(t)
+	if out := must(t, verify(with)...); !strings.Contains(out, "2 allowed") {
+		t.Errorf("both decrypts should be in one chain:\n%s", out)
+	}
+
+	without := start(t, restore(t, backup, s.DataDir))
+	without.Stop(t)
+	told := refused(t, "had been published and were gone", verify(without)...)
+	_, fault, _ := strings.Cut(told, "--known-fault ")
+	must(t, verify(without, "--known-fault="+strings.Fields(fault)[0])...)
 }
 
 // TestBackupToStandardOutput writes to a pipe and nothing else, and what arrived is a whole backup.

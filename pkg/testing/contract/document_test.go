@@ -36,12 +36,7 @@ func TestDocument(t *testing.T) {
 	})
 	t.Run("codes", a.documentedCodes)
 	a.noTrace(t)
-	// The banner shows the document's own request, so the values of its examples are looked for where no banner goes.
-	for name, file := range map[string]string{"log": a.LogFile, "audit log": a.AuditFile} {
-		if found := harness.Find(harness.ReadFile(t, file), documentValues...); len(found) > 0 {
-			t.Errorf("the %s holds values of the document's examples: %q", name, found)
-		}
-	}
+	a.Leaks(t, documentValues...)
 }
 
 // documentValues are the values that the examples write.

@@ -57,8 +57,7 @@ func TestPagesRun(t *testing.T) {
 			if ran == 0 {
 				t.Error("the page has no block that is run")
 			}
-			// The banner has the sample of the README, value and all; it is printed before there is any other.
-			server := &harness.Server{DataDir: filepath.Join(c.Dir, "data"), LogFile: c.serverLog}
+			server := &harness.Server{DataDir: filepath.Join(c.Dir, "data"), LogFile: c.serverLog, OutFile: c.serverOut}
 			server.Leaks(t, secrets...)
 		})
 	}
@@ -91,7 +90,7 @@ func newClone(t *testing.T, page string, programs map[string]string) *clone {
 
 var (
 	api     = regexp.MustCompile(`(?m)^  API +https://(\S+)`)
-	decrypt = regexp.MustCompile(`(?m)^  decrypt +listens on (\S+)`)
+	decrypt = regexp.MustCompile(`(?m)^  decrypt +https://(\S+)`)
 )
 
 // serve starts a server that runs until the test ends, and waits for its banner.

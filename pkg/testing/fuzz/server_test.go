@@ -155,7 +155,7 @@ func waitReady(out *output, ended <-chan error) error {
 
 var (
 	apiLine     = regexp.MustCompile(`(?m)^  API +(https://\S+)`)
-	decryptLine = regexp.MustCompile(`(?m)^  decrypt +listens on (\S+)`)
+	decryptLine = regexp.MustCompile(`(?m)^  decrypt +(https://\S+)`)
 	tokenLine   = regexp.MustCompile(`(?m)^ *token: (\S+)`)
 )
 
@@ -171,7 +171,7 @@ func newTarget(banner string) (*target, error) {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
 	return &target{
-		api: apiLine.FindStringSubmatch(banner)[1], decrypt: "https://" + decryptLine.FindStringSubmatch(banner)[1],
+		api: apiLine.FindStringSubmatch(banner)[1], decrypt: decryptLine.FindStringSubmatch(banner)[1],
 		token: string(tokenLine.FindSubmatch(kubeconfig)[1]),
 		client: &http.Client{
 			Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true},

@@ -66,7 +66,7 @@ type Server struct {
 
 var (
 	bannerURL     = regexp.MustCompile(`(?m)^  API +(https://\S+)`)
-	bannerDecrypt = regexp.MustCompile(`(?m)^  decrypt +listens on (\S+)`)
+	bannerDecrypt = regexp.MustCompile(`(?m)^  decrypt +(https://\S+)`)
 	tokenLine     = regexp.MustCompile(`(?m)^ *token: (\S+)`)
 )
 
@@ -206,7 +206,7 @@ func (s *Server) waitReady(t testing.TB) {
 		if found != nil {
 			s.URL = string(found[1])
 			if found := bannerDecrypt.FindSubmatch(ReadFile(t, s.OutFile)); found != nil {
-				s.DecryptURL = "https://" + string(found[1])
+				s.DecryptURL = string(found[1])
 			}
 		}
 		return found != nil
