@@ -193,7 +193,8 @@ func TestFullDatabaseComesBack(t *testing.T) {
 	if _, err := s.Client().Put(t.Context(), "/full", strings.Repeat("v", 1<<20)); !errors.Is(NoRoom(err), ErrDatabaseFull) {
 		t.Errorf("after a restart: %v", err)
 	}
-	if _, err := s.Client().Delete(t.Context(), "/1", clientv3.WithPrefix()); err != nil {
+	// Most of them: etcd looks at its size between commits only, so a fast disk takes a third more than the quota.
+	if _, err := s.Client().Delete(t.Context(), "/1", clientv3.WithRange("/4")); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "a write is accepted", func() bool {
