@@ -179,18 +179,12 @@ type controller struct {
 // startController runs it against a standalone server, which has no Leases.
 func startController(t *testing.T, s *harness.Server, args ...string) *controller {
 	t.Helper()
-	binary := filepath.Join(harness.Root(t), "bin", "test", "secret-controller-manager")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/secret-controller-manager")
-	build.Dir = harness.Root(t)
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building secret-controller-manager: %v\n%s", err, output)
-	}
 	c := &controller{logFile: filepath.Join(t.TempDir(), "controller.log")}
 	log, err := os.Create(c.logFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.command = exec.Command(binary, append([]string{ //nolint:noctx // ends with kill
+	c.command = exec.Command(harness.ControllerManagerBinary(t), append([]string{ //nolint:noctx // ends with kill
 		"--kubeconfig=" + s.Kubeconfig, "--leader-elect=false", "--metrics-bind-address=0", "--health-probe-bind-address=0",
 		"--rewrap-settle-time=0s", "--rewrap-probe-interval=500ms", "-v=10",
 	}, args...)...)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -64,6 +66,32 @@ func TestRotateTwiceUnderLoadWithKills(t *testing.T) {
 	}
 	l.check(t, harness.OpenAll(t, s.DataDir))
 	leaks(t, s, controllers, l.written)
+}
+
+// SIGHUP, which operators send to what reads files, does not end the controller manager: it re-encrypts after the next rotation.
+// pkg/testing/process has the same test of the server.
+func TestControllerManagerOutlivesHangup(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}})
+	values := client(t, s)
+	create(t, values, "value", 1)
+	c := startController(t, s)
+	logs := func(text string) func() bool {
+		return func() bool { return strings.Contains(string(harness.ReadFile(t, c.logFile)), text) }
+	}
+	eventually(t, "it runs", logs("Starting the controllers"))
+	if err := c.command.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it got SIGHUP", logs("SIGHUP: "))
+	rotate(t, s, "fresh")
+	eventually(t, "it re-encrypts", func() bool { return byKey(t, values)["aesgcm/fresh"] == 1 })
+	if err := c.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.command.Wait(); err != nil {
+		t.Errorf("after SIGTERM it ended with %v", err)
+	}
 }
 
 // wantNoWrites watches fresh values while controllers look at them several times.
