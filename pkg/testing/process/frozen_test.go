@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package process
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+)
+
+// What clients read before they do anything does not change by accident.
+func TestDiscoveryAndOpenAPIAreFrozen(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{})
+	for name, path := range map[string]string{
+		"discovery.json": "/apis/secret.grafana.app/v1beta1", "openapi-v3.json": "/openapi/v3/apis/secret.grafana.app/v1beta1",
+	} {
+		var text bytes.Buffer
+		if err := json.Indent(&text, get(t, s, path).Body, "", " "); err != nil {
+			t.Fatal(err)
+		}
+		wantGolden(t, filepath.Join("testdata", name), text.String()+"\n")
+	}
+}
+
+// Scripts read exit codes and standard error.
+func TestExitCodesAreFrozen(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var table strings.Builder
+	for _, line := range []string{
+		"--help", "--version", "--no-such-flag", "no-such-command", "--standalone --secure-port=-1",
+		"keys", "keys --help", "keys report", "keys check", "keys report --data-dir=DIR/none",
+		"audit", "audit verify", "audit verify --key-file=DIR/none DIR", "audit verify --head=x DIR",
+		"backup", "backup --to=DIR/b", "backup --to=DIR/b --data-dir=DIR/none", "backup verify", "backup verify --from=DIR/none",
+		"restore", "restore --from=DIR/none --data-dir=DIR/new",
+	} {
+		_, stderr, code := harness.Tool(t, strings.Fields(strings.ReplaceAll(line, "DIR", dir))...)
+		fmt.Fprintf(&table, "%s\n  %d %s\n", line, code, strings.TrimSpace(strings.ReplaceAll(stderr, dir, "DIR")))
+	}
+	wantGolden(t, filepath.Join("testdata", "exit-codes.txt"), table.String())
+}
