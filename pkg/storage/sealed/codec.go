@@ -56,7 +56,7 @@ func (c *Codec) Identifier() runtime.Identifier {
 }
 
 // Decode reads one frame: the object, its sealed bytes and the name of the key. It returns ErrFrame for a record that
-// is no frame.
+// is no frame, and an error for an object that cannot be decoded, which quotes nothing of it.
 func (c *Codec) Decode(record []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
 	object, sealed, err := splitFrame(record)
 	if err != nil {
@@ -64,11 +64,11 @@ func (c *Codec) Decode(record []byte, defaults *schema.GroupVersionKind, into ru
 	}
 	obj, gvk, err := c.object.Decode(object, defaults, into)
 	if err != nil {
-		return nil, gvk, err
+		return nil, gvk, errUndecodable
 	}
 	sv, ok := obj.(*secret.SecureValue)
 	if !ok {
-		return nil, gvk, fmt.Errorf("the sealed codec decodes SecureValue only, not %T", obj)
+		return nil, gvk, errUndecodable
 	}
 	if len(sealed) > 0 {
 		sv.Sealed = sealed

@@ -33,7 +33,7 @@ func FaultOf(err error) error {
 	if at := slices.IndexFunc(faults, is); at >= 0 {
 		return faults[at]
 	}
-	if slices.ContainsFunc([]error{ErrBound, ErrNotEncrypted, ErrFrame, ErrNoEnvelope, ErrKeyName, errUndecodable}, is) {
+	if slices.ContainsFunc([]error{ErrBound, ErrNotEncrypted, ErrFrame, ErrNoEnvelope, ErrKeyName, errUndecodable, ErrMisplaced}, is) {
 		return ErrDamaged
 	}
 	return nil

@@ -107,7 +107,7 @@ func (r *Record) decode(codec runtime.Decoder, namespace string, frame []byte) {
 	}
 	object := obj.(*secret.SecureValue) // the codec decodes nothing else
 	if object.Namespace != namespace || object.Name != r.Name {
-		r.Err = fmt.Errorf("the record of %s/%s: %w", namespace, r.Name, ErrBound)
+		r.Err = fmt.Errorf("the record of %s/%s: %w", namespace, r.Name, ErrMisplaced)
 		return
 	}
 	r.sealed, object.Sealed = object.Sealed, nil

@@ -140,8 +140,8 @@ func TestAttackRecordMovedInEtcd(t *testing.T) {
 		target.Namespace = namespace
 		s.put(t, target, frame)
 		record := s.read(t, namespace, name).Records[0]
-		if record.Object != nil || !errors.Is(record.Err, ErrBound) {
-			t.Errorf("%s/%s: want ErrBound, got %+v", namespace, name, record)
+		if record.Object != nil || !errors.Is(record.Err, ErrMisplaced) {
+			t.Errorf("%s/%s: want ErrMisplaced, got %+v", namespace, name, record)
 		}
 	}
 }

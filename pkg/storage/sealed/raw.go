@@ -16,7 +16,6 @@ import (
 	"k8s.io/apiserver/pkg/storage/feature"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
-	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/utils/clock"
 
@@ -76,7 +75,7 @@ func newRaw(
 	versioner := storage.APIObjectVersioner{}
 	transformer, decoder := config.Transformer, etcd3.NewDefaultDecoder(config.Codec, versioner)
 	if transformer == nil {
-		transformer = identity.NewEncryptCheckTransformer()
+		transformer = placed{root: RecordRoot(config.Prefix), codec: config.Codec}
 	}
 	deleteMalformed := utilfeature.DefaultFeatureGate.Enabled(features.AllowUnsafeMalformedObjectDeletion)
 	if deleteMalformed {

@@ -97,9 +97,32 @@ func (g *RESTOptionsGetter) decorate(
 		return nil, nil, err
 	}
 	delegator := cacher.NewCacheDelegator(c, g.store)
-	return delegator, func() {
+	return cached{delegator, g.store}, func() {
 		delegator.Stop()
 		c.Stop()
 		destroyRaw()
 	}, nil
+}
+
+// cached is the watch cache, but for what it does not have: misplaced records.
+type cached struct {
+	*cacher.CacheDelegator
+	store *Store
+}
+
+// Get asks the store about an object that the cache does not have, which a misplaced record may stand in the place of.
+func (c cached) Get(ctx context.Context, key string, opts storage.GetOptions, objPtr runtime.Object) error {
+	err := c.CacheDelegator.Get(ctx, key, opts, objPtr)
+	if opts.ResourceVersion != "" && storage.IsNotFound(err) {
+		return c.store.Get(ctx, key, opts, objPtr)
+	}
+	return err
+}
+
+// GetList lists for a request that deletes from the store, so that it deletes misplaced records as well.
+func (c cached) GetList(ctx context.Context, key string, opts storage.ListOptions, listObj runtime.Object) error {
+	if deletes(ctx) {
+		return c.store.GetList(ctx, key, opts, listObj)
+	}
+	return c.CacheDelegator.GetList(ctx, key, opts, listObj)
 }

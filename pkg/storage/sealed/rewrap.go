@@ -34,7 +34,10 @@ func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.P
 	var result RewrapResult
 	update := func(input runtime.Object, _ storage.ResponseMeta) (runtime.Object, *uint64, error) {
 		stored := input.(*secret.SecureValue)
-		var err error
+		err := checkPlaced(stored)
+		if err != nil {
+			return nil, nil, err
+		}
 		result.Rewrapped = false // an attempt before this one may have lost its race
 		if result.WriteKey, err = s.sealer.WriteKey(); err != nil {
 			return nil, nil, operationError(Sealing, stored, err)
@@ -61,7 +64,7 @@ func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.P
 		return result, nil
 	}
 	if err != nil {
-		return RewrapResult{}, err
+		return RewrapResult{}, readError(key, err)
 	}
 	return result, nil
 }

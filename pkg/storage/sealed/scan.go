@@ -131,7 +131,12 @@ func (s *Scanner) read(key string, record []byte) Scanned {
 	obj, _, err := s.codec.Decode(record, nil, nil)
 	if err == nil {
 		sv := obj.(*secret.SecureValue)
-		found.Created, found.Deleted = sv.CreationTimestamp.Time, sv.DeletionTimestamp != nil
+		found.Created = sv.CreationTimestamp.Time
+		if sv.Namespace+"/"+sv.Name != strings.TrimPrefix(key, s.prefix) {
+			err = ErrMisplaced
+		} else {
+			found.Deleted = sv.DeletionTimestamp != nil
+		}
 	}
 	if found.Deleted {
 		return found // its ciphertext, if an older version of this program left one, is never opened again
@@ -143,7 +148,7 @@ func (s *Scanner) read(key string, record []byte) Scanned {
 		found.Err = ErrKeyName
 	}
 	if err != nil {
-		found.Err = errUndecodable
+		found.Err = err
 	}
 	return found
 }

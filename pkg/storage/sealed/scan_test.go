@@ -14,13 +14,15 @@ func TestAttackNamesInAScan(t *testing.T) {
 	etcd := runEtcd(t)
 	obj := mustSeal(t, newSealer(t, "aesgcm"), newObject("a", canary))
 	frame := encodeFrame(t, NewCodec(objectCodec()), obj)
-	odd := encodeFrame(t, NewCodec(objectCodec()), withSealed(obj, bytes.Replace(obj.Sealed, []byte(":key1:"), []byte(":\x1b[2J\xff:"), 1)))
+	other := obj.DeepCopy()
+	other.Name = "b"
+	odd := encodeFrame(t, NewCodec(objectCodec()), withSealed(other, bytes.Replace(obj.Sealed, []byte(":key1:"), []byte(":\x1b[2J\xff:"), 1)))
 	for name, record := range map[string][]byte{"ns/a": frame, "ns/b": odd, "n\x1b[2J/\xffc": frame} {
 		if _, err := etcd.Put(t.Context(), RecordRoot(etcdPrefix)+name, string(record)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want := map[string]error{"ns/a aesgcm/key1": nil, "ns/b unreadable": ErrKeyName, `n\x1b[2J/\xffc aesgcm/key1`: nil}
+	want := map[string]error{"ns/a aesgcm/key1": nil, "ns/b unreadable": ErrKeyName, `n\x1b[2J/\xffc aesgcm/key1`: ErrMisplaced}
 	_, total, err := NewScanner(etcd.Client, objectCodec(), etcdPrefix).Scan(t.Context(), func(found Scanned, _ int64) {
 		text := fmt.Sprintf("%s/%s %s", found.Namespace, found.Name, found.Key)
 		err, known := want[text]

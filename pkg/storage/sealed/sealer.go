@@ -35,14 +35,15 @@ var (
 
 // The operations of an OperationError.
 const (
-	Sealing = "sealing"
-	Opening = "opening"
+	Sealing       = "sealing"
+	Opening       = "opening"
+	ReadingRecord = "reading"
 )
 
-// OperationError says that the value of one object could not be sealed or opened; FaultOf tells why. Its text is for the
+// OperationError says that one object could not be read, or its value not sealed or opened; FaultOf tells why. Its text is for the
 // log: it may hold what a key provider said, so a client gets a constant text instead.
 type OperationError struct {
-	// Operation is Sealing or Opening.
+	// Operation is Sealing, Opening or ReadingRecord.
 	Operation string
 	// Namespace and Name say which object.
 	Namespace, Name string

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -61,6 +62,9 @@ func (s *Store) GuaranteedUpdate(
 	}
 	update := func(input runtime.Object, meta storage.ResponseMeta) (runtime.Object, *uint64, error) {
 		existing := input.(*secret.SecureValue)
+		if err := checkPlaced(existing); err != nil {
+			return nil, nil, err
+		}
 		stored := *existing // holds the ciphertext and what it is bound to, whatever tryUpdate does to its input
 		stored.Spec.Decrypters = append([]string(nil), existing.Spec.Decrypters...)
 		existing.Sealed = nil
@@ -83,7 +87,7 @@ func (s *Store) GuaranteedUpdate(
 		*destination.(*secret.SecureValue), err = *same.record, nil
 	}
 	strip(destination)
-	return err
+	return readError(key, err)
 }
 
 // sealNew returns what to store for an object that brings its value.
@@ -133,24 +137,38 @@ func (s *Store) Delete(
 	err := s.raw.Delete(ctx, key, out, preconditions, validate, cachedExistingObject, opts)
 	strip(out)
 	keepKeyName(out, cachedExistingObject)
-	return err
+	return readError(key, err)
 }
 
-// Get reads one object without its ciphertext.
+// Get reads one object without its ciphertext. It returns an *OperationError for a damaged record.
 func (s *Store) Get(ctx context.Context, key string, opts storage.GetOptions, objPtr runtime.Object) error {
 	err := s.raw.Get(ctx, key, opts, objPtr)
-	strip(objPtr)
-	return err
+	sv := objPtr.(*secret.SecureValue)
+	if err == nil && !deletes(ctx) {
+		err = checkPlaced(sv)
+	}
+	sv.Sealed = nil
+	return readError(key, err)
 }
 
-// GetList reads objects without their ciphertexts. A list that failed halfway holds what was read until then.
+// GetList reads objects without their ciphertexts, and leaves out misplaced records, so that a page may be shorter than its limit. A
+// list that failed halfway holds what was read until then.
 func (s *Store) GetList(ctx context.Context, key string, opts storage.ListOptions, listObj runtime.Object) error {
 	err := s.raw.GetList(ctx, key, opts, listObj)
 	list := listObj.(*secret.SecureValueList)
+	deleting, misplaced := deletes(ctx), false
 	for i := range list.Items {
+		if !deleting && isMisplaced(&list.Items[i]) {
+			logMisplaced(&list.Items[i])
+			misplaced = true
+			continue
+		}
 		list.Items[i].Sealed = nil
 	}
-	return err
+	if misplaced {
+		list.Items = slices.DeleteFunc(list.Items, func(sv secret.SecureValue) bool { return isMisplaced(&sv) })
+	}
+	return listError(err)
 }
 
 // Watch streams objects without their ciphertexts.

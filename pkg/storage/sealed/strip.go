@@ -26,14 +26,20 @@ func strip(obj runtime.Object) {
 	}
 }
 
-// stripEvent drops the ciphertext of a watch event, which may be wrapped with the time it was decoded.
-func stripEvent(event watch.Event) watch.Event {
+// stripEvent drops the ciphertext of a watch event, which may be wrapped with the time it was decoded. It is not ok for an event
+// that nobody is told of: see placedEvent.
+func stripEvent(event watch.Event) (stripped watch.Event, ok bool) {
 	obj := event.Object
 	if wrapped, ok := obj.(storage.WatchEventWithRecordTime); ok {
 		obj = wrapped.Unwrap()
 	}
+	if sv, isValue := obj.(*secret.SecureValue); isValue {
+		if event.Type, ok = placedEvent(event.Type, sv); !ok {
+			return event, false
+		}
+	}
 	strip(obj)
-	return event
+	return event, true
 }
 
 // keepKeyName restores status.key of a deleted object that was decoded from the cache's suggestion: the suggestion has

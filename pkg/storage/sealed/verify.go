@@ -31,20 +31,17 @@ func NewVerifier(codec runtime.Codec, etcdPrefix string, transformer value.Trans
 func (v *Verifier) Verify(ctx context.Context, key string, record []byte) Scanned {
 	found := v.scanner.read(key, record)
 	if found.Err == nil && !found.Deleted {
-		found.Err = v.open(ctx, found, record)
+		found.Err = v.open(ctx, record)
 	}
 	return found
 }
 
-func (v *Verifier) open(ctx context.Context, found Scanned, record []byte) error {
+func (v *Verifier) open(ctx context.Context, record []byte) error {
 	obj, _, err := v.scanner.codec.Decode(record, nil, nil)
 	if err != nil {
-		return errUndecodable
+		return err
 	}
 	sv := obj.(*secret.SecureValue) // the codec decodes nothing else
-	if sv.Namespace != found.Namespace || sv.Name != found.Name {
-		return ErrBound // moved to another place by somebody who can write to etcd
-	}
 	_, err = v.sealer.Open(ctx, sv)
 	switch {
 	case err == nil:

@@ -39,8 +39,12 @@ func (w *strippedWatch) run(ctx context.Context) {
 	defer close(w.result)
 	defer w.cancel()
 	for event := range w.incoming.ResultChan() {
+		event, ok := stripEvent(event)
+		if !ok {
+			continue
+		}
 		select {
-		case w.result <- stripEvent(event):
+		case w.result <- event:
 		case <-ctx.Done():
 			return
 		}

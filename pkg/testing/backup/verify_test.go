@@ -57,10 +57,10 @@ func TestVerifyNamesWhatDoesNotOpen(t *testing.T) {
 		t.Errorf("the backup itself is kept: %v", err)
 	}
 	wantLines(t, saved, `aesgcm +fresh +0 +1`, `aesgcm +`+own+` +4 +3`, `- +- +0 +1`, `4 of 9 values open at revision \d+`,
-		`does not open: default/moved: the sealed value was changed, or belongs to another object.*`,
+		`does not open: default/moved: etcd holds the record of another object in its place`,
 		`does not open: default/value-0: it was changed, or its key has another secret.*`,
 		`does not open: default/value-1: the stored record is not a sealed frame.*`,
-		`does not open: other/value-3: the sealed value was changed.*`,
+		`does not open: other/value-3: etcd holds the record of another object in its place`,
 		`does not open: default/fresh: it was changed.*`)
 
 	// Keys that are not those of the backup's time.

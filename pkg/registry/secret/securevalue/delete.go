@@ -46,6 +46,29 @@ func (r *REST) DeleteCollection(
 	return out, nil
 }
 
+// unreadableDeleter is upstream's deleter of records that cannot be read, with the errors of this server.
+type unreadableDeleter struct{ rest.GracefulDeleter }
+
+// GetCorruptObjDeleter implements rest.CorruptObjectDeleterProvider.
+func (r *REST) GetCorruptObjDeleter() rest.GracefulDeleter {
+	deleter := r.Store.GetCorruptObjDeleter()
+	if deleter == nil {
+		return nil
+	}
+	return unreadableDeleter{deleter}
+}
+
+// Delete removes a record that cannot be read, whatever its finalizers were.
+func (d unreadableDeleter) Delete(
+	ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions,
+) (runtime.Object, bool, error) {
+	out, deleted, err := d.GracefulDeleter.Delete(etcd.Reserved(ctx), name, validate, options)
+	if err != nil {
+		return nil, false, clientError(ctx, name, err)
+	}
+	return out, deleted, nil
+}
+
 // deleteOptions returns the options to delete with. A garbage collector removes the finalizers that the policies Foreground
 // and Orphan add; a standalone server has none, so it deletes by the policy Background, which adds none and drops those that
 // are set. The caller's options stay as they are: upstream's handler reads them again for the status code.

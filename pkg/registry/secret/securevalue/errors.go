@@ -29,12 +29,15 @@ const retryAfterSeconds = 1
 // does not answer is 503, and a value that no retry opens is 500. The log gets the cause, the client a constant text.
 func clientError(ctx context.Context, name string, err error) error {
 	if operation, ok := errors.AsType[*sealed.OperationError](err); ok {
-		klog.ErrorS(operation.Err, "Could not use the encryption key", "operation", operation.Operation,
+		klog.ErrorS(operation.Err, "Could not use a stored record or its encryption key", "operation", operation.Operation,
 			"securevalue", klog.KRef(operation.Namespace, operation.Name), "audit-ID", audit.GetAuditIDTruncated(ctx))
 		switch sealed.FaultOf(operation) {
 		case sealed.ErrKeyMissing: //nolint:errorlint // FaultOf returns the sentinel itself
 			return apierrors.NewInternalError(fmt.Errorf("the value of securevalue %q does not open: the server does not have its encryption key; nothing was changed, ask the operator", name))
 		case sealed.ErrDamaged:
+			if operation.Operation == sealed.ReadingRecord {
+				return unreadable(name, operation)
+			}
 			return apierrors.NewInternalError(errors.New("the stored value does not open: its record was changed; nothing was written, ask the operator"))
 		default:
 			return keyUnavailable(name)
@@ -44,10 +47,28 @@ func clientError(ctx context.Context, name string, err error) error {
 		return apierrors.NewConflict(secret.GroupResource, name,
 			errors.New("its metadata.uid or metadata.resourceVersion is not the one that the request names; read it again"))
 	}
+	if err != nil && strings.Contains(err.Error(), "StorageError") { // quotes the key in etcd
+		klog.ErrorS(err, "The storage refused a request", "securevalue", name, "audit-ID", audit.GetAuditIDTruncated(ctx))
+		if apierrors.IsConflict(err) { // only upstream's deleter of unreadable records is left
+			return apierrors.NewConflict(secret.GroupResource, name,
+				errors.New("its record can be read; delete it without ignoreStoreReadErrorWithClusterBreakingPotential"))
+		}
+		return apierrors.NewInternalError(errors.New("the storage refused the request; the server's log has the reason"))
+	}
 	if reason := etcd.NoRoom(err); reason != nil {
 		return noRoom(name, reason)
 	}
 	return badRequestForInvalid(err)
+}
+
+// unreadable says what to do about a record that is there and cannot be served.
+func unreadable(name string, err error) error {
+	if errors.Is(err, sealed.ErrMisplaced) {
+		return apierrors.NewInternalError(fmt.Errorf("securevalue %q: %w: restore its record from a backup, or delete it and create it again",
+			name, sealed.ErrMisplaced))
+	}
+	return apierrors.NewInternalError(fmt.Errorf(
+		"the record of securevalue %q was changed, or written by a newer version of the server; nothing was changed, ask the operator", name))
 }
 
 // noRoom refuses a write that etcd has no room for. Reads go on, and the operator has an alert.
