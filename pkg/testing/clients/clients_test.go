@@ -54,9 +54,9 @@ func next[T any](t *testing.T, from <-chan T) T {
 func TestClients(t *testing.T) {
 	s := &suite{
 		Server: harness.Start(t, harness.Options{
-			Tokens:    roleTokens(),
-			RBAC:      roleBindings(t),
-			RBACFiles: roleFiles(t),
+			Tokens:    append(roleTokens(), harness.Token(replayToken, "user-k6")),
+			RBAC:      append(roleBindings(t), replayBinding),
+			RBACFiles: append(roleFiles(t), "config/rbac/decrypter-k6-cloud.yaml"),
 		}),
 		kubectlFile: harness.KubectlBinary(t),
 		home:        t.TempDir(),
@@ -77,6 +77,7 @@ func TestClients(t *testing.T) {
 		{"typed", testTyped},
 		{"informer", testInformer},
 		{"gitops", testGitOps},
+		{"replay", testReplay},
 	} {
 		t.Run(group.name, func(t *testing.T) { group.run(t, s) })
 	}
