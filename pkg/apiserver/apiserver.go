@@ -160,6 +160,7 @@ func (c CompletedConfig) apiGroups() ([]*genericapiserver.APIGroupInfo, error) {
 		RESTOptions:       c.generic.RESTOptionsGetter,
 		DryRunCodec:       NewStorageCodec(),
 		Authorizer:        c.generic.Authorization.Authorizer,
+		Rewrapper:         c.extra.Rewrapper,
 		AllowedDecrypters: c.extra.AllowedDecrypters,
 		Standalone:        c.extra.Standalone,
 	})
@@ -170,7 +171,7 @@ func (c CompletedConfig) apiGroups() ([]*genericapiserver.APIGroupInfo, error) {
 	group.NegotiatedSerializer = safecodec.Wrap(Codecs)
 	group.VersionedResourcesStorageMap[v1beta1.SchemeGroupVersion.Version] = map[string]rest.Storage{
 		secret.Resource: storage,
-		secret.Resource + "/" + securevalue.SubresourceRewrap: securevalue.NewRewrapREST(storage, c.extra.Rewrapper),
+		secret.Resource + "/" + securevalue.SubresourceRewrap: securevalue.NewRewrapREST(storage),
 	}
 	groups := []*genericapiserver.APIGroupInfo{&group}
 	if c.extra.Standalone {

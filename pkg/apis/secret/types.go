@@ -40,6 +40,9 @@ const (
 // finalizers. Trying again does not help.
 const CauseDeleted metav1.CauseType = "Deleted"
 
+// CauseWriteKey is the cause in the Status of a rewrap that failed which names the key that the server seals with.
+const CauseWriteKey metav1.CauseType = "WriteKey"
+
 // KeeperSystem is the only keeper: the value is sealed in this server's own etcd.
 const KeeperSystem = "system"
 

@@ -114,8 +114,8 @@ func (r *reconciler) failed(ctx context.Context, sv *v1beta1.SecureValue, err er
 	return wait
 }
 
-// answersFor reports whether the server can rewrap at all, so that the fault is this value's. The server says 503 both
-// when its KMS is away and when it lacks the key of one value; a dry run opens nothing and tells them apart.
+// answersFor reports whether the server can rewrap at all, so that the fault is this value's. The server answers 503 both
+// when the KMS of its write key is unavailable and when that of one value is; only in the latter case does it name its write key.
 func (r *reconciler) answersFor(ctx context.Context, name types.NamespacedName, err error) bool {
 	if apierrors.IsTooManyRequests(err) || apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
 		return false

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -27,9 +28,13 @@ func (s *server) rewrap(ctx context.Context, name types.NamespacedName) (v1beta1
 	return s.post(ctx, name, metav1.CreateOptions{})
 }
 
-// probe asks which key the server seals with. It changes and opens nothing.
+// probe asks which key the server seals with, and changes nothing. A value that does not open is an answer too.
 func (s *server) probe(ctx context.Context, name types.NamespacedName) (v1beta1.SecureValueRewrapStatus, error) {
-	return s.post(ctx, name, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	status, err := s.post(ctx, name, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if cause, ok := apierrors.StatusCause(err, secret.CauseWriteKey); ok {
+		return v1beta1.SecureValueRewrapStatus{WriteKey: secret.ShowKey(cause.Message)}, nil
+	}
+	return status, err
 }
 
 func (s *server) post(ctx context.Context, name types.NamespacedName, options metav1.CreateOptions) (v1beta1.SecureValueRewrapStatus, error) {

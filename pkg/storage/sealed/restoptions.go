@@ -63,6 +63,11 @@ func (g *RESTOptionsGetter) Rewrap(ctx context.Context, key string, precondition
 	return g.store.Rewrap(ctx, key, preconditions, dryRun)
 }
 
+// CheckOpens is Store.CheckOpens of the store that was built from these options.
+func (g *RESTOptionsGetter) CheckOpens(ctx context.Context, key string) error {
+	return g.store.CheckOpens(ctx, key)
+}
+
 // decorate builds the stack below registry.Store; it has the shape of upstream's registry.StorageWithCacher.
 func (g *RESTOptionsGetter) decorate(
 	config *storagebackend.ConfigForResource, resourcePrefix string,

@@ -26,10 +26,10 @@ type RewrapResult struct {
 var errUnchanged = errors.New("unchanged")
 
 // Rewrap opens the value of one object and seals it anew under the key that seals now, inside the compare-and-swap.
-// Nothing else of the record changes, and a value that is under that key already is not written. A dry run says which
-// key the value is under and opens nothing. A deleted object is not sealed again: what is left of its ciphertext is dropped.
-// It returns an *OperationError when the value cannot be opened or sealed, and
-// the errors of storage.Interface.
+// Nothing else of the record changes, and a value that is under that key already is not written. A dry run returns the
+// key that the value is under, opens what a rewrap would open, and seals nothing. A deleted object is not sealed again: what is left of its
+// ciphertext is dropped. It returns an *OperationError when the value cannot be opened or sealed, and
+// the errors of storage.Interface. WriteKey is set beside an error too, when it is known.
 func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.Preconditions, dryRun bool) (RewrapResult, error) {
 	var result RewrapResult
 	update := func(input runtime.Object, _ storage.ResponseMeta) (runtime.Object, *uint64, error) {
@@ -45,8 +45,13 @@ func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.P
 		result.Key = s.sealer.keyName(stored.Sealed)
 		deleted := stored.DeletionTimestamp != nil
 		switch {
-		case dryRun, deleted && len(stored.Sealed) == 0, !deleted && result.Key == result.WriteKey:
+		case deleted && (dryRun || len(stored.Sealed) == 0), !deleted && result.Key == result.WriteKey:
 			return nil, nil, errUnchanged
+		case dryRun:
+			if _, err = s.sealer.Open(ctx, stored); err == nil {
+				err = errUnchanged
+			}
+			return nil, nil, err
 		case deleted:
 			result.Key = ""
 			return withSealed(stored, nil), nil, nil
@@ -64,9 +69,22 @@ func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.P
 		return result, nil
 	}
 	if err != nil {
-		return RewrapResult{}, readError(key, err)
+		return RewrapResult{WriteKey: result.WriteKey}, readError(key, err)
 	}
 	return result, nil
+}
+
+// CheckOpens opens the value of one object and drops it, for the dry run of an update that would seal it again.
+func (s *Store) CheckOpens(ctx context.Context, key string) error {
+	stored := &secret.SecureValue{}
+	err := s.raw.Get(ctx, key, storage.GetOptions{}, stored)
+	if err == nil {
+		err = checkPlaced(stored)
+	}
+	if err == nil && stored.DeletionTimestamp == nil {
+		_, err = s.sealer.Open(ctx, stored)
+	}
+	return readError(key, err)
 }
 
 // reseal opens what stored holds and seals it for updated.

@@ -87,7 +87,8 @@ func TestRewrapOfAFreshValueWritesNothing(t *testing.T) {
 	})
 }
 
-// A value that does not open is refused and left as it is, whatever the reason.
+// A value that does not open is refused and left as it is, whatever the reason. A dry run ends as the rewrap does, and
+// names the write key.
 func TestRewrapRefusals(t *testing.T) {
 	s := newStack(t, false)
 	obj := s.create(t, "a", canary)
@@ -96,7 +97,15 @@ func TestRewrapRefusals(t *testing.T) {
 		return errors.As(err, &operation) && operation.Operation == Opening && operation.Name == "a"
 	}
 	rewrap := func(preconditions *storage.Preconditions) error {
+		dry, dryErr := s.getter.Rewrap(t.Context(), keyOf(obj), preconditions, true)
 		_, err := s.getter.Rewrap(t.Context(), keyOf(obj), preconditions, false)
+		if err == nil || fmt.Sprint(dryErr) != fmt.Sprint(err) || opening(err) && dry.WriteKey != newKey {
+			t.Errorf("a dry run ends with %+v, %v, a rewrap with %v", dry, dryErr, err)
+		}
+		checked := s.getter.CheckOpens(t.Context(), keyOf(obj))
+		if preconditions == nil && fmt.Sprint(checked) != fmt.Sprint(err) {
+			t.Errorf("CheckOpens says %v, a rewrap %v", checked, err)
+		}
 		return err
 	}
 	record := s.raw(t, obj)
@@ -128,6 +137,10 @@ func TestRewrapRefusals(t *testing.T) {
 		t.Errorf("key out of reach: %v", err)
 	}
 	s.keys.failing.Store(false)
+	calls := s.keys.calls.Load()
+	if _, err := s.getter.Rewrap(t.Context(), keyOf(obj), nil, true); err != nil || s.keys.calls.Load() != calls+1 {
+		t.Errorf("a dry run of a value that opens: %v after %d calls of the transformer, want one", err, s.keys.calls.Load()-calls)
+	}
 	if _, err := s.getter.Rewrap(t.Context(), resourcePrefix+"/ns/absent", nil, false); !storage.IsNotFound(err) {
 		t.Errorf("absent: %v", err)
 	}

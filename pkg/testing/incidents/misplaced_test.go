@@ -3,6 +3,7 @@
 package incidents
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -111,6 +112,66 @@ func TestRecordCopiedInEtcd(t *testing.T) {
 	wantStatus("deletecollection", ask(http.MethodDelete, "", "", ""), http.StatusOK, `"name":"c"`)
 	if left, err := db.Client().Get(t.Context(), root+"c"); err != nil || len(left.Kvs) != 0 {
 		t.Errorf("deletecollection left c: %v", err)
+	}
+	s.Leaks(t, canary)
+}
+
+// TestDryRunAnswersAsTheRequestWould: of a value whose ciphertext was changed in etcd, a rewrap and a decrypter taken away are 500,
+// and so are their dry runs. The answer about a rewrap still names the write key.
+func TestDryRunAnswersAsTheRequestWould(t *testing.T) {
+	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(t.TempDir(), "etcd"), LogOutput: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Stop)
+	options := access("--etcd-servers="+strings.Join(db.Endpoints(), ","), "--rewrap=false")
+	s := harness.Start(t, options)
+	canary := harness.Canary()
+	put(t, s, "default", "a", canary, "k6-cloud")
+	put(t, s, "default", "b", canary, "k6-cloud")
+	s.Stop(t)
+	keys := filepath.Join(s.DataDir, "encryption.yaml")
+	harness.WriteFile(t, keys, strings.Replace(string(harness.ReadFile(t, keys)),
+		"keys:\n", "keys:\n      - name: fresh\n        secret: dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=\n", 1))
+	options.DataDir = s.DataDir
+	s = harness.Start(t, options)
+	const key = "/registry/secret.grafana.app/secret.grafana.app/securevalues/default/a"
+	stored := func() []byte {
+		t.Helper()
+		got, err := db.Client().Get(t.Context(), key)
+		if err != nil || len(got.Kvs) != 1 {
+			t.Fatalf("%v, %v", got, err)
+		}
+		return got.Kvs[0].Value
+	}
+	changed := stored()
+	changed[len(changed)-1] ^= 1
+	if _, err := db.Client().Put(t.Context(), key, string(changed)); err != nil {
+		t.Fatal(err)
+	}
+	for name, code := range map[string]int{"a": http.StatusInternalServerError, "b": http.StatusOK} {
+		for _, query := range []string{"?dryRun=All", ""} {
+			got := s.Do(t, harness.Request{
+				Method: http.MethodPatch, Path: harness.Collection("default") + "/" + name + query, Token: s.AdminToken,
+				ContentType: mergeType, Body: `{"spec":{"decrypters":[]}}`,
+			})
+			if got.Code != code {
+				t.Errorf("PATCH %s%s: %d %s", name, query, got.Code, got.Body)
+			}
+			if name == "b" { // a decrypter taken away sealed it again
+				continue
+			}
+			got = s.Do(t, harness.Request{
+				Method: http.MethodPost, Path: harness.Collection("default") + "/" + name + "/rewrap" + query, Token: s.AdminToken,
+			})
+			status := got.Status(t)
+			if got.Code != code || len(status.Details.Causes) != 2 || status.Details.Causes[1].Message != "aesgcm/fresh" {
+				t.Errorf("rewrap of %s%s: %d %s", name, query, got.Code, got.Body)
+			}
+		}
+	}
+	if !bytes.Equal(stored(), changed) {
+		t.Error("something wrote the record")
 	}
 	s.Leaks(t, canary)
 }

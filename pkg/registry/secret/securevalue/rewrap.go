@@ -4,6 +4,8 @@ package securevalue
 
 import (
 	"context"
+	"errors"
+	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +26,8 @@ const SubresourceRewrap = "rewrap"
 // Rewrapper seals a stored value anew; pkg/storage/sealed has the real one.
 type Rewrapper interface {
 	Rewrap(ctx context.Context, key string, preconditions *storage.Preconditions, dryRun bool) (sealed.RewrapResult, error)
+	// CheckOpens returns the error that opening a stored value to seal it again would end with.
+	CheckOpens(ctx context.Context, key string) error
 }
 
 // RewrapREST serves securevalues/NAME/rewrap. It can neither set nor show a value: the request has no field for one,
@@ -40,8 +44,8 @@ var (
 )
 
 // NewRewrapREST returns the subresource of r.
-func NewRewrapREST(r *REST, rewrapper Rewrapper) *RewrapREST {
-	return &RewrapREST{keyFunc: r.KeyFunc, rewrapper: rewrapper}
+func NewRewrapREST(r *REST) *RewrapREST {
+	return &RewrapREST{keyFunc: r.KeyFunc, rewrapper: r.rewrapper}
 }
 
 // New returns the type of the request's body.
@@ -75,12 +79,24 @@ func (r *RewrapREST) Create(ctx context.Context, name string, obj runtime.Object
 	result, err := r.rewrapper.Rewrap(ctx, key, preconditionsOf(asked), dryrun.IsDryRun(options.DryRun))
 	countRewrap(result, err)
 	if err != nil {
-		return nil, clientError(ctx, name, storeerr.InterpretUpdateError(err, secret.GroupResource, name))
+		return nil, withWriteKey(clientError(ctx, name, storeerr.InterpretUpdateError(err, secret.GroupResource, name)), result.WriteKey)
 	}
 	return &secret.SecureValueRewrap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Status:     secret.SecureValueRewrapStatus{Key: result.Key, WriteKey: result.WriteKey, Rewrapped: result.Rewrapped},
 	}, nil
+}
+
+// withWriteKey names the write key in the answer about a value that does not open, for callers that ask which key it is.
+func withWriteKey(err error, key string) error {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok || key == "" || status.ErrStatus.Code < http.StatusInternalServerError || status.ErrStatus.Details == nil {
+		return err
+	}
+	status.ErrStatus.Details.Causes = append(status.ErrStatus.Details.Causes, metav1.StatusCause{
+		Type: secret.CauseWriteKey, Field: "status.writeKey", Message: key,
+	})
+	return err
 }
 
 // checkRewrap refuses a body that names another object than the address.

@@ -32,6 +32,8 @@ type Config struct {
 	DryRunCodec runtime.Codec
 	// Authorizer answers for the verb extend.
 	Authorizer authorizer.Authorizer
+	// Rewrapper seals stored values again; it belongs to RESTOptions.
+	Rewrapper Rewrapper
 	// AllowedDecrypters is the list of --allowed-decrypters.
 	AllowedDecrypters []string
 	// Standalone is set where no garbage collector runs, which would act on owner references and on its own finalizers.
@@ -42,6 +44,7 @@ type Config struct {
 type REST struct {
 	*genericregistry.Store
 	authorizer authorizer.Authorizer
+	rewrapper  Rewrapper
 	standalone bool
 }
 
@@ -76,7 +79,7 @@ func NewREST(config Config) (*REST, error) {
 		return nil, fmt.Errorf("building the storage of %s: %w", secret.Resource, err)
 	}
 	store.Storage.Codec = config.DryRunCodec
-	return &REST{Store: store, authorizer: config.Authorizer, standalone: config.Standalone}, nil
+	return &REST{Store: store, authorizer: config.Authorizer, rewrapper: config.Rewrapper, standalone: config.Standalone}, nil
 }
 
 // ShortNames lets people type `kubectl get sv`.

@@ -3,6 +3,7 @@
 package securevalue
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
 // VerbExtend is the RBAC verb on securevalues that lets a caller add a decrypter to a stored value without writing a
@@ -99,11 +101,26 @@ func (r *REST) guardDecrypters(next rest.ValidateObjectUpdateFunc) rest.Validate
 				return err
 			}
 		}
-		if next == nil {
-			return nil
+		if next != nil {
+			if err := next(ctx, obj, old); err != nil {
+				return err
+			}
 		}
-		return next(ctx, obj, old)
+		return r.checkOpens(ctx, sv, stored)
 	}
+}
+
+// checkOpens makes a dry run that changes the list of decrypters open the stored value, as the update does to seal it again.
+func (r *REST) checkOpens(ctx context.Context, sv, stored *secret.SecureValue) error {
+	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
+	if !ok || !update.dryRun || sv.Spec.Value != nil || sv.DeletionTimestamp != nil || bytes.Equal(sealed.AAD(sv), sealed.AAD(stored)) {
+		return nil
+	}
+	key, err := r.KeyFunc(ctx, stored.Name)
+	if err != nil {
+		return err
+	}
+	return r.rewrapper.CheckOpens(ctx, key)
 }
 
 func addsDecrypter(sv, stored *secret.SecureValue) bool {
