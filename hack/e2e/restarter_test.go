@@ -79,8 +79,8 @@ func (r restarts) delete(name string) {
 	}
 }
 
-// start runs the example with a token of its ServiceAccount, which has the rights of its rbac.yaml and no others.
-func (r restarts) start() *process.Process {
+// start runs the example with a token of its ServiceAccount, which has the rights of its rbac.yaml and those to its Lease.
+func (r restarts) start(leases string) *process.Process {
 	r.t.Helper()
 	binary, err := filepath.Abs(filepath.Join(root, "bin", "e2e", "restarter"))
 	if err != nil {
@@ -91,12 +91,15 @@ func (r restarts) start() *process.Process {
 	}
 	rbac := string(harness.ReadFile(r.t, filepath.Join(root, "docs/examples/restarter/rbac.yaml")))
 	mustKubectl(r.t, strings.ReplaceAll(rbac, "namespace: checkout", "namespace: "+r.namespace), "apply", "-f", "-")
+	if leases != r.namespace {
+		mustKubectl(r.t, "", "-n", leases, "create", "rolebinding", "leases-of-"+r.namespace, "--role=restarter", "--serviceaccount="+r.namespace+":restarter")
+	}
 	token, err := cluster.Token(r.t.Context(), r.namespace, "restarter")
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	p := process.New(filepath.Join(r.t.TempDir(), "restarter.log"), binary, "--kubeconfig="+tokenKubeconfig(r.t, token),
-		"--namespace="+r.namespace, "--leader-elect", "--leader-elect-namespace="+r.namespace)
+		"--namespace="+r.namespace, "--leader-elect", "--leader-elect-namespace="+leases)
 	if err := p.Start(); err != nil {
 		r.t.Fatal(err)
 	}
@@ -117,7 +120,7 @@ func TestRestarterExample(t *testing.T) {
 	for name, on := range map[string]string{"one": "login", "both": "marker, login,login", "marker": "marker", "waits": "login,absent", "other": ""} {
 		r.apply(name, on)
 	}
-	p := r.start()
+	p := r.start(r.namespace)
 	for _, name := range []string{"one", "both", "marker"} { // it notes for which values their Pods are
 		r.await(name, 2)
 	}
@@ -153,6 +156,12 @@ func TestRestarterExample(t *testing.T) {
 		t.Errorf("%d Deployments, %v", len(list.Items), err)
 	}
 	r.told("waits")
+
+	other := restarts{t, newNamespace(t)} // a second copy, for another namespace, whose Lease is beside that of the first
+	create(t, other.namespace, "login")
+	other.apply("one", "login")
+	other.start(r.namespace)
+	other.await("one", 2)
 	if err := p.Stop(); err != nil {
 		t.Errorf("the example ended with %v", err)
 	}

@@ -29,6 +29,14 @@ type options struct {
 	elect                              bool
 }
 
+// lease is the name of the Lease: copies for different namespaces must not wait for each other, wherever their Leases are.
+func (o options) lease() string {
+	if o.namespace == "" {
+		return name
+	}
+	return name + "." + o.namespace
+}
+
 func main() {
 	var o options
 	flag.StringVar(&o.namespace, "namespace", "", "the only namespace to look after; empty for all")
@@ -57,7 +65,7 @@ func run(ctx context.Context, config *restclient.Config, o options) error {
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme, Cache: cacheOptions(o.namespace), Metrics: metricsserver.Options{BindAddress: o.metrics},
-		LeaderElection: o.elect, LeaderElectionID: name, LeaderElectionNamespace: o.leaseNamespace, LeaderElectionReleaseOnCancel: true,
+		LeaderElection: o.elect, LeaderElectionID: o.lease(), LeaderElectionNamespace: o.leaseNamespace, LeaderElectionReleaseOnCancel: true,
 	})
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)
