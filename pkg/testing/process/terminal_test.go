@@ -57,7 +57,7 @@ func onTerminal(t *testing.T, args ...string) string {
 	}
 	defer control.Close() //nolint:errcheck // a terminal of the test
 	args = append([]string{"--standalone", "--data-dir=" + filepath.Join(t.TempDir(), "data"), "--secure-port=0", "--decrypt-port=auto"}, args...)
-	command := exec.CommandContext(t.Context(), harness.Binary(t), args...) //nolint:gosec // the binary under test
+	command := exec.CommandContext(t.Context(), harness.Binary(t), args...)
 	command.Stdout, command.Stderr = tty, tty
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
