@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/securevalue/secret-apiserver/pkg/encryption"
+	"github.com/securevalue/secret-apiserver/pkg/keys"
 )
 
 // TestNewEncryptionConfig runs the script that docs/operations.md tells people to run: the server takes what it prints, and
@@ -24,7 +24,7 @@ func TestNewEncryptionConfig(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		keys, err := encryption.Parse(config)
+		keys, err := keys.Parse(config)
 		if err != nil {
 			t.Fatalf("the server refuses it: %v", err)
 		}
@@ -44,7 +44,7 @@ func TestKMSConfigurationIsTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := encryption.CheckConfiguration(config); err != nil {
+	if err := keys.CheckConfiguration(config); err != nil {
 		t.Error(err)
 	}
 	p := getPod(t, build(t, builds["kms-plugin"]), "secret-apiserver")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package oracle compares pkg/authorization/rbac with the RBAC authorizer of Kubernetes itself on random policies and
+// Package oracle compares pkg/access/rbac with the RBAC authorizer of Kubernetes itself on random policies and
 // requests. It is a module of its own, since importing k8s.io/kubernetes takes replace lines for all of its parts, which
 // the server must not carry. It holds tests only; nothing may import it.
 //

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
-	"github.com/securevalue/secret-apiserver/pkg/authorization/rbac"
+	"github.com/securevalue/secret-apiserver/pkg/access/rbac"
 )
 
 // Small alphabets, so that allow and deny are both frequent and near misses are many.

@@ -20,7 +20,7 @@ import (
 	"k8s.io/kubernetes/pkg/registry/rbac/validation"
 	upstream "k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac"
 
-	"github.com/securevalue/secret-apiserver/pkg/authorization/rbac"
+	"github.com/securevalue/secret-apiserver/pkg/access/rbac"
 )
 
 const (

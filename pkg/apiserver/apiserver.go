@@ -17,14 +17,12 @@ import (
 	flowcontrolrequest "k8s.io/apiserver/pkg/util/flowcontrol/request"
 	"k8s.io/client-go/informers"
 
+	"github.com/securevalue/secret-apiserver/pkg/access/selfreview"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
-	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
-	"github.com/securevalue/secret-apiserver/pkg/inflight"
-	"github.com/securevalue/secret-apiserver/pkg/registry/authorization"
-	"github.com/securevalue/secret-apiserver/pkg/registry/secret/securevalue"
+	"github.com/securevalue/secret-apiserver/pkg/httpguard"
+	"github.com/securevalue/secret-apiserver/pkg/registry/securevalue"
 	"github.com/securevalue/secret-apiserver/pkg/safecodec"
-	"github.com/securevalue/secret-apiserver/pkg/stack"
 )
 
 // MaxRequestBodyBytes bounds a request body. A maximal value, every byte of it escaped as \u00XX, in a manifest and
@@ -55,7 +53,7 @@ type ExtraConfig struct {
 type completedConfig struct {
 	generic genericapiserver.CompletedConfig
 	extra   ExtraConfig
-	places  *guard.Places // nil where priority and fairness is on
+	places  *httpguard.Places // nil where priority and fairness is on
 }
 
 // CompletedConfig can only come from Complete, so that no step is skipped.
@@ -66,9 +64,9 @@ type CompletedConfig struct {
 // Complete fills in what follows from the rest.
 func (c *Config) Complete() CompletedConfig {
 	c.Generic.MaxRequestBodyBytes = MaxRequestBodyBytes
-	var places *guard.Places
+	var places *httpguard.Places
 	if c.Generic.FlowControl == nil {
-		places = guard.NewPlaces(c.Generic.MaxRequestsInFlight, c.Generic.MaxMutatingRequestsInFlight)
+		places = httpguard.NewPlaces(c.Generic.MaxRequestsInFlight, c.Generic.MaxMutatingRequestsInFlight)
 		c.Generic.DisabledPostStartHooks.Insert(upstreamInFlightHook)
 	}
 	c.Generic.BuildHandlerChainFunc = func(api http.Handler, generic *genericapiserver.Config) http.Handler {
@@ -88,18 +86,18 @@ const (
 //
 // In either mode the body of a request is read before the request takes a place: standalone by the places, behind authorization, so
 // that upstream's max-in-flight filter is turned off; in a cluster before priority and fairness.
-func buildHandlerChain(api http.Handler, c *genericapiserver.Config, places *guard.Places) http.Handler {
-	handler := guard.WithRequestGuard(api, c.Serializer, c.MaxRequestBodyBytes)
+func buildHandlerChain(api http.Handler, c *genericapiserver.Config, places *httpguard.Places) http.Handler {
+	handler := httpguard.WithRequestGuard(api, c.Serializer, c.MaxRequestBodyBytes)
 	chain := *c
 	if places == nil {
 		chain.FlowControl = bodyFirst{c.FlowControl, c.MaxRequestBodyBytes}
 	} else {
-		handler = guard.WithPlaces(handler, places, c)
+		handler = httpguard.WithPlaces(handler, places, c)
 		chain.MaxRequestsInFlight, chain.MaxMutatingRequestsInFlight = 0, 0
 	}
 	chain.Authentication.Authenticator = withGrownStack(c.Authentication.Authenticator)
 	handler = genericapiserver.DefaultBuildHandlerChain(handler, &chain)
-	return guard.WithTimeouts(inflight.WithLogin(guard.WithScrub(handler)))
+	return httpguard.WithTimeouts(httpguard.WithLogin(httpguard.WithScrub(handler)))
 }
 
 // bodyFirst lets priority and fairness see a request once its body is there. Until then it would hold a seat of its priority level,
@@ -115,8 +113,8 @@ func (f bodyFirst) Handle(
 	note func(*flowcontrolv1.FlowSchema, *flowcontrolv1.PriorityLevelConfiguration, string),
 	estimate func() flowcontrolrequest.WorkEstimate, queued fairqueuing.QueueNoteFn, execute func(),
 ) {
-	if !guard.Reads(digest.RequestInfo) {
-		_ = guard.Receive(ctx, inflight.User(digest.User.GetName()), f.maxBytes)
+	if !httpguard.Reads(digest.RequestInfo) {
+		_ = httpguard.Receive(ctx, httpguard.User(digest.User.GetName()), f.maxBytes)
 	}
 	f.Interface.Handle(ctx, digest, note, estimate, queued, execute)
 }
@@ -125,7 +123,7 @@ func (f bodyFirst) Handle(
 // of ours that it calls.
 func withGrownStack(next authenticator.Request) authenticator.Request {
 	return authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
-		stack.Grow()
+		httpguard.GrowStack()
 		return next.AuthenticateRequest(r)
 	})
 }
@@ -175,7 +173,7 @@ func (c CompletedConfig) apiGroups() ([]*genericapiserver.APIGroupInfo, error) {
 	}
 	groups := []*genericapiserver.APIGroupInfo{&group}
 	if c.extra.Standalone {
-		reviews := authorization.NewAPIGroups(Scheme, Codecs, c.generic.Authorization.Authorizer, c.generic.RuleResolver)
+		reviews := selfreview.NewAPIGroups(Scheme, Codecs, c.generic.Authorization.Authorizer, c.generic.RuleResolver)
 		for i := range reviews {
 			groups = append(groups, &reviews[i])
 		}

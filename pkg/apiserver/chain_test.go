@@ -21,8 +21,7 @@ import (
 	"k8s.io/apiserver/pkg/util/flowcontrol/fairqueuing"
 	flowcontrolrequest "k8s.io/apiserver/pkg/util/flowcontrol/request"
 
-	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
-	"github.com/securevalue/secret-apiserver/pkg/inflight"
+	"github.com/securevalue/secret-apiserver/pkg/httpguard"
 )
 
 // The body of a stranger is timed: what guard.Receive finds came through guard.WithTimeouts, before anybody asks who it is.
@@ -32,13 +31,13 @@ func TestChainTimesBodies(t *testing.T) {
 	config.FeatureGate = utilfeature.DefaultFeatureGate
 	config.RequestInfoResolver = &apirequest.RequestInfoFactory{APIPrefixes: sets.NewString("apis")}
 	config.Authentication.Authenticator = authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
-		err := guard.Receive(r.Context(), inflight.User("stranger"), 1)
+		err := httpguard.Receive(r.Context(), httpguard.User("stranger"), 1)
 		if _, timed := errors.AsType[*http.MaxBytesError](err); !timed {
 			t.Errorf("Receive = %v, want that the body is too long: it does not come through WithTimeouts", err)
 		}
 		return nil, false, nil
 	})
-	chain := buildHandlerChain(http.NotFoundHandler(), config, guard.NewPlaces(1, 1))
+	chain := buildHandlerChain(http.NotFoundHandler(), config, httpguard.NewPlaces(1, 1))
 	chain.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/apis", strings.NewReader("{}")))
 	if answer.Code != http.StatusUnauthorized {
 		t.Errorf("status %d", answer.Code)
@@ -56,13 +55,13 @@ func (s *seats) Handle(
 	_ func(*flowcontrolv1.FlowSchema, *flowcontrolv1.PriorityLevelConfiguration, string),
 	_ func() flowcontrolrequest.WorkEstimate, _ fairqueuing.QueueNoteFn, _ func(),
 ) {
-	s.received = guard.Receive(ctx, inflight.User("a"), 1) // nil if it was received before, by a higher limit
+	s.received = httpguard.Receive(ctx, httpguard.User("a"), 1) // nil if it was received before, by a higher limit
 }
 
 // Priority and fairness sees a write once its body is there.
 func TestBodyComesBeforeTheSeat(t *testing.T) {
 	inner := &seats{}
-	handler := guard.WithTimeouts(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	handler := httpguard.WithTimeouts(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		bodyFirst{inner, MaxRequestBodyBytes}.Handle(r.Context(), utilflowcontrol.RequestDigest{
 			RequestInfo: &apirequest.RequestInfo{Verb: "create"}, User: &user.DefaultInfo{Name: "a"},
 		}, nil, nil, nil, nil)

@@ -13,9 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer/versioning"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
+	"github.com/securevalue/secret-apiserver/pkg/access/selfreview"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/install"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
-	"github.com/securevalue/secret-apiserver/pkg/registry/authorization"
 )
 
 var (
@@ -29,7 +29,7 @@ var (
 
 func init() {
 	install.Install(Scheme)
-	utilruntime.Must(authorization.AddToScheme(Scheme))
+	utilruntime.Must(selfreview.AddToScheme(Scheme))
 	metav1.AddToGroupVersion(Scheme, schema.GroupVersion{Version: "v1"})
 	// What every API server answers with, beside its own types.
 	Scheme.AddUnversionedTypes(schema.GroupVersion{Version: "v1"},

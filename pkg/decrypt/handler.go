@@ -22,8 +22,7 @@ import (
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
-	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
-	"github.com/securevalue/secret-apiserver/pkg/inflight"
+	"github.com/securevalue/secret-apiserver/pkg/httpguard"
 )
 
 // requestTimeout bounds a request, the reading of its body included.
@@ -54,7 +53,7 @@ func NewHandler(config HandlerConfig) http.Handler {
 		refusals: refusals,
 	})
 	handler = withTimeout(handler)
-	handler = withInFlightLimit(handler, inflight.NewPool("decrypt", int64(config.MaxInFlight)), refusals)
+	handler = withInFlightLimit(handler, httpguard.NewPool("decrypt", int64(config.MaxInFlight)), refusals)
 	handler = genericapifilters.WithAudit(handler, config.AuditSink, config.AuditPolicy, nil)
 	handler = withTrace(handler, config.Service.tracer)
 	handler = genericapifilters.WithAuthentication(handler, config.Authenticator,
@@ -65,7 +64,7 @@ func NewHandler(config HandlerConfig) http.Handler {
 	handler = genericapifilters.WithAuditInit(handler)
 	handler = genericfilters.WithPanicRecovery(handler, infoResolver{})
 	handler = genericapifilters.WithRequestInfo(handler, infoResolver{})
-	return guard.WithTimeouts(inflight.WithLogin(withFixedHeaders(withMetrics(guard.WithURILimit(handler)))))
+	return httpguard.WithTimeouts(httpguard.WithLogin(withFixedHeaders(withMetrics(httpguard.WithURILimit(handler)))))
 }
 
 // newRequest completes a request by what the filters found out.
@@ -141,7 +140,7 @@ const unreserved = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 // unauthenticated refuses callers without good credentials, whatever the path, and those whose credentials nobody could be asked about.
 func unauthenticated(refusals *refusals) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if inflight.IsBusy(r.Context()) {
+		if httpguard.IsBusy(r.Context()) {
 			refusals.write(w, r, connect.NewError(connect.CodeResourceExhausted, errors.New("too many tokens are being reviewed; retry later")))
 			return
 		}
@@ -160,21 +159,21 @@ const maxBodyBytes = maxRequestBytes + 1<<10
 
 // withInFlightLimit answers 429 when too many requests are in flight, or too many of one caller. It comes after authentication: a
 // stranger takes no place. A request takes one when its body is there, so that nobody holds a place by not sending it.
-func withInFlightLimit(next http.Handler, places *inflight.Pool, refusals *refusals) http.Handler {
+func withInFlightLimit(next http.Handler, places *httpguard.Pool, refusals *refusals) http.Handler {
 	busy := connect.NewError(connect.CodeResourceExhausted, errors.New("too many requests are in flight, or too many of this caller; retry later"))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		caller := inflight.CallerOf(r)
+		caller := httpguard.CallerOf(r)
 		if !places.Offers(caller) { // before the body costs anything
 			refusals.write(w, r, busy)
 			return
 		}
 		if isRPC(r) { // nothing else reads a body
-			switch err := guard.Receive(r.Context(), caller, maxBodyBytes); {
-			case errors.Is(err, inflight.ErrBusy):
+			switch err := httpguard.Receive(r.Context(), caller, maxBodyBytes); {
+			case errors.Is(err, httpguard.ErrBusy):
 				refusals.write(w, r, busy)
 				return
 			case errors.Is(err, os.ErrDeadlineExceeded):
-				refusals.write(w, r, connect.NewError(connect.CodeDeadlineExceeded, errors.New(guard.TextSlowBody)))
+				refusals.write(w, r, connect.NewError(connect.CodeDeadlineExceeded, errors.New(httpguard.TextSlowBody)))
 				return
 			}
 		}

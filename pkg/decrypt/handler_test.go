@@ -12,8 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/waitgroup"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 
-	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
-	"github.com/securevalue/secret-apiserver/pkg/inflight"
+	"github.com/securevalue/secret-apiserver/pkg/httpguard"
 )
 
 // The body of a stranger is timed: what guard.Receive finds came through guard.WithTimeouts, before anybody asks who it is.
@@ -22,7 +21,7 @@ func TestPortTimesBodies(t *testing.T) {
 	handler := NewHandler(HandlerConfig{
 		Service: newTestService(&steps{}), Draining: &waitgroup.SafeWaitGroup{},
 		Authenticator: authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
-			err := guard.Receive(r.Context(), inflight.User("stranger"), 1)
+			err := httpguard.Receive(r.Context(), httpguard.User("stranger"), 1)
 			if _, timed := errors.AsType[*http.MaxBytesError](err); !timed {
 				t.Errorf("Receive = %v, want that the body is too long: it does not come through WithTimeouts", err)
 			}

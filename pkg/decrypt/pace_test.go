@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
 // An answer with a "not found" leaves at the next point of the grid, however long the read took; any other one leaves at once.

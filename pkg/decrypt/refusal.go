@@ -13,11 +13,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 
-	"github.com/securevalue/secret-apiserver/pkg/inflight"
+	"github.com/securevalue/secret-apiserver/pkg/httpguard"
 )
 
 // retryAfter is how many seconds a client waits before it tries again.
-var retryAfter = strconv.Itoa(inflight.RetryAfterSeconds)
+var retryAfter = strconv.Itoa(httpguard.RetryAfterSeconds)
 
 // statusClientClosed is the code that proxies log for a caller who left.
 const statusClientClosed = 499

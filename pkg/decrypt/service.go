@@ -20,7 +20,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
-	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
 // MaxNames is how many names one call takes: they are read in one etcd transaction.

@@ -19,7 +19,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
-	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
 // steps is a store and an audit log in one that remembers in which order it was used.

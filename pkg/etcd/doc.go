@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package etcd runs one etcd member inside this process, for the standalone server.
+// Package etcd runs one etcd member inside this process, for the standalone server, and connects to the etcd of
+// --etcd-servers, with batched reads (New).
 //
 // It owns the member's directory: its lock, its data and its sockets. The data is real etcd data with every fsync on;
 // etcdutl reads the directory as it is.

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
-	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit/verifycmd"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/access"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
@@ -17,6 +16,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/plugin/keyuse"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/manual"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/write"
+	"github.com/securevalue/secret-apiserver/pkg/tools/auditlog"
 	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
@@ -77,7 +77,7 @@ func newVersion() *cobra.Command {
 
 // newAudit is the server's command `audit`, under the name of the plugin.
 func newAudit() *cobra.Command {
-	command := verifycmd.New()
+	command := auditlog.New()
 	for _, leaf := range command.Commands() {
 		leaf.Example = strings.ReplaceAll(leaf.Example, "secret-apiserver audit", "kubectl securevalue audit")
 	}

@@ -18,11 +18,11 @@ import (
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/component-base/term"
 
-	"github.com/securevalue/secret-apiserver/pkg/backup"
-	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit/verifycmd"
-	"github.com/securevalue/secret-apiserver/pkg/keys"
 	"github.com/securevalue/secret-apiserver/pkg/logging"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
+	"github.com/securevalue/secret-apiserver/pkg/tools/auditlog"
+	"github.com/securevalue/secret-apiserver/pkg/tools/backup"
+	"github.com/securevalue/secret-apiserver/pkg/tools/keys"
 	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
@@ -73,6 +73,6 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	}
 	columns, _, _ := term.TerminalSize(command.OutOrStdout())
 	cliflag.SetUsageAndHelpFunc(command, flags, columns)
-	addCommands(command, verifycmd.New(), keys.NewCommand(ctx), backup.NewCommand(ctx), backup.NewRestoreCommand(ctx))
+	addCommands(command, auditlog.New(), keys.NewCommand(ctx), backup.NewCommand(ctx), backup.NewRestoreCommand(ctx))
 	return command
 }

@@ -10,7 +10,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	restclient "k8s.io/client-go/rest"
 
-	"github.com/securevalue/secret-apiserver/pkg/encryption"
+	"github.com/securevalue/secret-apiserver/pkg/keys"
 )
 
 // readyPoll is how often readiness is asked for while the server starts.
@@ -26,6 +26,6 @@ func waitReady(ctx context.Context, loopback *restclient.Config) error {
 		return err
 	}
 	return wait.PollUntilContextCancel(ctx, readyPoll, true, func(ctx context.Context) (bool, error) {
-		return client.Get().AbsPath("/readyz").Param("exclude", encryption.StartupCheckName).Do(ctx).Error() == nil, nil
+		return client.Get().AbsPath("/readyz").Param("exclude", keys.StartupCheckName).Do(ctx).Error() == nil, nil
 	})
 }

@@ -13,9 +13,9 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
 	"github.com/securevalue/secret-apiserver/pkg/standalone"
-	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
 )
 
 // runStandalone serves with nothing beside it. What it opens is closed in order: first the API server, then etcd, then

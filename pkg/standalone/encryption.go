@@ -12,7 +12,7 @@ import (
 	apiserverconfigv1 "k8s.io/apiserver/pkg/apis/apiserver/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/securevalue/secret-apiserver/pkg/encryption"
+	"github.com/securevalue/secret-apiserver/pkg/keys"
 )
 
 const sealedResource = "securevalues.secret.grafana.app"
@@ -23,7 +23,7 @@ func readEncryption(path string) (exists bool, err error) {
 	if data == nil {
 		return false, err
 	}
-	if err := encryption.CheckConfiguration(data); err != nil {
+	if err := keys.CheckConfiguration(data); err != nil {
 		return true, fmt.Errorf("%s: %w; correct it or restore it from a backup: without its keys no stored secret opens", path, err)
 	}
 	return true, nil

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
 	"k8s.io/apiserver/pkg/storage/value"
 
-	"github.com/securevalue/secret-apiserver/pkg/encryption"
+	"github.com/securevalue/secret-apiserver/pkg/keys"
 )
 
 // What Prepare makes is what the server's own loader takes, and it seals with AES-GCM.
@@ -96,7 +96,7 @@ func TestGeneratedNamesDiffer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		keys, err := encryption.Parse(config)
+		keys, err := keys.Parse(config)
 		if err != nil {
 			t.Fatal(err)
 		}

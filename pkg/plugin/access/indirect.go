@@ -14,8 +14,8 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"github.com/securevalue/secret-apiserver/pkg/access/rbac"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
-	"github.com/securevalue/secret-apiserver/pkg/authorization/rbac"
 )
 
 // indirect is a subject that may not open the value, and may make itself or another subject a reader of it.

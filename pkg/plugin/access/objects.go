@@ -13,7 +13,7 @@ import (
 	typedrbacv1 "k8s.io/client-go/kubernetes/typed/rbac/v1"
 	"k8s.io/client-go/tools/pager"
 
-	"github.com/securevalue/secret-apiserver/pkg/authorization/rbac"
+	"github.com/securevalue/secret-apiserver/pkg/access/rbac"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 )
 

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/securevalue/secret-apiserver/pkg/authorization/rbac"
+	"github.com/securevalue/secret-apiserver/pkg/access/rbac"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
 )

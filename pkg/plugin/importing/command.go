@@ -12,10 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/input"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/write"
-	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
 
 const long = `Make secure values of core Secrets, of the files of a folder, or of a .env file. All of them get the same decrypters.
@@ -149,7 +149,7 @@ func (o *options) run(ctx context.Context) error {
 	if o.importer.client, _, err = o.factory.SecureValues(); err != nil {
 		return err
 	}
-	done, err := o.importer.run(ctx, entries, progress.New(o.factory.ErrOut, progress.Values))
+	done, err := o.importer.run(ctx, entries, cli.New(o.factory.ErrOut, cli.Values))
 	if printErr := show(o.factory.Out, done); err == nil {
 		err = printErr
 	}

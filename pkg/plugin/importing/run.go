@@ -12,11 +12,11 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	typedv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/input"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/write"
-	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
 
 // AnnotationOrigin tells, of an imported value, where it came from: secret/NAME/KEY, file/NAME or variable/NAME.
@@ -33,7 +33,7 @@ type importer struct {
 }
 
 // run imports the entries in their order. It stops at the first request that fails; what was done until then is in the report.
-func (i *importer) run(ctx context.Context, entries []entry, bar *progress.Bar) (report, error) {
+func (i *importer) run(ctx context.Context, entries []entry, bar *cli.Bar) (report, error) {
 	defer bar.End()
 	r := report{Results: []result{}, DryRun: i.dryRun == write.DryRunServer}
 	for n := range entries {

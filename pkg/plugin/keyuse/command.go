@@ -12,9 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
-	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
 
 const long = `Count the values of a namespace by the key that seals them, and say how many are left to move in a rotation.
@@ -87,10 +87,10 @@ func (o *options) run(ctx context.Context) error {
 
 func (o *options) count(ctx context.Context, s *survey) (*tally, error) {
 	if o.follow {
-		f := &follower{survey: s, out: o.factory.ErrOut, bar: progress.New(o.factory.ErrOut, progress.Count("values under the new key"))}
+		f := &follower{survey: s, out: o.factory.ErrOut, bar: cli.New(o.factory.ErrOut, cli.Count("values under the new key"))}
 		return f.run(ctx)
 	}
-	found, _, err := s.list(ctx, progress.New(o.factory.ErrOut, progress.Values))
+	found, _, err := s.list(ctx, cli.New(o.factory.ErrOut, cli.Values))
 	if err != nil {
 		return nil, hint.API("listing the values", err)
 	}
@@ -116,11 +116,11 @@ func printTable(out io.Writer, r report) error {
 	var err error
 	switch {
 	case r.Stale == nil:
-		_, err = fmt.Fprintf(out, "%s\n", progress.NumberOfValues(r.Values))
+		_, err = fmt.Fprintf(out, "%s\n", cli.NumberOfValues(r.Values))
 	case *r.Stale == 0:
-		_, err = fmt.Fprintf(out, "%s, all under %s, which seals now\n", progress.NumberOfValues(r.Values), r.WriteKey)
+		_, err = fmt.Fprintf(out, "%s, all under %s, which seals now\n", cli.NumberOfValues(r.Values), r.WriteKey)
 	default:
-		_, err = fmt.Fprintf(out, "%s, %d still to move to %s, which seals now\n", progress.NumberOfValues(r.Values), *r.Stale, r.WriteKey)
+		_, err = fmt.Fprintf(out, "%s, %d still to move to %s, which seals now\n", cli.NumberOfValues(r.Values), *r.Stale, r.WriteKey)
 	}
 	return err
 }

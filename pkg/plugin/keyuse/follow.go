@@ -13,8 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/hint"
-	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
 
 const (
@@ -30,7 +30,7 @@ var errInterrupted = errors.New("interrupted before the rotation was complete; i
 type follower struct {
 	survey *survey
 	out    io.Writer
-	bar    *progress.Bar
+	bar    *cli.Bar
 	shown  string
 }
 

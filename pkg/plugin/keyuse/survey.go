@@ -12,8 +12,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	typedv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 	"github.com/securevalue/secret-apiserver/pkg/plugin/cluster"
-	"github.com/securevalue/secret-apiserver/pkg/progress"
 )
 
 // probeTries is how many values a probe asks about: some may be gone meanwhile.
@@ -29,7 +29,7 @@ type survey struct {
 }
 
 // list counts all values and returns the resourceVersion of the list.
-func (s *survey) list(ctx context.Context, bar *progress.Bar) (*tally, string, error) {
+func (s *survey) list(ctx context.Context, bar *cli.Bar) (*tally, string, error) {
 	t := newTally()
 	defer bar.End()
 	version, err := cluster.Each(ctx, s.client.SecureValues(s.namespace), metav1.ListOptions{}, func(sv *v1beta1.SecureValue, total int64) {

@@ -20,7 +20,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	pluginlog "k8s.io/apiserver/plugin/pkg/audit/log"
 
-	"github.com/securevalue/secret-apiserver/pkg/audit/redact"
+	"github.com/securevalue/secret-apiserver/pkg/httpguard"
 	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
@@ -128,7 +128,7 @@ func (o *Options) applyAudit(l *auditLog, config *genericapiserver.Config) error
 		return nil
 	}
 	config.AuditPolicyRuleEvaluator = &l.rules
-	config.AuditBackend = redact.NewBackend(pluginlog.NewBackend(l.out, pluginlog.FormatJson, auditv1.SchemeGroupVersion))
+	config.AuditBackend = httpguard.NewBackend(pluginlog.NewBackend(l.out, pluginlog.FormatJson, auditv1.SchemeGroupVersion))
 	file, isFile := l.out.(*auditFile)
 	if isFile {
 		o.addFault("audit-log", "the file of the path cannot be opened, events go into the one before: see the log", file.Fault)

@@ -10,7 +10,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 
-	"github.com/securevalue/secret-apiserver/pkg/authentication"
+	"github.com/securevalue/secret-apiserver/pkg/access/local"
 )
 
 // AuthenticationOptions say by what a standalone server knows its callers.
@@ -34,8 +34,8 @@ func (o *AuthenticationOptions) AddFlags(fs *pflag.FlagSet) {
 }
 
 // load reads the files and starts to ask the issuers, until ctx ends. admin knows the server's own token.
-func (o *AuthenticationOptions) load(ctx context.Context, admin authenticator.Token) (*authentication.Authenticator, error) {
-	return authentication.New(ctx, authentication.Config{
+func (o *AuthenticationOptions) load(ctx context.Context, admin authenticator.Token) (*local.Authenticator, error) {
+	return local.New(ctx, local.Config{
 		TokenAuthFile:            o.TokenAuthFile,
 		ClientCAFile:             o.ClientCAFile,
 		AuthenticationConfigFile: o.ConfigFile,

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
-	"github.com/securevalue/secret-apiserver/pkg/authorization/rbac"
+	"github.com/securevalue/secret-apiserver/pkg/access/rbac"
 )
 
 // AuthorizationOptions say what callers of a standalone server may do.

@@ -9,22 +9,21 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	utilflowcontrol "k8s.io/apiserver/pkg/util/flowcontrol"
 
+	"github.com/securevalue/secret-apiserver/pkg/access/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/admission"
-	authndelegated "github.com/securevalue/secret-apiserver/pkg/authentication/delegated"
-	authzdelegated "github.com/securevalue/secret-apiserver/pkg/authorization/delegated"
 	"github.com/securevalue/secret-apiserver/pkg/tracing"
 )
 
-// cluster is what a server takes from the cluster that it runs in: who calls, what a caller may do, what else bounds a
+// inCluster is what a server takes from the cluster that it runs in: who calls, what a caller may do, what else bounds a
 // write, and in which order requests are served.
-type cluster struct {
+type inCluster struct {
 	core  *core
-	authn *authndelegated.Authenticator
+	authn *cluster.Authenticator
 	authz authorizer.Authorizer
 }
 
-func (o CompletedOptions) loadCluster(ctx context.Context, traces tracing.Provider) (*cluster, error) {
-	var c cluster
+func (o CompletedOptions) loadCluster(ctx context.Context, traces tracing.Provider) (*inCluster, error) {
+	var c inCluster
 	var err error
 	if c.core, err = o.Core.load(traces); err != nil {
 		return nil, err
@@ -36,7 +35,7 @@ func (o CompletedOptions) loadCluster(ctx context.Context, traces tracing.Provid
 	return &c, err
 }
 
-func (c *cluster) applyTo(config *genericapiserver.Config) error {
+func (c *inCluster) applyTo(config *genericapiserver.Config) error {
 	if err := applyDelegatedAuthentication(c.authn, config); err != nil {
 		return err
 	}
@@ -52,7 +51,7 @@ func (c *cluster) applyTo(config *genericapiserver.Config) error {
 
 // decryptAccess is for the decrypt port: tokens made out to this server, certificates of services if there is a CA for them,
 // and a reviewer that asks about everybody.
-func (c *cluster) decryptAccess() (decryptAccess, error) {
-	reviewer, err := authzdelegated.NewReviewer(authzdelegated.Config{Client: c.core.authz})
+func (c *inCluster) decryptAccess() (decryptAccess, error) {
+	reviewer, err := cluster.NewReviewAuthorizer(cluster.AuthorizationConfig{Client: c.core.authz})
 	return decryptAccess{authenticator: c.authn.Credentials(), authorizer: reviewer, clientCA: c.authn.ServiceCA()}, err
 }

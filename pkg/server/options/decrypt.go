@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
+	"github.com/securevalue/secret-apiserver/pkg/httpguard"
 )
 
 // DefaultDecryptPort is the port of the decrypt service.
@@ -88,7 +88,7 @@ func (o *DecryptOptions) Listen(ctx context.Context, bind net.IP) error {
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w; choose another --decrypt-port, or 0 for none", address, err)
 	}
-	o.running.listener = guard.NewListener(listener)
+	o.running.listener = httpguard.NewListener(listener)
 	return nil
 }
 

@@ -23,8 +23,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apiserver"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
-	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit/etcdhead"
-	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
 // decryptPort is the decrypt service of a server that runs.
@@ -93,7 +92,7 @@ func (o CompletedOptions) decryptService(sealer *sealed.Sealer, access decryptAc
 	if err != nil {
 		return nil, err
 	}
-	heads := etcdhead.New(client, etcdhead.Key(prefix, instance))
+	heads := audit.New(client, audit.Key(prefix, instance))
 	log, err := audit.Open(context.Background(), o.Decrypt.Audit.config(instance, heads))
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("no answer from --etcd-servers %s: %w", o.Storage.ServerNames(), err)

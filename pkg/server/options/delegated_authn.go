@@ -11,8 +11,8 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/securevalue/secret-apiserver/pkg/access/cluster"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
-	"github.com/securevalue/secret-apiserver/pkg/authentication/delegated"
 )
 
 // decryptCacheTTL is how long the decrypt port keeps who a token belongs to.
@@ -53,8 +53,8 @@ func (o *DelegatedAuthenticationOptions) validate() []error {
 }
 
 // load reads the ConfigMap of kube-apiserver, and waits a while for an answer.
-func (o *DelegatedAuthenticationOptions) load(ctx context.Context, client kubernetes.Interface) (*delegated.Authenticator, error) {
-	return delegated.New(ctx, delegated.Config{
+func (o *DelegatedAuthenticationOptions) load(ctx context.Context, client kubernetes.Interface) (*cluster.Authenticator, error) {
+	return cluster.NewAuthenticator(ctx, cluster.AuthenticationConfig{
 		Client:           client,
 		TokenCacheTTL:    o.TokenCacheTTL,
 		Audience:         secret.GroupName,
@@ -65,7 +65,7 @@ func (o *DelegatedAuthenticationOptions) load(ctx context.Context, client kubern
 }
 
 // applyDelegatedAuthentication is called after the serving options, as applyAuthentication is.
-func applyDelegatedAuthentication(authn *delegated.Authenticator, config *genericapiserver.Config) error {
+func applyDelegatedAuthentication(authn *cluster.Authenticator, config *genericapiserver.Config) error {
 	if err := config.Authentication.ApplyClientCert(authn.ProxyCA(), config.SecureServing); err != nil {
 		return err
 	}

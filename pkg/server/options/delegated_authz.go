@@ -10,7 +10,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/securevalue/secret-apiserver/pkg/authorization/delegated"
+	"github.com/securevalue/secret-apiserver/pkg/access/cluster"
 )
 
 // DelegatedAuthorizationOptions say for how long a server in a cluster relies on what kube-apiserver said of a caller.
@@ -42,5 +42,5 @@ func (o *DelegatedAuthorizationOptions) validate() []error {
 }
 
 func (o *DelegatedAuthorizationOptions) load(client kubernetes.Interface) (authorizer.Authorizer, error) {
-	return delegated.New(delegated.Config{Client: client, AllowTTL: o.AllowTTL, DenyTTL: o.DenyTTL})
+	return cluster.NewAuthorizer(cluster.AuthorizationConfig{Client: client, AllowTTL: o.AllowTTL, DenyTTL: o.DenyTTL})
 }

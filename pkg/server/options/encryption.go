@@ -13,9 +13,9 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"github.com/securevalue/secret-apiserver/pkg/apiserver"
-	"github.com/securevalue/secret-apiserver/pkg/encryption"
+	"github.com/securevalue/secret-apiserver/pkg/keys"
 	"github.com/securevalue/secret-apiserver/pkg/reload"
-	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
 // EncryptionOptions say which keys seal values.
@@ -27,7 +27,7 @@ type EncryptionOptions struct {
 	// KMSStartupGrace is --kms-startup-grace.
 	KMSStartupGrace time.Duration
 
-	provider *encryption.Provider // of a server that runs
+	provider *keys.Provider // of a server that runs
 }
 
 // NewEncryptionOptions returns the defaults.
@@ -37,9 +37,9 @@ func NewEncryptionOptions() *EncryptionOptions {
 
 // AddFlags adds the flags of this concern. They have the names of kube-apiserver.
 func (o *EncryptionOptions) AddFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.ConfigFile, encryption.Flag, o.ConfigFile,
+	fs.StringVar(&o.ConfigFile, keys.Flag, o.ConfigFile,
 		"EncryptionConfiguration that holds the keys for securevalues.secret.grafana.app. Without it a standalone server generates one in --data-dir; in a cluster it is required.")
-	fs.BoolVar(&o.AutomaticReload, encryption.Flag+"-automatic-reload", o.AutomaticReload,
+	fs.BoolVar(&o.AutomaticReload, keys.Flag+"-automatic-reload", o.AutomaticReload,
 		"Reload --encryption-provider-config when it changes; a broken edit keeps the last good one. Always on for a generated one.")
 	fs.DurationVar(&o.KMSStartupGrace, "kms-startup-grace", o.KMSStartupGrace,
 		"How long a server that has not reached its KMS since its start stays unready. Make it longer than progressDeadlineSeconds of its Deployment. 0 does not wait.")
@@ -73,7 +73,7 @@ func (o *EncryptionOptions) check() error {
 		return fmt.Errorf("reading --encryption-provider-config: %w", err)
 	}
 	defer clear(data)
-	if err := encryption.CheckConfiguration(data); err != nil {
+	if err := keys.CheckConfiguration(data); err != nil {
 		return fmt.Errorf("--encryption-provider-config %s: %w", o.ConfigFile, err)
 	}
 	return nil
@@ -81,7 +81,7 @@ func (o *EncryptionOptions) check() error {
 
 // applyEncryption loads the keys, keeps them in line with the file while the server runs, and returns what seals with them.
 func (o *Options) applyEncryption(config *genericapiserver.Config) (*sealed.Sealer, error) {
-	provider, err := encryption.New(wait.ContextForChannel(config.DrainedNotify()), encryption.Config{
+	provider, err := keys.New(wait.ContextForChannel(config.DrainedNotify()), keys.Config{
 		File: o.Encryption.ConfigFile, Reload: o.Encryption.AutomaticReload, APIServerID: config.APIServerID,
 	})
 	if err != nil {
@@ -113,7 +113,7 @@ func (o CompletedOptions) CompareKeys(ctx context.Context) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no answer from --etcd-servers %s: %w", o.Storage.ServerNames(), err)
 	case err != nil:
-		return fmt.Errorf("--%s %s: %w", encryption.Flag, o.Encryption.ConfigFile, err)
+		return fmt.Errorf("--%s %s: %w", keys.Flag, o.Encryption.ConfigFile, err)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ type operatorFile struct {
 	holds      reload.Content
 }
 
-// operatorFiles lists those files. What pkg/reload and pkg/authorization/rbac read they check each time.
+// operatorFiles lists those files. What pkg/reload and pkg/access/rbac read they check each time.
 func (o CompletedOptions) operatorFiles() []operatorFile {
 	etcd := o.Storage.upstream.StorageConfig.Transport
 	return []operatorFile{

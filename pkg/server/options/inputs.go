@@ -7,17 +7,17 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 
-	"github.com/securevalue/secret-apiserver/pkg/authentication"
-	"github.com/securevalue/secret-apiserver/pkg/authorization/rbac"
+	"github.com/securevalue/secret-apiserver/pkg/access/local"
+	"github.com/securevalue/secret-apiserver/pkg/access/rbac"
 	"github.com/securevalue/secret-apiserver/pkg/tracing"
 )
 
 // Inputs is the content of the files that flags name. It can only come from Load.
 type Inputs struct {
-	authn *authentication.Authenticator // standalone
-	rbac  *rbac.Store                   // standalone
+	authn *local.Authenticator // standalone
+	rbac  *rbac.Store          // standalone
 	// cluster is nil in a standalone server.
-	cluster *cluster
+	cluster *inCluster
 	audit   *auditLog
 	// tracing is nil when nothing is to be traced.
 	tracing tracing.Provider

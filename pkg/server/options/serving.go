@@ -19,7 +19,7 @@ import (
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	cliflag "k8s.io/component-base/cli/flag"
 
-	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
+	"github.com/securevalue/secret-apiserver/pkg/httpguard"
 )
 
 // ConnectionGrace is how long a stop waits for connections to close: longer than watches have to end, and a second for
@@ -124,7 +124,7 @@ func (o *ServingOptions) Listen(ctx context.Context) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w; choose another --secure-port or --bind-address", address, err)
 	}
-	listener = guard.NewListener(listener)
+	listener = httpguard.NewListener(listener)
 	o.upstream.Listener = listener
 	return listener, nil
 }

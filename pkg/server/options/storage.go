@@ -19,8 +19,7 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt"
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
-	"github.com/securevalue/secret-apiserver/pkg/storage/etcdclient"
-	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
 // EtcdPrefix is the default of --etcd-prefix.
@@ -125,7 +124,7 @@ func (o *StorageOptions) boundHistory(config *genericapiserver.Config) error {
 		return nil
 	}
 	return config.AddPostStartHook("bound-etcd-history", func(hook genericapiserver.PostStartHookContext) error {
-		client, err := etcdclient.New(o.upstream.StorageConfig.Transport)
+		client, err := etcd.New(o.upstream.StorageConfig.Transport)
 		if err != nil {
 			return err
 		}
@@ -172,7 +171,7 @@ func (o *StorageOptions) client() (decrypt.Etcd, error) {
 		return o.embedded, nil
 	}
 	if o.remote == nil {
-		client, err := etcdclient.New(o.upstream.StorageConfig.Transport)
+		client, err := etcd.New(o.upstream.StorageConfig.Transport)
 		if err != nil {
 			return nil, err
 		}

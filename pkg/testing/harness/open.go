@@ -15,7 +15,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apiserver"
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
-	"github.com/securevalue/secret-apiserver/pkg/storage/sealed"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
 // recordPrefix starts the key of every record, whatever --etcd-prefix adds behind it. headsPart is in the keys of what is

@@ -12,8 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
-	"github.com/securevalue/secret-apiserver/pkg/keys"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+	"github.com/securevalue/secret-apiserver/pkg/tools/keys"
 )
 
 // containsBoth looks for both texts in one line.

@@ -180,9 +180,9 @@ var commands = map[string]string{
 	"audit verify":  "pkg/testing/incidents, TestIncident04FailingCommandsPrintNoSecret; an audit log has no value",
 	"keys check":    "pkg/testing/incidents, TestIncident04FailingCommandsPrintNoSecret; opens nothing",
 	"keys report":   "pkg/testing/incidents, TestIncident04FailingCommandsPrintNoSecret; opens nothing",
-	"backup":        "pkg/backup: a backup holds records as they are stored",
-	"backup verify": "pkg/backup",
-	"restore":       "pkg/backup",
+	"backup":        "pkg/tools/backup: a backup holds records as they are stored",
+	"backup verify": "pkg/tools/backup",
+	"restore":       "pkg/tools/backup",
 }
 
 var (

@@ -13,7 +13,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/securevalue/secret-apiserver/pkg/apiserver/guard"
+	"github.com/securevalue/secret-apiserver/pkg/httpguard"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -162,7 +162,7 @@ func TestHugeSelectorsAndHeaders(t *testing.T) {
 		} {
 			code, _, err := try(t, s, harness.Request{Method: http.MethodGet, Path: all + query, Token: floodToken})
 			want := []int{http.StatusOK, http.StatusBadRequest, http.StatusTooManyRequests}
-			if len(all+query) > guard.MaxURIBytes { // net/http refuses a megabyte by itself
+			if len(all+query) > httpguard.MaxURIBytes { // net/http refuses a megabyte by itself
 				want = []int{http.StatusRequestURITooLong, http.StatusRequestHeaderFieldsTooLarge}
 			}
 			if err == nil && !slices.Contains(want, code) {
@@ -195,7 +195,7 @@ func TestURIIsTooLong(t *testing.T) {
 			{&decrypt, open + "?", []int{http.StatusForbidden, http.StatusNotFound, http.StatusUnauthorized}},
 			{&decrypt, "/decrypt/", []int{http.StatusNotFound, http.StatusUnauthorized}},
 		} {
-			whole := test.path + canary + strings.Repeat("x", guard.MaxURIBytes+1-len(test.path+canary))
+			whole := test.path + canary + strings.Repeat("x", httpguard.MaxURIBytes+1-len(test.path+canary))
 			got := test.server.Do(t, harness.Request{Method: http.MethodGet, Path: whole, Token: token})
 			status := got.Status(t)
 			if got.Code != http.StatusRequestURITooLong || int(status.Code) != got.Code || !strings.Contains(status.Message, "the limit is 65536") {
@@ -204,8 +204,8 @@ func TestURIIsTooLong(t *testing.T) {
 			if len(harness.Find(got.Body, canary)) > 0 || got.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("%s: %v %s", test.path, got.Header, got.Body)
 			}
-			if got := test.server.Do(t, harness.Request{Method: http.MethodGet, Path: test.path + strings.Repeat("x", guard.MaxURIBytes-len(test.path)), Token: token}); !slices.Contains(test.served, got.Code) {
-				t.Errorf("%s of %d bytes: %d %s", test.path, guard.MaxURIBytes, got.Code, got.Body[:min(len(got.Body), 300)])
+			if got := test.server.Do(t, harness.Request{Method: http.MethodGet, Path: test.path + strings.Repeat("x", httpguard.MaxURIBytes-len(test.path)), Token: token}); !slices.Contains(test.served, got.Code) {
+				t.Errorf("%s of %d bytes: %d %s", test.path, httpguard.MaxURIBytes, got.Code, got.Body[:min(len(got.Body), 300)])
 			}
 		}
 	}

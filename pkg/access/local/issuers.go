@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package local
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apiserver/pkg/apis/apiserver"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	authenticationcel "k8s.io/apiserver/pkg/authentication/cel"
+	"k8s.io/apiserver/pkg/authentication/token/cache"
+	"k8s.io/apiserver/pkg/authentication/token/union"
+	"k8s.io/apiserver/plugin/pkg/authenticator/token/oidc"
+	certutil "k8s.io/client-go/util/cert"
+	"k8s.io/klog/v2"
+)
+
+const (
+	// jwtCacheTTL is how long an accepted JWT is accepted without verifying it again.
+	jwtCacheTTL = 10 * time.Second
+	// strictCacheTTL is the same for Credentials: on the decrypt port "authorised now" means within this time.
+	strictCacheTTL = 500 * time.Millisecond
+	// issuerGrace is how long a reload waits for the new issuers to answer before it takes effect regardless.
+	issuerGrace = 10 * time.Second
+	// issuerDrain is how long replaced issuers live on for the requests that are being authenticated by them.
+	issuerDrain = time.Minute
+)
+
+// issuers answers for JWTs. It holds one generation of issuers at a time.
+type issuers struct {
+	decoder  runtime.Decoder
+	compiler authenticationcel.Compiler
+	grace    time.Duration
+	current  atomic.Pointer[generation]
+}
+
+// generation is what came out of one content of the file.
+type generation struct {
+	token  authenticator.Token
+	strict authenticator.Token // the same with strictCacheTTL
+	checks []func() error
+	cancel context.CancelFunc
+}
+
+var _ authenticator.Token = &issuers{}
+
+func newIssuers() *issuers {
+	return &issuers{decoder: newConfigDecoder(), compiler: authenticationcel.NewDefaultCompiler(), grace: issuerGrace}
+}
+
+// AuthenticateToken implements authenticator.Token.
+func (i *issuers) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+	return i.current.Load().token.AuthenticateToken(ctx, token)
+}
+
+// strict answers as AuthenticateToken does, with strictCacheTTL.
+func (i *issuers) strict() authenticator.Token {
+	return authenticator.TokenFunc(func(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+		return i.current.Load().strict.AuthenticateToken(ctx, token)
+	})
+}
+
+// health names the issuers that are not ready.
+func (i *issuers) health() error { return i.current.Load().health() }
+
+// apply puts a new set of issuers in force. The first set does not wait for anybody: an issuer that cannot be reached
+// must not keep the server down, upstream asks it again every ten seconds. A later set is given some time, since it
+// replaces issuers that work; then it counts all the same, or an issuer could not be taken away while another is down.
+func (i *issuers) apply(ctx context.Context, data []byte) error {
+	config, err := parseConfig(i.decoder, i.compiler, data)
+	if err != nil {
+		return err
+	}
+	next, err := newGeneration(ctx, i.compiler, config)
+	if err != nil {
+		return err
+	}
+	if i.current.Load() != nil {
+		next.waitReady(ctx, i.grace)
+	}
+	if previous := i.current.Swap(next); previous != nil {
+		time.AfterFunc(issuerDrain, previous.cancel)
+	}
+	return nil
+}
+
+// newGeneration builds one authenticator per issuer; ctx ends their background work.
+func newGeneration(ctx context.Context, compiler authenticationcel.Compiler, config *apiserver.AuthenticationConfiguration) (*generation, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	g := &generation{cancel: cancel}
+	tokens := make([]authenticator.Token, 0, len(config.JWT))
+	for n, jwt := range config.JWT {
+		issuer, err := newIssuer(ctx, compiler, jwt)
+		if err != nil {
+			cancel()
+			return nil, fmt.Errorf("jwt[%d]: %w", n, err)
+		}
+		tokens = append(tokens, issuer)
+		g.checks = append(g.checks, issuer.HealthCheck)
+	}
+	// A cache of its own: what a removed issuer vouched for ends with it.
+	g.token = cache.New(union.New(tokens...), false, jwtCacheTTL, 0)
+	g.strict = cache.New(union.New(tokens...), false, strictCacheTTL, 0)
+	return g, nil
+}
+
+func newIssuer(ctx context.Context, compiler authenticationcel.Compiler, jwt apiserver.JWTAuthenticator) (oidc.AuthenticatorTokenWithHealthCheck, error) {
+	client, err := newIssuerClient(ctx, jwt.Issuer.CertificateAuthority)
+	if err != nil {
+		return nil, err
+	}
+	return oidc.New(ctx, oidc.Options{
+		JWTAuthenticator:     jwt,
+		Client:               client,
+		Compiler:             compiler,
+		SupportedSigningAlgs: oidc.AllValidSigningAlgorithms(),
+	})
+}
+
+// newIssuerClient is upstream's own client, except that its connections are closed when ctx ends.
+func newIssuerClient(ctx context.Context, authority string) (*http.Client, error) {
+	roots := &tls.Config{MinVersion: tls.VersionTLS12}
+	if authority != "" {
+		pool, err := certutil.NewPoolFromBytes([]byte(authority))
+		if err != nil {
+			return nil, fmt.Errorf("issuer.certificateAuthority: %w", err)
+		}
+		roots.RootCAs = pool
+	}
+	transport := utilnet.SetTransportDefaults(&http.Transport{TLSClientConfig: roots})
+	context.AfterFunc(ctx, transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 30 * time.Second}, nil
+}
+
+func (g *generation) health() error {
+	var errs []error
+	for _, check := range g.checks {
+		if err := check(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return utilerrors.NewAggregate(errs)
+}
+
+func (g *generation) waitReady(ctx context.Context, grace time.Duration) {
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, grace, true, func(context.Context) (bool, error) {
+		return g.health() == nil, nil
+	})
+	if err != nil {
+		klog.ErrorS(g.health(), "Issuers of the new authentication configuration are not ready, their tokens are refused until they are")
+	}
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package audit_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
+	"github.com/securevalue/secret-apiserver/pkg/etcd"
+)
+
+func startEtcd(t *testing.T) *clientv3.Client {
+	t.Helper()
+	server, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(t.TempDir(), "etcd"), LogOutput: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	return server.Client()
+}
+
+func head(sequence uint64, first byte) audit.Head {
+	return audit.Head{Sequence: sequence, MAC: audit.MAC{first}}
+}
+
+func TestHeadOnlyMovesForward(t *testing.T) {
+	client := startEtcd(t)
+	store := audit.New(client, audit.Key("/prefix/", "pod/0"))
+	if _, ok, err := store.Load(t.Context()); ok || err != nil {
+		t.Fatalf("Load of nothing = %v, %v", ok, err)
+	}
+	for i, step := range []struct {
+		head audit.Head
+		want error
+	}{
+		{head(5, 1), nil},
+		{head(5, 1), nil},
+		{head(5, 2), audit.ErrHeadBehind},
+		{head(4, 1), audit.ErrHeadBehind},
+		{head(9, 3), nil},
+		{head(5, 1), audit.ErrHeadBehind},
+		{head(1<<63, 4), nil},
+	} {
+		if err := store.Advance(t.Context(), step.head); !errors.Is(err, step.want) {
+			t.Errorf("step %d: Advance(%v) = %v, want %v", i, step.head, err, step.want)
+		}
+	}
+	if got, ok, err := store.Load(t.Context()); got != head(1<<63, 4) || !ok || err != nil {
+		t.Errorf("Load = %v, %v, %v", got, ok, err)
+	}
+	// One key, readable by a person, beside no other.
+	got, err := client.Get(t.Context(), "", clientv3.WithPrefix())
+	if err != nil || len(got.Kvs) != 1 || string(got.Kvs[0].Key) != "/prefix/decrypt-audit-heads/pod%2F0" ||
+		!strings.Contains(string(got.Kvs[0].Value), `"head":"9223372036854775808:04`) {
+		t.Errorf("etcd holds %v, %v", got.Kvs, err)
+	}
+}
+
+func TestTwoServersUnderOneName(t *testing.T) {
+	client := startEtcd(t)
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	won := map[uint64]int{}
+	for server := range 4 {
+		store := audit.New(client, audit.Key("/p", "same"))
+		all.Go(func() {
+			for i := uint64(1); i <= 50; i++ {
+				err := store.Advance(context.Background(), head(i, byte(server)))
+				if err != nil && !errors.Is(err, audit.ErrHeadBehind) {
+					t.Error(err)
+				}
+				if err == nil {
+					mu.Lock()
+					if other, taken := won[i]; taken && other != server {
+						t.Errorf("head %d was published by two servers", i)
+					}
+					won[i] = server
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	all.Wait()
+	if got, _, err := audit.New(client, audit.Key("/p", "same")).Load(t.Context()); err != nil || got.Sequence != 50 {
+		t.Errorf("Load = %v, %v; want 50", got, err)
+	}
+}
+
+func TestForeignValueInEtcd(t *testing.T) {
+	client := startEtcd(t)
+	key := audit.Key("/p", "x")
+	for _, value := range []string{"", "x", "{}", `{"head":"5"}`, `{"head":"5:zz"}`, "[]"} {
+		if _, err := client.Put(t.Context(), key, value); err != nil {
+			t.Fatal(err)
+		}
+		store := audit.New(client, key)
+		if _, _, err := store.Load(t.Context()); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("Load of %q = %v, want an error that names the key", value, err)
+		}
+		if err := store.Advance(t.Context(), head(1, 1)); err == nil {
+			t.Errorf("Advance over %q went well", value)
+		}
+	}
+}
+
+// TestLogWithEtcd is the whole way: a log that publishes in etcd and finds out that it was cut.
+func TestLogWithEtcd(t *testing.T) {
+	client := startEtcd(t)
+	dir := t.TempDir()
+	c := audit.NewConfig()
+	c.Path, c.KeyFile, c.GenerateKey, c.Instance = filepath.Join(dir, "log", "decrypt.log"), filepath.Join(dir, "key"), true, "standalone"
+	c.PublishInterval = 10 * time.Millisecond
+	store := audit.New(client, audit.Key("/p", c.Instance))
+	c.Heads = store
+	log, err := audit.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Record(t.Context(), audit.Record{User: "u", Namespace: "n", Name: "x", Decision: audit.Allow, Reason: audit.ReasonGranted}); err != nil {
+		t.Fatal(err)
+	}
+	for want := log.Head(); ; time.Sleep(time.Millisecond) {
+		if got, _, err := store.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		} else if got == want {
+			break // published while it runs
+		}
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.Path, c.RefuseCutOff = filepath.Join(dir, "other", "decrypt.log"), true
+	if _, err := audit.Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), "cut off or deleted") {
+		t.Errorf("Open of an empty log = %v", err)
+	}
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package httpguard
+
+import (
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apiserver/pkg/endpoints/responsewriter"
+)
+
+// WriteTimeout is how long a client may take nothing of what is written to it. --request-timeout does not help: upstream's handler
+// waits for the write that is under way before it ends a request, so a client that stops reading would keep its place among
+// --max-requests-inflight, and its answer in memory, for good.
+const WriteTimeout = 30 * time.Second
+
+// NewListener returns a listener whose connections fail once a write to them has waited for WriteTimeout. The write may be that of
+// an answer, of a handshake or of what net/http says by itself.
+func NewListener(listener net.Listener) net.Listener {
+	return timedListener{listener}
+}
+
+type timedListener struct {
+	net.Listener
+}
+
+// Accept implements net.Listener.
+func (l timedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &timedConn{Conn: conn}, nil
+}
+
+// timedConn gives each write a deadline, unless somebody else set one: for a handshake, or a close.
+type timedConn struct {
+	net.Conn
+	others atomic.Bool
+}
+
+// Write implements net.Conn.
+func (c *timedConn) Write(p []byte) (int, error) {
+	if !c.others.Load() {
+		if err := c.Conn.SetWriteDeadline(time.Now().Add(WriteTimeout)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(p)
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *timedConn) SetWriteDeadline(at time.Time) error {
+	c.others.Store(!at.IsZero())
+	return c.Conn.SetWriteDeadline(at)
+}
+
+// SetDeadline implements net.Conn.
+func (c *timedConn) SetDeadline(at time.Time) error {
+	c.others.Store(!at.IsZero())
+	return c.Conn.SetDeadline(at)
+}
+
+// withStreamTimeout resets a stream of HTTP/2 whose client reads the connection, but opens no window for the stream. The library's
+// own deadline is of no use: it passes while nothing waits, too, as between two events of a watch.
+func withStreamTimeout(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 {
+			handler.ServeHTTP(w, r)
+			return
+		}
+		handler.ServeHTTP(responsewriter.WrapForHTTP1Or2(&timedStream{ResponseWriter: w}), r)
+	})
+}
+
+type timedStream struct {
+	http.ResponseWriter
+
+	// mutex is held while a write begins or ends, and while the stream is reset: net/http panics when that comes after the handler.
+	mutex   sync.Mutex
+	waiting bool
+}
+
+// Write implements io.Writer.
+func (s *timedStream) Write(p []byte) (int, error) {
+	defer s.end(s.begin())
+	return s.ResponseWriter.Write(p)
+}
+
+// Flush implements http.Flusher.
+func (s *timedStream) Flush() {
+	defer s.end(s.begin())
+	_ = http.NewResponseController(s.ResponseWriter).Flush() // a failure shows in the next write
+}
+
+// Unwrap is for http.ResponseController and upstream's decorators.
+func (s *timedStream) Unwrap() http.ResponseWriter {
+	return s.ResponseWriter
+}
+
+func (s *timedStream) begin() *time.Timer {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.waiting = true
+	return time.AfterFunc(WriteTimeout, s.reset)
+}
+
+func (s *timedStream) end(timer *time.Timer) {
+	timer.Stop()
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.waiting = false
+}
+
+func (s *timedStream) reset() {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.waiting {
+		_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(time.Unix(0, 0)) // what has passed resets at once
+	}
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package keys
+
+import (
+	"sync"
+
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/klog/v2"
+)
+
+var (
+	reloads = metrics.NewCounterVec(&metrics.CounterOpts{
+		Namespace: "secret", Subsystem: "encryption", Name: "reload_total",
+		Help:           "Reloads of --encryption-provider-config by result. After a failure the last good file stays in force.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"result"})
+
+	lastReload = metrics.NewGauge(&metrics.GaugeOpts{
+		Namespace: "secret", Subsystem: "encryption", Name: "last_reload_successful",
+		Help:           "1 while --encryption-provider-config as it is on the disk is in force, 0 while it was refused or cannot be read.",
+		StabilityLevel: metrics.ALPHA,
+	})
+
+	writeKeyInfo = metrics.NewGaugeVec(&metrics.GaugeOpts{
+		Namespace: "secret", Subsystem: "encryption", Name: "write_key",
+		Help:           "1 for the name of the key that values are sealed with now. A value whose status.key differs is stale. No series while no value can be sealed.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"key"})
+
+	missingValues = metrics.NewGaugeVec(&metrics.GaugeOpts{
+		Namespace: "secret", Subsystem: "encryption", Name: "missing_key_values",
+		Help:           "Stored values that do not open because no provider of --encryption-provider-config has their key, by its name; 0 for the keys of the file. Counted at start and after each reload, and once a minute while there are any.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"key"})
+
+	kmsHealthy = metrics.NewGauge(&metrics.GaugeOpts{
+		Namespace: "secret", Subsystem: "encryption", Name: "kms_healthy",
+		Help:           "1 while every KMS plugin of --encryption-provider-config answers, or none is configured, else 0.",
+		StabilityLevel: metrics.ALPHA,
+	})
+)
+
+// registerMetrics is not an init function: feature gates have to be parsed before a metric is created.
+var registerMetrics = sync.OnceFunc(func() {
+	legacyregistry.MustRegister(reloads, lastReload, writeKeyInfo, missingValues, kmsHealthy)
+	// Both results exist from the start, so that an alert on their rate sees the first failure.
+	reloads.WithLabelValues("success")
+	reloads.WithLabelValues("failure")
+	lastReload.Set(1) // without its first content the server does not start
+})
+
+func countReload(err error) {
+	result := "success"
+	if err != nil {
+		result = "failure"
+	}
+	reloads.WithLabelValues(result).Inc()
+	lastReload.Set(healthValue(err))
+}
+
+func healthValue(err error) float64 {
+	if err != nil {
+		return 0
+	}
+	return 1
+}
+
+// published is the write key that the metric shows.
+type published struct{ key string }
+
+// refresh asks for the write key and tells of a change.
+func (p *published) refresh(writeKey func() (string, error)) {
+	key, err := writeKey()
+	if err != nil {
+		key = "" // checkKMS says why
+	}
+	if key == p.key {
+		return
+	}
+	writeKeyInfo.Reset()
+	if key != "" {
+		writeKeyInfo.WithLabelValues(key).Set(1)
+		klog.InfoS("Values are sealed with this key from now on", "key", key, "before", p.key)
+	}
+	p.key = key
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package securevalue
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
+)
+
+// VerbExtend is the RBAC verb on securevalues that lets a caller add a decrypter to a stored value without writing a
+// new one. Of the shipped roles only the extender has it, which aggregates nowhere.
+const VerbExtend = "extend"
+
+// updateRequest is what one update must remember between decoding and validation: registry.Store fills in the
+// resourceVersion before the strategy can see whether the client sent one.
+type updateRequest struct {
+	replace       bool
+	unconditional bool
+	dryRun        bool
+	// warning is that of the last attempt: registry.Store tries again when another write came first.
+	warning string
+}
+
+type updateRequestKey struct{}
+
+func withUpdateRequest(ctx context.Context, dryRun bool) (context.Context, *updateRequest) {
+	info, ok := request.RequestInfoFrom(ctx)
+	update := &updateRequest{replace: !ok || info.Verb == "update", dryRun: dryRun}
+	return context.WithValue(ctx, updateRequestKey{}, update), update
+}
+
+// valueRequired reports whether the update at hand must bring a value: a PUT that names no resourceVersion.
+func valueRequired(ctx context.Context) bool {
+	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
+	return ok && update.replace && update.unconditional
+}
+
+// writesValue reports whether an update stores the value that it brings. A dry run does not, and must look like the live
+// object when nothing else differs: a GitOps tool that compares the two would see drift for ever.
+func writesValue(ctx context.Context, sv *secret.SecureValue) bool {
+	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
+	return sv.Spec.Value != nil && (!ok || !update.dryRun)
+}
+
+// noteWarning remembers what the client is to be told once the update is stored.
+func noteWarning(ctx context.Context, text string) {
+	if update, ok := ctx.Value(updateRequestKey{}).(*updateRequest); ok {
+		update.warning = text
+	}
+}
+
+// updatedObject watches the client's object go by.
+type updatedObject struct {
+	rest.UpdatedObjectInfo
+	request *updateRequest
+	name    string
+}
+
+// UpdatedObject notes whether the client named a resourceVersion, cleans the errors of patches, which are raised here,
+// and refuses a new value of a deleted object, and what must not reach upstream's validation.
+func (u updatedObject) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
+	obj, err := u.UpdatedObjectInfo.UpdatedObject(ctx, old)
+	if err != nil {
+		return nil, patchError(u.name, err)
+	}
+	if sv, ok := obj.(*secret.SecureValue); ok {
+		version, err := resourceVersion(sv)
+		if err != nil {
+			return nil, err
+		}
+		u.request.unconditional = version == 0 // as registry.Store sees it
+		if err := refuseValueOfDeleted(sv, old.(*secret.SecureValue)); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkMetadata(obj); err != nil {
+		return nil, err
+	}
+	return obj, nil
+}
+
+// guardDecrypters wraps the validation of an update: adding a decrypter to a stored value would turn write access into
+// read access, so it needs a new value in the same request, or the verb extend. A deleted object has no value to read.
+func (r *REST) guardDecrypters(next rest.ValidateObjectUpdateFunc) rest.ValidateObjectUpdateFunc {
+	return func(ctx context.Context, obj, old runtime.Object) error {
+		sv, stored := obj.(*secret.SecureValue), old.(*secret.SecureValue)
+		if sv.Spec.Value == nil && stored.DeletionTimestamp == nil && addsDecrypter(sv, stored) {
+			if err := r.authorizeExtend(ctx, stored); err != nil {
+				return err
+			}
+		}
+		if next != nil {
+			if err := next(ctx, obj, old); err != nil {
+				return err
+			}
+		}
+		return r.checkOpens(ctx, sv, stored)
+	}
+}
+
+// checkOpens makes a dry run that changes the list of decrypters open the stored value, as the update does to seal it again.
+func (r *REST) checkOpens(ctx context.Context, sv, stored *secret.SecureValue) error {
+	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
+	if !ok || !update.dryRun || sv.Spec.Value != nil || sv.DeletionTimestamp != nil || bytes.Equal(sealed.AAD(sv), sealed.AAD(stored)) {
+		return nil
+	}
+	key, err := r.KeyFunc(ctx, stored.Name)
+	if err != nil {
+		return err
+	}
+	return r.rewrapper.CheckOpens(ctx, key)
+}
+
+func addsDecrypter(sv, stored *secret.SecureValue) bool {
+	return slices.ContainsFunc(sv.Spec.Decrypters, func(name string) bool {
+		return !slices.Contains(stored.Spec.Decrypters, name)
+	})
+}
+
+func (r *REST) authorizeExtend(ctx context.Context, stored *secret.SecureValue) error {
+	user, ok := request.UserFrom(ctx)
+	if ok && r.authorizer != nil {
+		decision, _, err := r.authorizer.Authorize(ctx, authorizer.AttributesRecord{
+			User: user, Verb: VerbExtend, Namespace: stored.Namespace, Name: stored.Name,
+			APIGroup: secret.GroupName, APIVersion: v1beta1.SchemeGroupVersion.Version, Resource: secret.Resource,
+			ResourceRequest: true,
+		})
+		if decision == authorizer.DecisionAllow {
+			return nil
+		}
+		if err != nil {
+			return apierrors.NewInternalError(fmt.Errorf("asking for the verb %q: %w", VerbExtend, err))
+		}
+	}
+	return apierrors.NewForbidden(secret.GroupResource, stored.Name, fmt.Errorf(
+		"adding a decrypter to a stored value needs a new spec.value in the same request, or the verb %q on %s", VerbExtend, secret.Resource))
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	cliflag "k8s.io/component-base/cli/flag"
+
+	"github.com/securevalue/secret-apiserver/pkg/etcd"
+	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
+)
+
+const restoreLong = `Make the folder of a standalone server out of a backup. The folder must be absent or empty. A backup that was cut or changed
+is refused, and a restore that is interrupted leaves no database behind.
+
+Put the keys of the backup's time into the folder as encryption.yaml, or name them with --encryption-provider-config, and
+start the server. It makes a new certificate authority and a new admin token, and a new decrypt audit log.
+
+Revisions go on above every one that was ever handed out: a watch from before gets 410 Gone and lists anew.
+
+A cluster of etcd members is restored by 'etcdutl snapshot restore' from the same file: see docs/operations.md.`
+
+const restoreExample = `  secret-apiserver restore --from backup.db --data-dir ./restored
+  cp encryption.yaml ./restored/
+  secret-apiserver --standalone --data-dir ./restored`
+
+// leftover marks the folder of a restore that is under way, or was interrupted.
+const leftover = ".restore-"
+
+// growInterval is how often the growing database is looked at.
+const growInterval = 200 * time.Millisecond
+
+// restoreOptions are the flags of restore.
+type restoreOptions struct {
+	from, dataDir, prefix string
+	verify                verifyOptions
+}
+
+// NewRestoreCommand returns the command `restore`. It stops when ctx ends.
+func NewRestoreCommand(ctx context.Context) *cobra.Command {
+	var opts restoreOptions
+	command := &cobra.Command{
+		Use:     "restore",
+		Short:   "Make the folder of a standalone server out of a backup",
+		Long:    restoreLong + "\n\nExamples:\n\n" + restoreExample,
+		Example: restoreExample,
+		Args:    cobra.NoArgs,
+		RunE:    func(command *cobra.Command, _ []string) error { return opts.run(ctx, command) },
+	}
+	var flags cliflag.NamedFlagSets
+	fs := flags.FlagSet("restore")
+	fs.StringVar(&opts.from, "from", "", "Backup to restore.")
+	fs.StringVar(&opts.dataDir, "data-dir", "", "Folder to make. It must be absent or empty.")
+	addPrefix(fs, &opts.prefix)
+	opts.verify.addFlags(fs, "First open every value with the keys of --encryption-provider-config, and restore nothing when one does not open.")
+	addFlags(command, flags)
+	return command
+}
+
+func (o *restoreOptions) run(ctx context.Context, command *cobra.Command) error {
+	errs := append(o.verify.validate(), checkPrefix(o.prefix)...)
+	if o.from == "" {
+		errs = append(errs, errors.New("--from is required"))
+	}
+	if o.dataDir == "" {
+		errs = append(errs, errors.New("--data-dir is required"))
+	}
+	if err := usage(errs); err != nil {
+		return err
+	}
+	if err := checkFolder(o.dataDir); err != nil {
+		return err
+	}
+	opener, err := o.verify.open(ctx, o.prefix)
+	if err != nil {
+		return err
+	}
+	bar := cli.New(command.ErrOrStderr(), cli.Bytes)
+	f, err := openFile(ctx, o.from, sealed.RecordRoot(o.prefix), bar)
+	bar.End()
+	if err != nil {
+		return fmt.Errorf("%w; nothing was restored", err)
+	}
+	defer func() { _ = f.close() }() // only read
+	if opener != nil {
+		if err := f.verify(ctx, opener, command); err != nil {
+			return fmt.Errorf("%w; nothing was restored: give the keys of the backup's time, or restore without --verify", err)
+		}
+	}
+	bump := revisionBump(time.Now())
+	bar = cli.New(command.ErrOrStderr(), cli.Bytes)
+	err = restore(ctx, f, o.dataDir, bump, bar)
+	bar.End()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(command.OutOrStdout(), "%s: %s of revision %d, which is now %d. The keys were not in the backup: put "+
+		"those of its time at %s, then start the server\n",
+		o.dataDir, cli.NumberOfValues(int64(len(f.records))), f.revision, f.revision+int64(bump), filepath.Join(o.dataDir, "encryption.yaml")) //nolint:gosec // far below
+	return err
+}
+
+// checkFolder refuses a folder that holds anything but the rest of an interrupted restore, or that a server would refuse.
+func checkFolder(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), leftover) {
+			return fmt.Errorf("--data-dir: %s holds %s: restore into a folder that is empty or absent; nothing was touched", dir, entry.Name())
+		}
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return fmt.Errorf("--data-dir: %s is accessible to other users (mode %04o): run chmod 700 %[1]s", dir, mode)
+	}
+	return nil
+}
+
+// restore makes the database in a folder of another name inside of dir, so that dir may be a mount, and renames it when it
+// is on the disk.
+func restore(ctx context.Context, from *file, dir string, bump uint64, bar *cli.Bar) (err error) {
+	_, statErr := os.Stat(dir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	unlock, err := lock(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := removeLeftovers(dir); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp(dir, leftover)
+	if err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	defer func() {
+		_ = os.RemoveAll(temp) // empty by now, or no use
+		if err != nil && errors.Is(statErr, fs.ErrNotExist) {
+			_ = os.Remove(dir) // which this made; not when somebody put something there
+		}
+	}()
+	database := filepath.Join(temp, "etcd")
+	if err := os.Mkdir(database, 0o700); err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	stop := grow(filepath.Join(database, "member", "snap", "db"), bar, from.size)
+	err = etcd.Restore(from.path, database, bump)
+	stop()
+	if err != nil {
+		return err
+	}
+	if err := syncTree(database); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("interrupted, nothing was restored: %w", err)
+	}
+	if err := os.Rename(database, filepath.Join(dir, "etcd")); err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	return syncDir(dir)
+}
+
+// grow shows how large a file has become, until stop is called: etcd's restore tells nothing.
+func grow(path string, bar *cli.Bar, total int64) (stop func()) {
+	if bar == nil {
+		return func() {}
+	}
+	ended, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		var last int64
+		for {
+			select {
+			case <-ended:
+				return
+			case <-time.After(growInterval):
+			}
+			if info, err := os.Stat(path); err == nil {
+				bar.Add(info.Size()-last, total)
+				last = info.Size()
+			}
+		}
+	}()
+	return func() {
+		close(ended)
+		<-done
+	}
+}
+
+// lock keeps a second restore out of dir. The kernel gives it back whatever way the process ends.
+func lock(dir string) (unlock func(), err error) {
+	d, err := os.Open(dir) //nolint:gosec // named by a flag
+	if err != nil {
+		return nil, fmt.Errorf("--data-dir: %w", err)
+	}
+	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("--data-dir: another restore into %s is running", dir), d.Close())
+	}
+	return func() { _ = d.Close() }, nil
+}
+
+func removeLeftovers(dir string) error {
+	if err := checkFolder(dir); err != nil { // again, now that nobody else restores
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	for _, entry := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return fmt.Errorf("removing the rest of an interrupted restore: %w", err)
+		}
+	}
+	return nil
+}
+
+// syncTree makes everything below dir durable, before its rename says that it is there.
+func syncTree(dir string) error {
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return syncDir(path) // a file is synced by the same two calls
+	})
+}
