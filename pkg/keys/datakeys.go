@@ -31,7 +31,7 @@ const (
 
 // dataKeys opens envelopes of KMS v2 with data keys that the plugin has unwrapped before. Upstream's own reader serialises
 // all providers behind the mutex of one metric (kubernetes#135408) and matches every annotation against regular
-// expressions on each read; see docs/decisions/0010. An envelope that is new to it goes the way of upstream, which checks
+// expressions on each read; see docs/decisions/0008. An envelope that is new to it goes the way of upstream, which checks
 // it, and only what opened there is remembered. One generation belongs to one configuration, so that a provider that was
 // taken out opens nothing any more.
 type dataKeys struct {

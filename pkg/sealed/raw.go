@@ -37,7 +37,7 @@ func InProcess(client *clientv3.Client) NewRawFunc {
 }
 
 // Remote builds the store on the etcd of --etcd-servers. It is generic.NewRawStorage but for its client, which batches reads
-// (docs/decisions/0025), and has interceptors for traces only where there are any.
+// (docs/decisions/0013), and has interceptors for traces only where there are any.
 func Remote(
 	config *storagebackend.ConfigForResource, newFunc, newListFunc func() runtime.Object, resourcePrefix string,
 ) (storage.Interface, factory.DestroyFunc, error) {
