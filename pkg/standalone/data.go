@@ -15,6 +15,8 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	clientcmdv1 "k8s.io/client-go/tools/clientcmd/api/v1"
 	"k8s.io/klog/v2"
+
+	"github.com/securevalue/secret-apiserver/pkg/internal/atomicfile"
 )
 
 // Config says which directory to use and where the server is reached.
@@ -94,7 +96,7 @@ func (d *Data) fill() error {
 	if err := makeDir(d.path("pki")); err != nil {
 		return err
 	}
-	if err := errors.Join(removeLeftovers(d.dir), removeLeftovers(d.path("pki"))); err != nil {
+	if err := errors.Join(atomicfile.RemoveLeftovers(d.dir), atomicfile.RemoveLeftovers(d.path("pki"))); err != nil {
 		return err
 	}
 	if err := d.fillPKI(found); err != nil {
@@ -221,7 +223,7 @@ func (d *Data) fillPair(p pair, certPath, keyPath string, good bool, issue func(
 	}
 	p, fresh, err := p.withKey()
 	if err == nil && fresh {
-		err = writePrivate(keyPath, p.keyPEM)
+		err = atomicfile.Replace(keyPath, p.keyPEM)
 	}
 	if err != nil {
 		return pair{}, err
@@ -229,7 +231,7 @@ func (d *Data) fillPair(p pair, certPath, keyPath string, good bool, issue func(
 	if p, err = issue(p); err != nil {
 		return pair{}, err
 	}
-	return p, writePrivate(certPath, p.certPEM)
+	return p, atomicfile.Replace(certPath, p.certPEM)
 }
 
 func (d *Data) fillEncryption(c content) error {
@@ -240,7 +242,7 @@ func (d *Data) fillEncryption(c content) error {
 	if err != nil {
 		return fmt.Errorf("making %s: %w", d.EncryptionConfig(), err)
 	}
-	return writePrivate(d.EncryptionConfig(), data)
+	return atomicfile.Replace(d.EncryptionConfig(), data)
 }
 
 // fillAdmin writes the digest before the token: a crash in between leaves no kubeconfig, and the next start makes a new pair.
@@ -259,7 +261,7 @@ func (d *Data) fillAdmin(c content) error {
 	d.first = c.admin == nil
 	token := newToken()
 	d.admin = digestOf(token)
-	if err := writePrivate(d.digestPath(), d.admin.file()); err != nil {
+	if err := atomicfile.Replace(d.digestPath(), d.admin.file()); err != nil {
 		return err
 	}
 	return writeKubeconfig(d.Kubeconfig(), newKubeconfig(d.server, ca, token))

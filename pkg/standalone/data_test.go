@@ -273,8 +273,8 @@ func TestInterruptedFirstStart(t *testing.T) {
 func TestLeftoversAreRemoved(t *testing.T) {
 	dir := filled(t)
 	before := snapshot(t, dir)
-	write(t, filepath.Join(dir, ".encryption.yaml"+tempMark+"123"), "half")
-	write(t, filepath.Join(dir, "pki", ".ca.key"+tempMark+"9"), "")
+	write(t, filepath.Join(dir, ".encryption.yaml.tmp-123"), "half")
+	write(t, filepath.Join(dir, "pki", ".ca.key.tmp-9"), "")
 	write(t, filepath.Join(dir, "notes.txt"), "the owner's")
 	prepare(t, dir)
 	before["notes.txt"] = "-rw------- the owner's"
@@ -288,20 +288,5 @@ func TestForeignKeys(t *testing.T) {
 	d := prepare(t, dir, func(c *Config) { c.ForeignKeys = true })
 	if _, err := os.Stat(d.EncryptionConfig()); !os.IsNotExist(err) {
 		t.Errorf("encryption.yaml was made although another file is configured: %v", err)
-	}
-}
-
-// A write that cannot finish leaves the old content and no rest.
-func TestWritePrivateKeepsTheOldContent(t *testing.T) {
-	dir := t.TempDir()
-	target := filepath.Join(dir, "file")
-	if err := os.MkdirAll(filepath.Join(target, "in the way"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := writePrivate(target, []byte("new")); err == nil || !strings.Contains(err.Error(), target) {
-		t.Errorf("writePrivate = %v, want an error with the path", err)
-	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
-		t.Errorf("left behind: %v, %v", entries, err)
 	}
 }

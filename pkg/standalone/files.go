@@ -7,13 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 )
-
-// tempMark is in the name of every file that is being written, so that leftovers of a crash are known.
-const tempMark = ".tmp-"
 
 // checkOwner refuses what other users could read or have put there.
 func checkOwner(path string, info fs.FileInfo, mode fs.FileMode) error {
@@ -76,53 +71,4 @@ func readPrivate(path string) ([]byte, error) {
 		return nil, errors.New(path + " is empty: restore it from a backup, or delete it if it never held anything")
 	}
 	return data, nil
-}
-
-// writePrivate puts data at path so that a crash leaves the old content or the new, never a part.
-func writePrivate(path string, data []byte) error {
-	dir, name := filepath.Split(path)
-	f, err := os.CreateTemp(dir, "."+name+tempMark) // mode 0600
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(f.Name()))
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes a rename in dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the data folder
-	if err != nil {
-		return fmt.Errorf("syncing %s: %w", dir, err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("syncing %s: %w", dir, err)
-	}
-	return nil
-}
-
-// removeLeftovers deletes what a crash in writePrivate left in dir.
-func removeLeftovers(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("reading data directory: %w", err)
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") && strings.Contains(e.Name(), tempMark) && e.Type().IsRegular() {
-			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-				return fmt.Errorf("removing the rest of an interrupted write: %w", err)
-			}
-		}
-	}
-	return nil
 }

@@ -9,6 +9,8 @@ import (
 
 	clientcmdv1 "k8s.io/client-go/tools/clientcmd/api/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/securevalue/secret-apiserver/pkg/internal/atomicfile"
 )
 
 // The names in a kubeconfig start with these; the address of the server follows, so that the files of two servers can be
@@ -108,5 +110,5 @@ func writeKubeconfig(path string, cfg *clientcmdv1.Config) error {
 	if err != nil {
 		return fmt.Errorf("encoding %s: %w", path, err)
 	}
-	return writePrivate(path, data)
+	return atomicfile.Replace(path, data)
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"k8s.io/klog/v2"
+
+	"github.com/securevalue/secret-apiserver/pkg/internal/atomicfile"
 )
 
 // begin sets aside what is at the path and begins a new file there, for the reason in l.next. It can be tried again.
@@ -87,7 +89,7 @@ func (l *Log) announce() error {
 		return err
 	}
 	if l.config.Fsync != FsyncNever {
-		if err := errors.Join(l.file.sync(), syncDir(l.config.dir())); err != nil {
+		if err := errors.Join(l.file.sync(), atomicfile.SyncDir(l.config.dir())); err != nil {
 			return err
 		}
 	}

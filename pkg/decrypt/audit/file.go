@@ -146,15 +146,3 @@ func (f *file) close(sync bool) error {
 	}
 	return errors.Join(err, f.f.Close())
 }
-
-// syncDir makes what was created or renamed in dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // a folder that the operator named
-	if err != nil {
-		return fmt.Errorf("syncing %s: %w", dir, err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("syncing %s: %w", dir, err)
-	}
-	return nil
-}

@@ -13,10 +13,10 @@ import (
 	"fmt"
 	"hash"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/securevalue/secret-apiserver/pkg/internal/atomicfile"
 	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
@@ -85,22 +85,10 @@ func LoadKeys(path string) (*Keys, error) {
 func generateKey(path string) error {
 	secret := make([]byte, keyBytes)
 	rand.Read(secret) // never fails: it ends the process instead
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-") // mode 0600
-	if err != nil {
+	if err := atomicfile.WriteNew(path, []byte(base64.StdEncoding.EncodeToString(secret)+"\n")); err != nil {
 		return fmt.Errorf("making the key of the decrypt audit log: %w", err)
 	}
-	_, err = f.WriteString(base64.StdEncoding.EncodeToString(secret) + "\n")
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Link(f.Name(), path) // unlike a rename it replaces nothing
-	}
-	if err = errors.Join(err, os.Remove(f.Name())); err != nil {
-		return fmt.Errorf("making the key of the decrypt audit log: %w", err)
-	}
-	return syncDir(dir)
+	return nil
 }
 
 // checkApart refuses a key in the folder of the log or below it: whoever may write there could forge the log.

@@ -17,6 +17,7 @@ import (
 	cliflag "k8s.io/component-base/cli/flag"
 
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
+	"github.com/securevalue/secret-apiserver/pkg/internal/atomicfile"
 	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
@@ -179,7 +180,7 @@ func restore(ctx context.Context, from *file, dir string, bump uint64, bar *cli.
 	if err := os.Rename(database, filepath.Join(dir, "etcd")); err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
-	return syncDir(dir)
+	return atomicfile.SyncDir(dir)
 }
 
 // grow shows how large a file has become, until stop is called: etcd's restore tells nothing.
@@ -243,6 +244,6 @@ func syncTree(dir string) error {
 		if err != nil {
 			return err
 		}
-		return syncDir(path) // a file is synced by the same two calls
+		return atomicfile.SyncDir(path) // a file is synced by the same two calls
 	})
 }

@@ -9,11 +9,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/term"
 
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
+	"github.com/securevalue/secret-apiserver/pkg/internal/atomicfile"
 	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 )
 
@@ -31,7 +31,7 @@ func save(ctx context.Context, source *etcd.Source, target, root string, out io.
 		return nil, err
 	}
 	defer stop()
-	temp, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".tmp-") // mode 0600
+	temp, err := atomicfile.Create(target)
 	if err != nil {
 		return nil, fmt.Errorf("--to: %w", err)
 	}
@@ -47,7 +47,12 @@ func save(ctx context.Context, source *etcd.Source, target, root string, out io.
 	if err != nil {
 		return nil, fmt.Errorf("checking the new backup: %w", err)
 	}
-	if err := publish(temp.Name(), target); err != nil {
+	if err := atomicfile.Publish(temp.Name(), target); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("%s %w", target, errExists)
+		} else {
+			err = fmt.Errorf("--to: %w", err)
+		}
 		return nil, errors.Join(err, checked.close())
 	}
 	checked.path = target
@@ -97,34 +102,4 @@ func fetch(ctx context.Context, client etcd.Snapshotter, to, out io.Writer) erro
 	_, err = io.Copy(to, watched(ctx, snapshot.Snapshot, bar, total))
 	bar.End()
 	return errors.Join(err, snapshot.Snapshot.Close())
-}
-
-// publish gives a finished file its name unless that is taken meanwhile. Where the file system has no hard links, the last
-// look and the rename are two steps.
-func publish(temp, target string) error {
-	err := os.Link(temp, target)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s %w", target, errExists)
-	}
-	if err != nil {
-		if err := checkTarget(target); err != nil {
-			return err
-		}
-		if err := os.Rename(temp, target); err != nil {
-			return fmt.Errorf("--to: %w", err)
-		}
-	}
-	return syncDir(filepath.Dir(target))
-}
-
-// syncDir makes a new name in dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // named by a flag
-	if err != nil {
-		return fmt.Errorf("syncing %s: %w", dir, err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("syncing %s: %w", dir, err)
-	}
-	return nil
 }
