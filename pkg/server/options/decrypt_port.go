@@ -92,7 +92,7 @@ func (o CompletedOptions) decryptService(sealer *sealed.Sealer, access decryptAc
 	if err != nil {
 		return nil, err
 	}
-	heads := audit.New(client, audit.Key(prefix, instance))
+	heads := decrypt.NewHeadStore(client, decrypt.HeadKey(prefix, instance))
 	log, err := audit.Open(context.Background(), o.Decrypt.Audit.config(instance, heads))
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("no answer from --etcd-servers %s: %w", o.Storage.ServerNames(), err)

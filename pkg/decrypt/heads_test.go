@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package audit_test
+package decrypt_test
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/securevalue/secret-apiserver/pkg/decrypt"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
 )
@@ -34,7 +35,7 @@ func head(sequence uint64, first byte) audit.Head {
 
 func TestHeadOnlyMovesForward(t *testing.T) {
 	client := startEtcd(t)
-	store := audit.New(client, audit.Key("/prefix/", "pod/0"))
+	store := decrypt.NewHeadStore(client, decrypt.HeadKey("/prefix/", "pod/0"))
 	if _, ok, err := store.Load(t.Context()); ok || err != nil {
 		t.Fatalf("Load of nothing = %v, %v", ok, err)
 	}
@@ -71,7 +72,7 @@ func TestTwoServersUnderOneName(t *testing.T) {
 	var all sync.WaitGroup
 	won := map[uint64]int{}
 	for server := range 4 {
-		store := audit.New(client, audit.Key("/p", "same"))
+		store := decrypt.NewHeadStore(client, decrypt.HeadKey("/p", "same"))
 		all.Go(func() {
 			for i := uint64(1); i <= 50; i++ {
 				err := store.Advance(context.Background(), head(i, byte(server)))
@@ -90,19 +91,19 @@ func TestTwoServersUnderOneName(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got, _, err := audit.New(client, audit.Key("/p", "same")).Load(t.Context()); err != nil || got.Sequence != 50 {
+	if got, _, err := decrypt.NewHeadStore(client, decrypt.HeadKey("/p", "same")).Load(t.Context()); err != nil || got.Sequence != 50 {
 		t.Errorf("Load = %v, %v; want 50", got, err)
 	}
 }
 
 func TestForeignValueInEtcd(t *testing.T) {
 	client := startEtcd(t)
-	key := audit.Key("/p", "x")
+	key := decrypt.HeadKey("/p", "x")
 	for _, value := range []string{"", "x", "{}", `{"head":"5"}`, `{"head":"5:zz"}`, "[]"} {
 		if _, err := client.Put(t.Context(), key, value); err != nil {
 			t.Fatal(err)
 		}
-		store := audit.New(client, key)
+		store := decrypt.NewHeadStore(client, key)
 		if _, _, err := store.Load(t.Context()); err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("Load of %q = %v, want an error that names the key", value, err)
 		}
@@ -119,7 +120,7 @@ func TestLogWithEtcd(t *testing.T) {
 	c := audit.NewConfig()
 	c.Path, c.KeyFile, c.GenerateKey, c.Instance = filepath.Join(dir, "log", "decrypt.log"), filepath.Join(dir, "key"), true, "standalone"
 	c.PublishInterval = 10 * time.Millisecond
-	store := audit.New(client, audit.Key("/p", c.Instance))
+	store := decrypt.NewHeadStore(client, decrypt.HeadKey("/p", c.Instance))
 	c.Heads = store
 	log, err := audit.Open(t.Context(), c)
 	if err != nil {
