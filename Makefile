@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help build run image release kubectl test test-e2e test-observe test-race fuzz leak overload seeded-bugs robustness robustness-bugs \
-	bench bench-scale bench-profile bench-go bench-programs update update-protobuf update-metrics update-capture verify lint fmt clean
+	bench bench-scale bench-profile bench-go bench-programs update update-metrics update-capture verify lint fmt clean
 
 # ARGS are more flags of the program that `make run`, `make bench` and `make release` start: make run ARGS="--secure-port 9443 -v=2".
 ARGS ?=
@@ -104,16 +104,16 @@ bench-programs:
 bench-go: ## Run the Go benchmarks of PKGS; TESTFLAGS="-count=10" makes it fit for benchstat.
 	go test -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PKGS)
 
-update: ## Regenerate code from the API types, but for protobuf.
+update: ## Regenerate what is made from the API types: code, protobuf (where protoc is installed), docs/reference.md.
 	hack/update-codegen.sh
+	if command -v protoc >/dev/null; then hack/update-protobuf.sh; else \
+		echo "protoc not found, protobuf code not regenerated: install protobuf-compiler" >&2; fi
+	hack/update-reference.sh
 
-update-protobuf: ## Regenerate the protobuf code (needs protoc).
-	hack/update-protobuf.sh
-
-update-metrics: ## Write the tables of docs/metrics.md anew from what a server serves.
+update-metrics: ## Regenerate the tables of docs/metrics.md from what a server serves.
 	UPDATE_METRICS=1 go test -count=1 -run '^TestMetricsPage$$' ./pkg/testing/observe
 
-update-capture: kubectl ## Draw docs/images/terminal.svg anew from what the commands print on a terminal.
+update-capture: kubectl ## Redraw docs/images/terminal.svg from what the commands print on a terminal.
 	UPDATE_CAPTURE=1 go test -count=1 -run '^TestTerminalPicture$$' ./pkg/testing/docs
 
 verify: ## Run every hack/verify-*.sh (needs protoc) and name those that fail.

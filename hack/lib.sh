@@ -101,6 +101,7 @@ build_tool() {
     local out=${root}/bin/$1 source
     for source in go.mod go.sum *.go "${BASH_SOURCE[1]}"; do
         if [[ ! -x ${out} || ${source} -nt ${out} ]]; then
+            echo "building $1, which takes some minutes on a cold cache" >&2
             mkdir -p "${root}/bin"
             CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w ${3:-}" -o "${out}.new.$$" "$2"
             mv -f "${out}.new.$$" "${out}"

@@ -14,10 +14,11 @@ import (
 // group starts the names of this API's definitions.
 const group = "app.grafana.secret.v1beta1."
 
-// upstream says where the types are described that are not of this project.
+// upstream is where types of other projects are documented.
 var upstream = map[string]string{
 	"io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta": "https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/object-meta/",
 	"io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta":   "https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/list-meta/",
+	"io.k8s.apimachinery.pkg.apis.meta.v1.Time":       "https://kubernetes.io/docs/reference/using-api/api-concepts/",
 }
 
 const head = `# API reference
@@ -70,7 +71,7 @@ func typeOf(field spec.Schema) (string, error) {
 		}
 		address, ok := upstream[target]
 		if !ok {
-			return "", fmt.Errorf("there is no address for %s: add one to upstream in hack/api-reference/render.go", target)
+			return "", fmt.Errorf("no documentation URL for type %s: add one to upstream in hack/api-reference/render.go", target)
 		}
 		return fmt.Sprintf("[%s](%s)", target[strings.LastIndex(target, ".")+1:], address), nil
 	}

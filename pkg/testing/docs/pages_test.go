@@ -6,16 +6,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
 // unrun says of each page with blocks that are not run here why that is so. A page that is not listed has none.
 var unrun = map[string]string{
-	"README.md":                       "`make run` is started without its build, and `make test` runs this test; one console block shows ages",
+	"README.md":                       "`make run` is started without its build, and `make test` runs this test",
 	"CONTRIBUTING.md":                 "make and hack scripts that run this very test, or take minutes: .ci/run runs them",
 	"docs/clients.md":                 "programs of others, which cannot be installed here: the page says which of them a test runs",
 	"docs/cluster.md":                 "needs a cluster: hack/e2e starts one and runs the flags and the quota",
@@ -109,4 +112,23 @@ func read(t *testing.T, file string) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// Each direct dependency has its reason, and no reason outlives its dependency.
+func TestDirectDependenciesHaveAReason(t *testing.T) {
+	root := harness.Root(t)
+	direct := regexp.MustCompile(`(?m)^\t(\S+) v\S+$`) // a comment says that one is indirect
+	listed := regexp.MustCompile("`([a-z0-9.-]+\\.[a-z]+/[^` ]+)`")
+	names := func(file string, pattern *regexp.Regexp) []string {
+		var all []string
+		for _, found := range pattern.FindAllStringSubmatch(read(t, filepath.Join(root, file)), -1) {
+			all = append(all, found[1])
+		}
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	want, got := names("go.mod", direct), names("docs/decisions/0018-direct-dependencies.md", listed)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("docs/decisions/0018-direct-dependencies.md (-go.mod +page):\n%s", diff)
+	}
 }
