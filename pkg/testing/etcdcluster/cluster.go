@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,7 +64,7 @@ func Start(t testing.TB, n int, opts Options) *Cluster {
 		dir := t.TempDir()
 		m := &Member{
 			Name: fmt.Sprintf("m%d", i), Dir: filepath.Join(dir, "data"), LogFile: filepath.Join(dir, "etcd.log"),
-			ClientURL: scheme + "://" + freeAddress(t), peerURL: "http://" + freeAddress(t),
+			ClientURL: scheme + "://" + harness.FreeAddress(t), peerURL: "http://" + harness.FreeAddress(t),
 		}
 		initial = append(initial, m.Name+"="+m.peerURL)
 		c.Members = append(c.Members, m)
@@ -189,16 +188,4 @@ func (m *Member) await(t testing.TB) {
 			t.Fatalf("%s does not serve: %v\n%s", m.Name, err, harness.ReadFile(t, m.LogFile))
 		}
 	}
-}
-
-// freeAddress returns an address that nobody listens on: a member that is started again keeps it.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	var config net.ListenConfig
-	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
 }

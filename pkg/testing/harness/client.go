@@ -89,6 +89,46 @@ func (s *Server) Do(t testing.TB, r Request) Response {
 	return Response{Code: response.StatusCode, Header: response.Header, Body: body}
 }
 
+// Object is a SecureValue in JSON. Without a value it has no spec.value.
+func Object(t testing.TB, name, value string, decrypters ...string) string {
+	t.Helper()
+	spec := map[string]any{"description": "a test", "decrypters": decrypters}
+	if value != "" {
+		spec["value"] = value
+	}
+	body, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"name": name, "labels": map[string]string{"team": "a"}}, "spec": spec,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// Create stores a value as the admin and returns the object in the response.
+func (s *Server) Create(t testing.TB, namespace, name, value string, decrypters ...string) map[string]any {
+	t.Helper()
+	response := s.Do(t, Request{
+		Method: http.MethodPost, Path: Collection(namespace), Token: s.AdminToken, Body: Object(t, name, value, decrypters...),
+	})
+	if response.Code != http.StatusCreated {
+		t.Fatalf("creating %s/%s: %d %s", namespace, name, response.Code, response.Body)
+	}
+	return response.Object(t)
+}
+
+// DecryptPath is the path of a value on the decrypt port.
+func DecryptPath(namespace, name string) string {
+	return "/decrypt/v1/namespaces/" + namespace + "/secrets/" + name + "/decrypt"
+}
+
+// OnDecryptPort is the same server, addressed at its decrypt port.
+func (s *Server) OnDecryptPort() *Server {
+	port := *s
+	port.URL = s.DecryptURL
+	return &port
+}
+
 // HTTPClient trusts the server's CA and follows no redirect.
 func (s *Server) HTTPClient() *http.Client { return s.client }
 

@@ -32,7 +32,7 @@ func TestPrometheusTellsOfADeadKMS(t *testing.T) {
 
 	p := scrape(t, w, serveControllerMetrics(t).URL)
 	missing := []string{"SecretKMSUnhealthy", "SecretApiserverErrors", "SecretDecryptErrors"}
-	eventually(t, "each alert about a dead KMS has come", func() bool {
+	harness.Eventually(t, "each alert about a dead KMS has come", func() bool {
 		body := `{"metadata":{"name":"fresh"},"spec":{"description":"a test","value":"` + w.canaries[0] + `","decrypters":["k6-cloud"]}}`
 		got := w.Do(t, harness.Request{Method: http.MethodPost, Path: harness.Collection("default"), Token: w.AdminToken, Body: body})
 		if got.Code != http.StatusServiceUnavailable {

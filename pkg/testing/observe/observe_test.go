@@ -40,12 +40,12 @@ func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	w := startWorkload(t)
 	p := scrape(t, w, serveControllerMetrics(t).URL)
-	eventually(t, "both jobs are scraped", func() bool { return len(p.query(t, "up == 1")) == 2 })
+	harness.Eventually(t, "both jobs are scraped", func() bool { return len(p.query(t, "up == 1")) == 2 })
 	w.rotate(t)
 
 	missing := append(dashboardQueries(t), selectors(t)...)
 	round := 0
-	eventually(t, "each query has data; the rest is logged", func() bool {
+	harness.Eventually(t, "each query has data; the rest is logged", func() bool {
 		w.traffic(t, round)
 		round++
 		missing = slices.DeleteFunc(missing, func(query string) bool { return len(p.query(t, query)) > 0 })
@@ -163,7 +163,7 @@ func (p *prometheus) wantRules(t *testing.T) {
 		p.query(t, r.Expr)
 	}
 	type loaded struct{ Name, Health, LastError string }
-	eventually(t, "Prometheus has evaluated every rule", func() bool {
+	harness.Eventually(t, "Prometheus has evaluated every rule", func() bool {
 		var data struct{ Groups []struct{ Rules []loaded } }
 		if err := p.get(t, "/api/v1/rules", &data); err != nil {
 			t.Fatal(err)
@@ -211,9 +211,9 @@ func (w *workload) wantAlerts(t *testing.T, p *prometheus) {
 	} {
 		good := string(harness.ReadFile(t, file))
 		harness.WriteFile(t, file, "of no use")
-		eventually(t, name+" tells of "+file, func() bool { return slices.Contains(p.alerts(t), name) })
+		harness.Eventually(t, name+" tells of "+file, func() bool { return slices.Contains(p.alerts(t), name) })
 		harness.WriteFile(t, file, good)
-		eventually(t, name+" ends with the mended "+file, func() bool { return !slices.Contains(p.alerts(t), name) })
+		harness.Eventually(t, name+" ends with the mended "+file, func() bool { return !slices.Contains(p.alerts(t), name) })
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -54,7 +53,7 @@ func startPrometheus(t *testing.T, config string) *prometheus {
 	file := filepath.Join(dir, "prometheus.yaml")
 	harness.WriteFile(t, file, config)
 	promtool(t, "check", "config", file)
-	address := freeAddress(t)
+	address := harness.FreeAddress(t)
 	p := &prometheus{url: "http://" + address, dir: filepath.Join(dir, "data")}
 	logFile := filepath.Join(dir, "prometheus.log")
 	log, err := os.Create(logFile)
@@ -76,7 +75,7 @@ func startPrometheus(t *testing.T, config string) *prometheus {
 			t.Logf("the log of Prometheus:\n%s", harness.ReadFile(t, logFile))
 		}
 	})
-	eventually(t, "Prometheus is ready", func() bool {
+	harness.Eventually(t, "Prometheus is ready", func() bool {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/-/ready", http.NoBody)
 		if err != nil {
 			t.Fatal(err)
@@ -111,17 +110,6 @@ func scrape(t *testing.T, w *workload, controller string) *prometheus {
 		config = strings.Replace(config, old, with, 1)
 	}
 	return startPrometheus(t, "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n"+config)
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	var config net.ListenConfig
-	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
 }
 
 // get decodes the data of an answer of the HTTP API.

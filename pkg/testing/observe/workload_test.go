@@ -29,15 +29,6 @@ const (
 	patience        = 60 * time.Second
 )
 
-// bindK6 gives user k6 the shipped role in namespace default.
-const bindK6 = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: k6, namespace: default}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:decrypter-k6-cloud'}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
-`
-
 // workload is a server with something to tell, and every value that was given to it.
 type workload struct {
 	*harness.Server
@@ -49,8 +40,8 @@ func access(t *testing.T) harness.Options {
 	t.Helper()
 	return harness.Options{
 		Tokens:    []string{harness.Token(k6Token, "k6"), harness.Token(prometheusToken, "prometheus")},
-		RBAC:      []string{bindK6, yamlBlock(t, "nonResourceURLs")},
-		RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
+		RBAC:      []string{harness.Grant("k6", harness.K6Role, "default"), yamlBlock(t, "nonResourceURLs")},
+		RBACFiles: []string{harness.K6File},
 	}
 }
 
@@ -74,17 +65,7 @@ func (w *workload) create(t *testing.T, name, decrypter string) {
 	t.Helper()
 	canary := harness.Canary()
 	w.canaries = append(w.canaries, canary)
-	body, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"name": name},
-		"spec":     map[string]any{"description": "a test", "value": canary, "decrypters": []string{decrypter}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := w.Do(t, harness.Request{Method: http.MethodPost, Path: harness.Collection("default"), Token: w.AdminToken, Body: string(body)})
-	if got.Code != http.StatusCreated {
-		t.Fatalf("creating %s: %d %s", name, got.Code, got.Body)
-	}
+	w.Create(t, "default", name, canary, decrypter)
 }
 
 // decryptAll has values released, and refused for each reason that a caller can bring about.
@@ -97,10 +78,9 @@ func (w *workload) decryptAll(t *testing.T) {
 
 func (w *workload) decrypt(t *testing.T, token string, want int, namespace string, names ...string) {
 	t.Helper()
-	port := *w.Server
-	port.URL = w.DecryptURL
+	port := w.OnDecryptPort()
 	if len(names) == 1 {
-		path := "/decrypt/v1/namespaces/" + namespace + "/secrets/" + names[0] + "/decrypt"
+		path := harness.DecryptPath(namespace, names[0])
 		if got := port.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: token}); got.Code != want {
 			t.Fatalf("decrypting %s/%s: %d %s", namespace, names, got.Code, got.Body)
 		}
@@ -128,7 +108,7 @@ func (w *workload) rotate(t *testing.T) {
 	name := "key-" + strings.ToLower(rand.Text()[:6])
 	entry := "keys:\n      - name: " + name + "\n        secret: " + base64.StdEncoding.EncodeToString(key) + "\n"
 	harness.WriteFile(t, w.keysFile(), strings.Replace(string(harness.ReadFile(t, w.keysFile())), "keys:\n", entry, 1))
-	eventually(t, "every value is under the new key", func() bool {
+	harness.Eventually(t, "every value is under the new key", func() bool {
 		text := string(w.metrics(t))
 		return strings.Contains(text, fmt.Sprintf("secret_values{key=\"aesgcm/%s\"} %d\n", name, len(w.canaries))) &&
 			strings.Contains(text, "\nsecret_values_stale 0\n")
@@ -167,15 +147,4 @@ func yamlBlock(t *testing.T, text string) string {
 	}
 	t.Fatalf("%s has no block of YAML with %q", page, text)
 	return ""
-}
-
-// eventually waits until something is true.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if done() {
-			return
-		}
-	}
-	t.Fatalf("waited in vain until %s", what)
 }

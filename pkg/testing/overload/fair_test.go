@@ -23,15 +23,6 @@ const (
 	streams     = 100 // of one connection
 )
 
-// decrypters let user reader open what lists k6-cloud.
-const decrypters = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: reader, namespace: load}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:decrypter-k6-cloud'}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: reader}]
-`
-
 // idleBodies are ways to send a request and keep its body back, by HTTP/1.1: the end of the header and what comes of the body.
 var idleBodies = map[string]string{
 	"one byte":            "Content-Length: 50\r\n\r\n{",
@@ -143,7 +134,7 @@ func flood(t *testing.T, s *harness.Server, to target, tokens []string, connecti
 func startFair(t *testing.T, users int, args ...string) (s *harness.Server, tokens []string) {
 	t.Helper()
 	lines := []string{harness.Token(workToken, "worker"), harness.Token(readerToken, "reader")}
-	rbac := []string{bindings, decrypters}
+	rbac := []string{bindings, harness.Grant("reader", harness.K6Role, namespace)}
 	for n := range users {
 		name := fmt.Sprintf("flood-%d", n)
 		tokens = append(tokens, "token-of-"+name)
@@ -164,11 +155,10 @@ func startFair(t *testing.T, users int, args ...string) (s *harness.Server, toke
 // wantDecrypts asks that every decrypt is answered, by GET and by Connect.
 func wantDecrypts(t *testing.T, s *harness.Server) {
 	t.Helper()
-	decrypt := *s
-	decrypt.URL = s.DecryptURL
+	decrypt := s.OnDecryptPort()
 	for range scale(t, 50) {
 		for _, r := range []harness.Request{
-			{Method: http.MethodGet, Path: "/decrypt/v1/namespaces/" + namespace + "/secrets/a/decrypt", Token: readerToken},
+			{Method: http.MethodGet, Path: harness.DecryptPath(namespace, "a"), Token: readerToken},
 			{Method: http.MethodPost, Path: rpcPath, Token: readerToken, ContentType: "application/json", Body: `{"namespace":"` + namespace + `","names":["a"]}`},
 		} {
 			if got := decrypt.Do(t, r); got.Code != http.StatusOK || !bytes.Contains(got.Body, []byte(`"v"`)) {

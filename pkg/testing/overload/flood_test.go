@@ -178,10 +178,9 @@ func TestHugeSelectorsAndHeaders(t *testing.T) {
 // without credentials, and by a Status that says how long it may be.
 func TestURIIsTooLong(t *testing.T) {
 	s := start(t, "-v=10")
-	decrypt := *s
-	decrypt.URL = s.DecryptURL
+	decrypt := s.OnDecryptPort()
 	canary := harness.Canary()
-	list, open := harness.Collection(namespace), "/decrypt/v1/namespaces/"+namespace+"/secrets/a/decrypt"
+	list, open := harness.Collection(namespace), harness.DecryptPath(namespace, "a")
 	for _, token := range []string{floodToken, "wrong"} {
 		for _, test := range []struct {
 			server *harness.Server
@@ -192,8 +191,8 @@ func TestURIIsTooLong(t *testing.T) {
 			{s, list + "?fieldSelector=metadata.name%3D", []int{http.StatusOK, http.StatusUnauthorized}},
 			{s, list + "?" + canary + "=", []int{http.StatusOK, http.StatusUnauthorized}},
 			{s, list + "/", []int{http.StatusNotFound, http.StatusUnauthorized}},
-			{&decrypt, open + "?", []int{http.StatusForbidden, http.StatusNotFound, http.StatusUnauthorized}},
-			{&decrypt, "/decrypt/", []int{http.StatusNotFound, http.StatusUnauthorized}},
+			{decrypt, open + "?", []int{http.StatusForbidden, http.StatusNotFound, http.StatusUnauthorized}},
+			{decrypt, "/decrypt/", []int{http.StatusNotFound, http.StatusUnauthorized}},
 		} {
 			whole := test.path + canary + strings.Repeat("x", httpguard.MaxURIBytes+1-len(test.path+canary))
 			got := test.server.Do(t, harness.Request{Method: http.MethodGet, Path: whole, Token: token})
@@ -216,8 +215,7 @@ func TestURIIsTooLong(t *testing.T) {
 func TestCallersWithoutCredentials(t *testing.T) {
 	s := start(t)
 	o := work(t, s)
-	decrypt := *s
-	decrypt.URL = s.DecryptURL
+	decrypt := s.OnDecryptPort()
 	body := strings.Repeat("x", megabyte)
 	var group sync.WaitGroup
 	for sender := range 16 {
@@ -225,7 +223,7 @@ func TestCallersWithoutCredentials(t *testing.T) {
 			for n := range scale(t, 60) {
 				server, path := s, harness.Collection(namespace)
 				if n%2 == 1 {
-					server, path = &decrypt, "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues"
+					server, path = decrypt, "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues"
 				}
 				code, _, err := try(t, server, harness.Request{Method: http.MethodPost, Path: path, Token: fmt.Sprintf("wrong-%d-%d", sender, n), Body: body})
 				if err == nil && code != http.StatusUnauthorized && code != http.StatusTooManyRequests {

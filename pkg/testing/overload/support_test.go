@@ -40,20 +40,8 @@ func patience(t *testing.T) time.Duration {
 // limit is the memory that a server under any of these loads may take, in bytes. docs/reliability.md has what was measured.
 const limit = 1 << 30
 
-const bindings = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: users}
-rules: [{apiGroups: [secret.grafana.app], resources: [securevalues], verbs: [create, get, list, watch, update, patch, delete, deletecollection]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: users}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: users}
-subjects:
-- {apiGroup: rbac.authorization.k8s.io, kind: User, name: flood}
-- {apiGroup: rbac.authorization.k8s.io, kind: User, name: worker}
-`
+var bindings = harness.ClusterRole("users", harness.Rule("create, get, list, watch, update, patch, delete, deletecollection", "securevalues")) +
+	harness.Grant("flood", "users", "") + harness.Grant("worker", "users", "")
 
 // start runs a server as an operator would: without the log of -v=10 and without whole answers in its audit log, each of which would
 // take more memory than what is measured.

@@ -14,7 +14,7 @@ import (
 )
 
 // roles are what the callers of TestAccess have.
-const roles = `
+var roles = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: one-name, namespace: rbac}
@@ -29,20 +29,10 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: one-name}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: named}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: all-of-the-group}
-rules: [{apiGroups: [secret.grafana.app], resources: ['*'], verbs: ['*']}]
----
-apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {name: wild, namespace: rbac}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: all-of-the-group}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: wild}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: scraper}
-rules: [{nonResourceURLs: [/metrics, /readyz/*], verbs: [get]}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -51,18 +41,12 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: scraper}
 subjects: [{kind: ServiceAccount, name: scraper, namespace: monitoring}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: lister}
-rules: [{apiGroups: [secret.grafana.app], resources: [securevalues], verbs: [list]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
-metadata: {name: lister}
+metadata: {name: lister-group}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: lister}
-subjects:
-- {apiGroup: rbac.authorization.k8s.io, kind: User, name: certified}
-- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'oidc:devs'}
-`
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'oidc:devs'}]
+` + harness.ClusterRole("all-of-the-group", harness.Rule("'*'", "'*'")) +
+	harness.ClusterRole("scraper", "{nonResourceURLs: [/metrics, /readyz/*], verbs: [get]}") + lister("certified")
 
 // Every way to say who one is, and every kind of rule, through the real flags.
 func TestAccess(t *testing.T) {
@@ -81,7 +65,7 @@ func TestAccess(t *testing.T) {
 		Args: []string{"--authentication-config=" + config, "--client-ca-file=" + ca},
 	})
 	for _, name := range []string{"mine", "other"} {
-		create(t, s, "rbac", name, harness.Canary())
+		s.Create(t, "rbac", name, harness.Canary())
 	}
 	t.Run("roles", func(t *testing.T) { wantDecisions(t, s) })
 	t.Run("texts", func(t *testing.T) { wantTexts(t, s) })

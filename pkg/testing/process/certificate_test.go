@@ -40,7 +40,7 @@ func TestServingCertificateIsRenewedWhileTheServerRuns(t *testing.T) {
 	events := bufio.NewReader(watch(t, s, "renewal"))
 	seen := func(name string) {
 		t.Helper()
-		create(t, s, "renewal", name, harness.Canary())
+		s.Create(t, "renewal", name, harness.Canary())
 		if line, err := events.ReadString('\n'); err != nil || !strings.Contains(line, name) {
 			t.Fatalf("the watch: %v %s", err, line)
 		}
@@ -62,7 +62,7 @@ func TestServingCertificateIsRenewedWhileTheServerRuns(t *testing.T) {
 	twoThirds := first.NotAfter.Sub(first.NotBefore) * 2 / 3
 	wall.Jump(t, twoThirds-time.Hour)
 	s.Signal(t, syscall.SIGHUP) // the next look is within a minute otherwise
-	eventually(t, "the server looked", func() bool { return strings.Contains(s.Log(t), "SIGHUP") })
+	harness.Eventually(t, "the server looked", func() bool { return strings.Contains(s.Log(t), "SIGHUP") })
 	seen("early")
 	for _, port := range ports {
 		if !served(t, port).Equal(first) {
@@ -74,7 +74,7 @@ func TestServingCertificateIsRenewedWhileTheServerRuns(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(harness.ReadFile(t, s.CAFile))
 	for _, port := range ports {
-		eventually(t, "the new certificate is served", func() bool { return !served(t, port).Equal(first) })
+		harness.Eventually(t, "the new certificate is served", func() bool { return !served(t, port).Equal(first) })
 		cert := served(t, port)
 		later := x509.VerifyOptions{DNSName: "localhost", Roots: roots, CurrentTime: first.NotAfter}
 		if _, err := cert.Verify(later); err != nil || !cert.NotAfter.After(first.NotAfter) {

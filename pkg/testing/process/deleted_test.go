@@ -27,10 +27,10 @@ func TestDeletedAreFreedAtStart(t *testing.T) {
 		"foreground": {"foregroundDeletion"}, "orphan": {"orphan"}, "both": {"example.com/a", "foregroundDeletion"}, "user": {"example.com/a"},
 	}
 	canaries := []string{harness.Canary()}
-	create(t, s, "default", "alive", canaries[0])
+	s.Create(t, "default", "alive", canaries[0])
 	for name := range held {
 		canaries = append(canaries, harness.Canary())
-		create(t, s, "default", name, canaries[len(canaries)-1])
+		s.Create(t, "default", name, canaries[len(canaries)-1])
 	}
 	s.Stop(t)
 	harness.EditAll(t, s.DataDir, func(sv *secret.SecureValue) {
@@ -42,12 +42,12 @@ func TestDeletedAreFreedAtStart(t *testing.T) {
 	wantCounted(t, s.DataDir, 4)
 
 	again := harness.Start(t, harness.Options{DataDir: s.DataDir})
-	eventually(t, "the objects that only a garbage collector held are gone", func() bool {
+	harness.Eventually(t, "the objects that only a garbage collector held are gone", func() bool {
 		return code(t, again, harness.Collection("default")+"/foreground", again.AdminToken) == http.StatusNotFound &&
 			code(t, again, harness.Collection("default")+"/orphan", again.AdminToken) == http.StatusNotFound
 	})
 	for _, name := range []string{"both", "user"} {
-		eventually(t, name+" has only the finalizer of a user, and no ciphertext", func() bool {
+		harness.Eventually(t, name+" has only the finalizer of a user, and no ciphertext", func() bool {
 			got := again.Do(t, harness.Request{Method: http.MethodGet, Path: harness.Collection("default") + "/" + name, Token: again.AdminToken})
 			var sv v1beta1.SecureValue
 			if err := json.Unmarshal(got.Body, &sv); err != nil {

@@ -27,14 +27,8 @@ const (
 // onDisk are the options of a server whose values user reader may open.
 func onDisk(dir string, args ...string) harness.Options {
 	return harness.Options{
-		DataDir: dir, Args: args, Tokens: []string{harness.Token(readerOf, "k6")}, RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
-		RBAC: []string{`
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: k6, namespace: default}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:decrypter-k6-cloud'}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
-`},
+		DataDir: dir, Args: args, Tokens: []string{harness.Token(readerOf, "k6")}, RBACFiles: []string{harness.K6File},
+		RBAC: []string{harness.Grant("k6", harness.K6Role, "default")},
 	}
 }
 
@@ -112,9 +106,7 @@ func store(t *testing.T, s *harness.Server, name, value string) harness.Response
 // open asks the decrypt port.
 func open(t *testing.T, s *harness.Server, name string) harness.Response {
 	t.Helper()
-	port := *s
-	port.URL = s.DecryptURL
-	return port.Do(t, harness.Request{Method: http.MethodGet, Path: "/decrypt/v1/namespaces/default/secrets/" + name + "/decrypt", Token: readerOf})
+	return s.OnDecryptPort().Do(t, harness.Request{Method: http.MethodGet, Path: harness.DecryptPath("default", name), Token: readerOf})
 }
 
 // wantServing wants reads, lists and decrypts to go on.
@@ -159,17 +151,17 @@ func TestFullDisk(t *testing.T) {
 		s := harness.Start(t, onDisk(dir))
 		events := bufio.NewReader(watch(t, s, "watched"))
 		w := startWriters(t, s, "first")
-		eventually(t, "values are written", func() bool { return w.count() > 20 })
+		harness.Eventually(t, "values are written", func() bool { return w.count() > 20 })
 		disk.Fill(t)
-		eventually(t, "writes are refused", func() bool { return w.refused.Load() > 8 })
+		harness.Eventually(t, "writes are refused", func() bool { return w.refused.Load() > 8 })
 		values := w.end()
 		wantServing(t, s, values)
 		wantRefusal(t, s, noRoom)
 
 		disk.Free(t)
-		eventually(t, "writes are accepted again", writable(t, s, "again"))
+		harness.Eventually(t, "writes are accepted again", writable(t, s, "again"))
 		wantRefusal(t, s, "")
-		create(t, s, "watched", "seen", "v")
+		s.Create(t, "watched", "seen", "v")
 		if line, err := events.ReadString('\n'); err != nil || !strings.Contains(line, `"seen"`) {
 			t.Errorf("the watch ended: %v %s", err, line)
 		}
@@ -185,7 +177,7 @@ func TestFullDisk(t *testing.T) {
 				t.Errorf("a write was accepted after a %s", name)
 			}
 			disk.Free(t)
-			eventually(t, "writes are accepted again", writable(t, s, name))
+			harness.Eventually(t, "writes are accepted again", writable(t, s, name))
 		}
 		s.Stop(t)
 		stored := harness.OpenAll(t, dir)
@@ -200,7 +192,7 @@ func TestFullDisk(t *testing.T) {
 // wantRefusal waits for a notice in /readyz?verbose, or for none.
 func wantRefusal(t *testing.T, s *harness.Server, text string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("/readyz?verbose has the notice %q", text), func() bool {
+	harness.Eventually(t, fmt.Sprintf("/readyz?verbose has the notice %q", text), func() bool {
 		got := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz?verbose", Token: s.AdminToken})
 		_, notice, found := strings.Cut(string(got.Body), "[+]writes-refused (")
 		return got.Code == http.StatusOK && found == (text != "") && strings.Contains(notice, text)
@@ -226,7 +218,7 @@ func TestDiskBelowTheMargin(t *testing.T) {
 	wantRefusal(t, s, noRoom)
 	object := harness.Collection("default") + "/kept"
 	for name, r := range map[string]harness.Request{
-		"create":            {Method: http.MethodPost, Path: harness.Collection("default"), Body: body("new", "v")},
+		"create":            {Method: http.MethodPost, Path: harness.Collection("default"), Body: harness.Object(t, "new", "v")},
 		"update":            {Method: http.MethodPatch, Path: object, ContentType: "application/merge-patch+json", Body: `{"metadata":{"labels":{"a":"b"}}}`},
 		"server-side apply": {Method: http.MethodPatch, Path: object + "?fieldManager=f", ContentType: "application/apply-patch+yaml", Body: `{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","metadata":{"labels":{"a":"b"}}}`},
 	} {

@@ -42,7 +42,7 @@ func wantJWT(t *testing.T, s *harness.Server, i *issuer.Issuer) {
 	t.Helper()
 	path := harness.Collection("rbac")
 	good := i.Token(t, nil)
-	eventually(t, "the issuer's tokens are accepted", func() bool { return code(t, s, path, good) == http.StatusOK })
+	harness.Eventually(t, "the issuer's tokens are accepted", func() bool { return code(t, s, path, good) == http.StatusOK })
 	for name, test := range map[string]struct {
 		token string
 		want  int

@@ -22,7 +22,7 @@ func TestNotices(t *testing.T) {
 	const metadata = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n"
 	harness.WriteFile(t, policy, metadata)
 	s := harness.Start(t, harness.Options{
-		Tokens: []string{harness.Token("t-one", "one")}, RBAC: []string{listerBinding},
+		Tokens: []string{harness.Token("t-one", "one")}, RBAC: []string{lister("one")},
 		Args: []string{"--authentication-config=" + issuers, "--audit-policy-file=" + policy},
 	})
 	for name, file := range map[string]string{
@@ -47,7 +47,7 @@ func TestNotices(t *testing.T) {
 
 func wantNotice(t *testing.T, s *harness.Server, name string, shown bool) {
 	t.Helper()
-	eventually(t, name, func() bool {
+	harness.Eventually(t, name, func() bool {
 		ready := get(t, s, "/readyz?verbose")
 		if ready.Code != http.StatusOK {
 			t.Fatalf("%s: /readyz: %d %s", name, ready.Code, ready.Body)

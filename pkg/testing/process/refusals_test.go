@@ -162,7 +162,7 @@ var flagRefusals = map[string]refusal{
 // Every refusal is one line that says what to do; it changes nothing and quotes no secret.
 func TestRefusals(t *testing.T) {
 	base := harness.Start(t, harness.Options{})
-	create(t, base, "refusals", "one", harness.Canary())
+	base.Create(t, "refusals", "one", harness.Canary())
 	base.Stop(t)
 	secrets := []string{
 		base.AdminToken, leakyKey, shortKey, leakyToken,
@@ -170,7 +170,7 @@ func TestRefusals(t *testing.T) {
 	}
 	all := maps.Clone(dataRefusals)
 	maps.Copy(all, flagRefusals)
-	taken := listen(t).Addr().String()
+	taken := harness.Listen(t).Addr().String()
 	all["port taken"] = refusal{args: []string{"--secure-port=" + taken[strings.LastIndex(taken, ":")+1:]}, want: []string{taken, "address already in use", "choose another --secure-port"}}
 	for name, test := range all {
 		t.Run(name, func(t *testing.T) { test.run(t, base.DataDir, secrets) })

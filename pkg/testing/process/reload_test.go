@@ -15,18 +15,10 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/issuer"
 )
 
-const listerBinding = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: lister}
-rules: [{apiGroups: [secret.grafana.app], resources: [securevalues], verbs: [list]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: lister}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: lister}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: USER}]
-`
+// lister lets a user list values.
+func lister(user string) string {
+	return harness.ClusterRole("lister", harness.Rule("list", "securevalues")) + harness.Grant(user, "lister", "")
+}
 
 // Tokens, roles and issuers change while the server runs; a broken edit keeps the last good ones and says so.
 func TestReloadAccess(t *testing.T) {
@@ -34,18 +26,18 @@ func TestReloadAccess(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "authentication.yaml")
 	harness.WriteFile(t, config, strings.Split(provider.Config(), "jwt:")[0]+"jwt: []\n")
 	s := harness.Start(t, harness.Options{
-		RBAC:   []string{strings.Replace(listerBinding, "USER", "first", 1)},
+		RBAC:   []string{lister("first")},
 		Tokens: []string{harness.Token("t-first", "first")},
 		Args:   []string{"--authentication-config=" + config},
 	})
 	path := harness.Collection("default")
 	becomes := func(token string, want int) {
 		t.Helper()
-		eventually(t, token+" gets another code", func() bool { return code(t, s, path, token) == want })
+		harness.Eventually(t, token+" gets another code", func() bool { return code(t, s, path, token) == want })
 	}
 	logs := func(text string) {
 		t.Helper()
-		eventually(t, "the log has "+text, func() bool { return strings.Contains(s.Log(t), text) })
+		harness.Eventually(t, "the log has "+text, func() bool { return strings.Contains(s.Log(t), text) })
 	}
 	becomes("t-first", http.StatusOK)
 	becomes("t-second", http.StatusUnauthorized)
@@ -53,11 +45,11 @@ func TestReloadAccess(t *testing.T) {
 	harness.WriteFile(t, s.TokenFile, harness.Token("t-first", "first")+"\n"+harness.Token("t-second", "second")+"\n")
 	becomes("t-second", http.StatusForbidden)
 	manifest := filepath.Join(s.RBACDir, "test-0.yaml")
-	harness.WriteFile(t, manifest, strings.Replace(listerBinding, "USER", "second", 1))
+	harness.WriteFile(t, manifest, lister("second"))
 	becomes("t-second", http.StatusOK)
 	becomes("t-first", http.StatusForbidden)
 
-	harness.WriteFile(t, manifest, listerBinding+"nonsense: 1\n")
+	harness.WriteFile(t, manifest, lister("second")+"nonsense: 1\n")
 	logs(`unknown field \"nonsense\"`)
 	logs("RBAC manifests were not reloaded, the last good set stays in force")
 	harness.WriteFile(t, s.TokenFile, "t-third-leaky\n")
@@ -82,7 +74,7 @@ func TestReloadKeys(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}}) // nobody else rewraps
 	canaries := []string{harness.Canary(), harness.Canary(), harness.Canary()}
-	old := keyOf(create(t, s, "keys", "old", canaries[0]))
+	old := keyOf(s.Create(t, "keys", "old", canaries[0]))
 	if !strings.HasPrefix(old, "aesgcm/key-") {
 		t.Errorf("status.key %q", old)
 	}
@@ -91,7 +83,7 @@ func TestReloadKeys(t *testing.T) {
 	fresh := base64.StdEncoding.EncodeToString([]byte("another-key-of-thirty-two-bytes!"))
 	harness.WriteFile(t, file, strings.Replace(config, "keys:\n", "keys:\n      - name: fresh\n        secret: "+fresh+"\n", 1))
 	attempt := 0
-	eventually(t, "the new key seals", func() bool {
+	harness.Eventually(t, "the new key seals", func() bool {
 		attempt++
 		return keyOf(put(t, s, "new", canaries[1], attempt)) == "aesgcm/fresh"
 	})
@@ -109,7 +101,7 @@ func TestReloadKeys(t *testing.T) {
 	if got := keyOf(put(t, s, "old", canaries[2], 1)); got != "aesgcm/fresh" {
 		t.Errorf("a new value of the old object is sealed by %q", got)
 	}
-	eventually(t, "the write key is published", func() bool { return metric(t, s, `secret_encryption_write_key{key="aesgcm/fresh"}`) == 1 })
+	harness.Eventually(t, "the write key is published", func() bool { return metric(t, s, `secret_encryption_write_key{key="aesgcm/fresh"}`) == 1 })
 	s.Leaks(t, canaries...)
 	s.Stop(t)
 	values := harness.OpenAll(t, s.DataDir)
@@ -125,7 +117,7 @@ func TestReloadBrokenKeys(t *testing.T) {
 	s := harness.Start(t, harness.Options{})
 	file := filepath.Join(s.DataDir, "encryption.yaml")
 	good := string(harness.ReadFile(t, file))
-	key := keyOf(create(t, s, "keys", "first", harness.Canary()))
+	key := keyOf(s.Create(t, "keys", "first", harness.Canary()))
 	canaries := []string{leakyKey}
 	for name, broken := range map[string]string{
 		"syntax":     "resources: [" + leakyKey,
@@ -136,7 +128,7 @@ func TestReloadBrokenKeys(t *testing.T) {
 	} {
 		failures := metric(t, s, `secret_encryption_reload_total{result="failure"}`)
 		harness.WriteFile(t, file, broken)
-		eventually(t, name+" is refused", func() bool {
+		harness.Eventually(t, name+" is refused", func() bool {
 			return metric(t, s, `secret_encryption_reload_total{result="failure"}`) > failures
 		})
 		ready := get(t, s, "/readyz?verbose")
@@ -149,11 +141,11 @@ func TestReloadBrokenKeys(t *testing.T) {
 			t.Errorf("%s: /readyz/encryption-config: %d %s", name, own.Code, own.Body)
 		}
 		canaries = append(canaries, harness.Canary())
-		if got := keyOf(create(t, s, "keys", "after-"+name, canaries[len(canaries)-1])); got != key {
+		if got := keyOf(s.Create(t, "keys", "after-"+name, canaries[len(canaries)-1])); got != key {
 			t.Errorf("after %s %q seals, want %q", name, got, key)
 		}
 		harness.WriteFile(t, file, good)
-		eventually(t, name+" is mended", func() bool {
+		harness.Eventually(t, name+" is mended", func() bool {
 			return code(t, s, "/readyz/encryption-config", s.AdminToken) == http.StatusOK
 		})
 	}
@@ -191,7 +183,7 @@ func keyOf(object map[string]any) string {
 // put creates an object, or replaces its value when it was made at an earlier attempt.
 func put(t *testing.T, s *harness.Server, name, value string, attempt int) map[string]any {
 	t.Helper()
-	request := harness.Request{Method: http.MethodPost, Path: harness.Collection("keys"), Token: s.AdminToken, Body: body(name, value)}
+	request := harness.Request{Method: http.MethodPost, Path: harness.Collection("keys"), Token: s.AdminToken, Body: harness.Object(t, name, value)}
 	if attempt > 1 || name == "old" {
 		request.Method, request.Path = http.MethodPut, request.Path+"/"+name
 	}

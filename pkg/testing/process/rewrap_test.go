@@ -25,7 +25,7 @@ func rotateKeys(t *testing.T, s *harness.Server, name string) {
 	fresh := base64.StdEncoding.EncodeToString([]byte(name + "-key-of-thirty-two-bytes-or-more")[:32])
 	harness.WriteFile(t, file, strings.Replace(string(harness.ReadFile(t, file)),
 		"keys:\n", "keys:\n      - name: "+name+"\n        secret: "+fresh+"\n", 1))
-	eventually(t, "the key "+name+" seals", func() bool { return metric(t, s, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1 })
+	harness.Eventually(t, "the key "+name+" seals", func() bool { return metric(t, s, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1 })
 }
 
 // The subresource seals a stale value anew and changes nothing else; a fresh one is not written.
@@ -33,7 +33,7 @@ func TestRewrapThroughTheTypedClient(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}}) // nobody else rewraps
 	canary := harness.Canary()
-	create(t, s, "keys", "one", canary)
+	s.Create(t, "keys", "one", canary)
 	client := versioned.NewForConfigOrDie(s.RESTConfig(t, "")).SecretV1beta1().SecureValues("keys")
 	before, err := client.Get(t.Context(), "one", metav1.GetOptions{})
 	if err != nil {
@@ -94,28 +94,14 @@ func TestIncident16RewrapIsItsOwnRightAndCarriesNoValue(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{
 		Tokens: []string{harness.Token("tok-rewrapper", "rewrapper"), harness.Token("tok-writer", "writer")},
-		RBAC: []string{`apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: rewrapper}
-rules:
-- {apiGroups: [secret.grafana.app], resources: [securevalues/rewrap], verbs: [create]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: rewrapper}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: rewrapper}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: rewrapper}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: writer}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-writer"}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: writer}]
-`},
+		RBAC: []string{
+			harness.ClusterRole("rewrapper", harness.Rule("create", "securevalues/rewrap")), harness.Grant("rewrapper", "rewrapper", ""),
+			harness.Grant("writer", "secret.grafana.app:securevalues-writer", ""),
+		},
 		RBACFiles: []string{"config/rbac/clusterrole-writer.yaml"},
 	})
 	canary, smuggled := harness.Canary(), harness.Canary()
-	create(t, s, "keys", "one", canary)
+	s.Create(t, "keys", "one", canary)
 	path := harness.Collection("keys") + "/one"
 	stored := s.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: s.AdminToken}).Object(t)
 	uid := stored["metadata"].(map[string]any)["uid"].(string)
@@ -131,7 +117,7 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: writer}]
 		"nobody":              {harness.Request{Method: http.MethodPost, Path: path + "/rewrap"}, http.StatusUnauthorized},
 		"a value":             {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"spec":{"value":"` + smuggled + `"}}`}, http.StatusCreated},
 		"a value, strict":     {harness.Request{Method: http.MethodPost, Path: path + "/rewrap?fieldValidation=Strict", Token: "tok-rewrapper", Body: `{"spec":{"value":"` + smuggled + `"}}`}, http.StatusBadRequest},
-		"a whole SecureValue": {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: body("one", smuggled)}, http.StatusCreated},
+		"a whole SecureValue": {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: harness.Object(t, "one", smuggled)}, http.StatusCreated},
 		"another kind":        {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","spec":{"value":"` + smuggled + `"}}`}, http.StatusBadRequest},
 		"another name":        {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"metadata":{"name":"two"}}`}, http.StatusBadRequest},
 		"another namespace":   {harness.Request{Method: http.MethodPost, Path: path + "/rewrap", Token: "tok-rewrapper", Body: `{"metadata":{"namespace":"two"}}`}, http.StatusBadRequest},

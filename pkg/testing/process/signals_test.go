@@ -25,12 +25,12 @@ func TestHangup(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Signal(t, syscall.SIGHUP)
-	eventually(t, "the audit log is opened again", func() bool { return metric(t, s, "secret_audit_log_reopened_total") == 1 })
-	create(t, s, "hangup", "after", harness.Canary())
+	harness.Eventually(t, "the audit log is opened again", func() bool { return metric(t, s, "secret_audit_log_reopened_total") == 1 })
+	s.Create(t, "hangup", "after", harness.Canary())
 	if line, err := events.ReadString('\n'); err != nil || !strings.Contains(line, `"after"`) {
 		t.Errorf("the watch: %v %s", err, line)
 	}
-	eventually(t, "the new file has the event", func() bool {
+	harness.Eventually(t, "the new file has the event", func() bool {
 		return strings.Contains(string(harness.ReadFile(t, s.AuditFile)), `/namespaces/hangup/securevalues`)
 	})
 	if !strings.Contains(s.Log(t), "SIGHUP") {
@@ -46,7 +46,7 @@ func TestStopDuringTheStart(t *testing.T) {
 	for name, signal := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGINT": syscall.SIGINT} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			silent := listen(t) // takes connections and says nothing
+			silent := harness.Listen(t) // takes connections and says nothing
 			command, log := serverCommand(t, "--etcd-servers=http://"+silent.Addr().String())
 			conn, err := silent.Accept() // it waits for etcd
 			if err != nil {
@@ -70,9 +70,9 @@ func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	args := []string{"--shutdown-delay-duration=10m"}
 	s := harness.Start(t, harness.Options{Args: args})
-	created := create(t, s, "second", "kept", harness.Canary())
+	created := s.Create(t, "second", "kept", harness.Canary())
 	s.Signal(t, syscall.SIGTERM)
-	eventually(t, "it drains", func() bool { return code(t, s, "/readyz", "") == http.StatusInternalServerError })
+	harness.Eventually(t, "it drains", func() bool { return code(t, s, "/readyz", "") == http.StatusInternalServerError })
 	s.Signal(t, syscall.SIGTERM)
 	if err := s.Wait(t); err == nil {
 		t.Error("the exit code is 0, as after an orderly stop")

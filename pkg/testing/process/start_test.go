@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 // One server's life: first start, the banner's commands, a stop, a second start on another port, a kill, a third start.
 func TestLife(t *testing.T) {
-	s := harness.Start(t, harness.Options{Args: []string{"--secure-port=" + freePort(t)}})
+	s := harness.Start(t, harness.Options{Args: []string{"--secure-port=" + harness.FreePort(t)}})
 	t.Run("files", func(t *testing.T) { wantPrivate(t, s.DataDir) })
 	t.Run("banner", func(t *testing.T) { wantBanner(t, s) })
 	t.Run("commands of the banner", func(t *testing.T) { pasteBanner(t, s) })
@@ -36,18 +36,18 @@ func TestLife(t *testing.T) {
 	})
 	t.Run("the token is in the kubeconfig only", func(t *testing.T) { wantTokenInKubeconfigOnly(t, s) })
 	t.Run("a second server on the folder", func(t *testing.T) { refuseSecond(t, s) })
-	created := create(t, s, "life", "kept", harness.Canary())
+	created := s.Create(t, "life", "kept", harness.Canary())
 	s.Stop(t)
 	wantStopOrder(t, s)
 
 	before := tree(t, s.DataDir)
 	delete(before, "decrypt-audit/decrypt.log") // a start adds a line
-	second := harness.Start(t, harness.Options{DataDir: s.DataDir, Args: []string{"--secure-port=" + freePort(t)}})
+	second := harness.Start(t, harness.Options{DataDir: s.DataDir, Args: []string{"--secure-port=" + harness.FreePort(t)}})
 	if strings.Contains(string(harness.ReadFile(t, second.OutFile)), "kubectl") {
 		t.Error("a second start shows the tutorial again")
 	}
 	t.Run("second start", func(t *testing.T) { wantReused(t, s, second, before, created) })
-	again := create(t, second, "life", "before-the-kill", harness.Canary())
+	again := second.Create(t, "life", "before-the-kill", harness.Canary())
 	second.Kill()
 
 	third := harness.Start(t, harness.Options{DataDir: s.DataDir})

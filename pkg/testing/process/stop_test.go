@@ -39,7 +39,7 @@ func TestGracefulStop(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := harness.Start(t, harness.Options{Args: test.args})
 			stream := watch(t, s, "stop")
-			created := create(t, s, "stop", "seen", harness.Canary())
+			created := s.Create(t, "stop", "seen", harness.Canary())
 			events := bufio.NewReader(stream)
 			if line, err := events.ReadString('\n'); err != nil || !strings.Contains(line, `"ADDED"`) {
 				t.Fatalf("first event: %v %s", err, line)
@@ -172,7 +172,7 @@ func TestExternalEtcd(t *testing.T) {
 	servers := "--etcd-servers=" + strings.Join(db.Endpoints(), ",")
 	s := harness.Start(t, harness.Options{Args: []string{servers, "--etcd-prefix=/elsewhere"}})
 	canary := harness.Canary()
-	created := create(t, s, "external", "one", canary)
+	created := s.Create(t, "external", "one", canary)
 	if _, err := os.Stat(filepath.Join(s.DataDir, "etcd")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the data folder has an etcd: %v", err)
 	}

@@ -68,7 +68,7 @@ func onTerminal(t *testing.T, args ...string) string {
 			t.Logf("the terminal shows:\n%s", shown.Text())
 		}
 	})
-	eventually(t, "the server is ready", func() bool { return strings.Contains(shown.Text(), "secret-apiserver is ready") })
+	harness.Eventually(t, "the server is ready", func() bool { return strings.Contains(shown.Text(), "secret-apiserver is ready") })
 	if err := command.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}

@@ -22,20 +22,11 @@ const (
 	patience  = 60 * time.Second
 )
 
-// rbac lets user k6 open what lists k6-cloud.
-const rbac = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: k6, namespace: default}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:decrypter-k6-cloud'}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
-`
-
 // start runs a server that logs in JSON and is traced by a file.
 func start(t *testing.T, tracingConfig string) *harness.Server {
 	t.Helper()
 	return harness.Start(t, harness.Options{
-		Tokens: []string{harness.Token(k6Token, "k6")}, RBAC: []string{rbac}, RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
+		Tokens: []string{harness.Token(k6Token, "k6")}, RBAC: []string{harness.Grant("k6", harness.K6Role, "default")}, RBACFiles: []string{harness.K6File},
 		Args: []string{"--logging-format=json", "--tracing-config-file=" + tracingConfig},
 	})
 }
@@ -61,11 +52,10 @@ func body(value string) string {
 // do sends a request, to the decrypt port when decrypt is set, and returns its audit id.
 func do(t *testing.T, s *harness.Server, decrypt bool, code int, r harness.Request) string {
 	t.Helper()
-	port := *s
 	if decrypt {
-		port.URL = s.DecryptURL
+		s = s.OnDecryptPort()
 	}
-	got := port.Do(t, r)
+	got := s.Do(t, r)
 	id := got.Header.Get("Audit-Id")
 	if got.Code != code || id == "" {
 		t.Fatalf("%s %s: %d, want %d, audit id %q: %s", r.Method, r.Path, got.Code, code, id, got.Body)
