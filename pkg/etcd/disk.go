@@ -13,39 +13,54 @@ import (
 
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"k8s.io/component-base/metrics"
 	"k8s.io/klog/v2"
 )
 
 const (
-	// AutoMinFree stands for the margin that fits the disk: 256 MiB, or 5 % of a smaller file system.
+	// AutoMinFree selects the margin by the disk: 256 MiB, or 5 % of a smaller file system.
 	AutoMinFree = -1
-	// LeastMinFree is the smallest margin in bytes: what etcd may take before it is asked again.
+	// LeastMinFree is the smallest margin in bytes: what etcd may write between two checks.
 	LeastMinFree = 64 << 20
 
 	mostMinFree = 256 << 20
-	// reserveBytes are given up for a start on a full disk: etcd needs a segment of its write-ahead log and a few small files.
+	// reserveBytes are released for a start on a full disk: etcd needs a segment of its write-ahead log and a few small files.
 	reserveBytes = 24 << 20
-	// leastReserve does for that, and smallReserve for another start after one that has taken the reserve.
+	// leastReserve suffices for that, and smallReserve for a start after one that used the reserve.
 	leastReserve = walSegmentBytes + 1<<20
 	smallReserve = 2 << 20
-	// aheadBytes of the disk belong to the database beyond its end, so that what was accepted can be committed whatever fills the disk.
+	// aheadBytes are allocated to the database beyond its end, so that accepted writes can be committed on a full disk.
 	aheadBytes = 64 << 20
-	// walSegmentBytes is a fourth of etcd's default, for small disks. Segments of any size can be read.
+	// walSegmentBytes is a quarter of etcd's default, for small disks. Segments of any size can be read.
 	walSegmentBytes = 16 << 20
 )
 
-func init() { wal.SegmentSizeBytes = walSegmentBytes } //nolint:gochecknoinits // etcd has no other way to set it
+var (
+	diskFree = metrics.NewGauge(&metrics.GaugeOpts{
+		Name:           "secret_etcd_disk_free_bytes",
+		Help:           "Free space on the file system of the embedded etcd.",
+		StabilityLevel: metrics.ALPHA,
+	})
 
-// disk is the room on the file system of a member, in bytes.
+	diskMargin = metrics.NewGauge(&metrics.GaugeOpts{
+		Name:           "secret_etcd_disk_min_free_bytes",
+		Help:           "Free space below which the server refuses writes (--data-dir-min-free); 0 if disabled.",
+		StabilityLevel: metrics.ALPHA,
+	})
+)
+
+func init() { wal.SegmentSizeBytes = walSegmentBytes } //nolint:gochecknoinits // the only way to set it
+
+// disk tracks the free space of a member's file system, in bytes.
 type disk struct {
 	dir    string
-	margin int64 // what must be free for a write; 0 for no such check
-	floor  int64 // what must be free for housekeeping
+	margin int64 // needed free for a write; 0 disables the check
+	floor  int64 // needed free for housekeeping
 	low    atomic.Bool
 	ahead  allocation
 }
 
-// allocation is what a file was given of the disk.
+// allocation is the disk space allocated to a file.
 type allocation struct {
 	file  fs.FileInfo
 	bytes int64
@@ -65,26 +80,26 @@ func newDisk(dir string, minFree int64) (*disk, error) {
 	return d, nil
 }
 
-// space returns how many bytes of the file system of path are free for this user, and how many it has.
+// space returns the bytes of the file system of path that are free for this user, and all of them.
 func space(path string) (free, total int64, err error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(path, &s); err != nil {
 		return 0, 0, fmt.Errorf("reading the free space of %s: %w", path, err)
 	}
-	size := int64(s.Bsize)                                     //nolint:unconvert // of another type on other systems
+	size := int64(s.Bsize)                                     //nolint:unconvert // another type on other systems
 	return int64(s.Bavail) * size, int64(s.Blocks) * size, nil //nolint:gosec // no disk has 2^63 bytes
 }
 
-// allow answers a caller of etcd. A file system that does not tell its room refuses nothing.
-func (d *disk) allow(call Call) error {
-	if d.margin == 0 || call == Read {
+// allow returns an error for a call that needs more free space. It allows every call if the free space is unknown.
+func (d *disk) allow(call call) error {
+	if d.margin == 0 || call == read {
 		return nil
 	}
 	free, _, err := space(d.dir)
 	if err != nil {
-		return nil //nolint:nilerr // as the comment says; observe logs it
+		return nil //nolint:nilerr // observe logs it
 	}
-	if need := d.needed(); call == Write && free < need || free < d.floor {
+	if need := d.needed(); call == write && free < need || free < d.floor {
 		if free < need {
 			d.setLow(true, free)
 		}
@@ -93,7 +108,7 @@ func (d *disk) allow(call Call) error {
 	return nil
 }
 
-// needed is the margin, and an eighth more once it was reached: a disk at its margin would refuse every other write.
+// needed is the margin, and an eighth more once it was reached: at the margin itself every other write would be refused.
 func (d *disk) needed() int64 {
 	if d.low.Load() {
 		return d.margin + d.margin/8
@@ -101,19 +116,19 @@ func (d *disk) needed() int64 {
 	return d.margin
 }
 
-// setLow takes note of the state and logs a change.
+// setLow records the state and logs changes.
 func (d *disk) setLow(low bool, free int64) {
 	if d.low.Swap(low) == low {
 		return
 	}
 	if low {
-		klog.ErrorS(ErrDiskFull, "Refusing writes until there is room; reads go on", "dir", d.dir, "freeBytes", free, "minFreeBytes", d.margin)
+		klog.ErrorS(ErrDiskFull, "Refusing writes until there is free space; reads continue", "dir", d.dir, "freeBytes", free, "minFreeBytes", d.margin)
 	} else {
-		klog.InfoS("There is room on the disk again; accepting writes", "dir", d.dir, "freeBytes", free, "minFreeBytes", d.margin)
+		klog.InfoS("The disk has free space again; accepting writes", "dir", d.dir, "freeBytes", free, "minFreeBytes", d.margin)
 	}
 }
 
-// observe looks at the disk and keeps what belongs to the member allocated.
+// observe measures the free space and allocates the reserve and the next blocks of the database.
 func (d *disk) observe(database string) error {
 	free, _, err := space(d.dir)
 	if err != nil {
@@ -132,11 +147,11 @@ func (d *disk) observe(database string) error {
 
 func reserveFile(dir string) string { return filepath.Join(dir, "reserve") }
 
-// keepReserve makes the file that MakeRoom removes, of the first size that the disk has room for. A larger one stays.
+// keepReserve creates the file that MakeRoom removes with the first of sizes that fits. It does not shrink the file.
 func keepReserve(dir string, sizes ...int64) error {
 	f, err := os.OpenFile(reserveFile(dir), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
-		return fmt.Errorf("making the reserve of the disk: %w", err)
+		return fmt.Errorf("creating the reserve file: %w", err)
 	}
 	info, err := f.Stat()
 	for i := 0; err == nil && i < len(sizes) && info.Size() < sizes[i]; i++ {
@@ -147,18 +162,18 @@ func keepReserve(dir string, sizes ...int64) error {
 	return errors.Join(err, f.Close())
 }
 
-// MakeRoom gives up the reserve of a member that is about to start on a full disk. It is called before anything else is written there.
+// MakeRoom removes the reserve file of a member if the disk is full. Call it before a start writes anything.
 func MakeRoom(dir string) error {
 	if free, _, err := space(dir); err != nil || free >= reserveBytes {
-		return nil //nolint:nilerr // a first start, or a folder that cannot be used, which its owner reports
+		return nil //nolint:nilerr // a first start, or an unusable folder, which its owner reports
 	}
 	if err := os.Remove(reserveFile(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("giving up the reserve of the disk: %w", err)
+		return fmt.Errorf("removing the reserve file: %w", err)
 	}
 	return nil
 }
 
-// allocateAhead gives the database the blocks that its next commits need. Its size does not change.
+// allocateAhead allocates the blocks for the next commits of the database without changing its size.
 func (d *disk) allocateAhead(database string) error {
 	info, err := os.Stat(database)
 	if err != nil {
@@ -171,10 +186,10 @@ func (d *disk) allocateAhead(database string) error {
 	if err != nil {
 		return err
 	}
-	wanted := info.Size() + aheadBytes
-	if err := errors.Join(fileutil.Preallocate(f, wanted, false), f.Close()); err != nil {
-		return fmt.Errorf("allocating room for %s: %w", database, err)
+	size := info.Size() + aheadBytes
+	if err := errors.Join(fileutil.Preallocate(f, size, false), f.Close()); err != nil {
+		return fmt.Errorf("allocating disk space for %s: %w", database, err)
 	}
-	d.ahead = allocation{info, wanted}
+	d.ahead = allocation{info, size}
 	return nil
 }

@@ -14,15 +14,15 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// The phases of a member, which decide what becomes of a log entry.
+// The phases of a member decide what happens to a log entry.
 const (
 	starting int32 = iota
 	serving
 	stopping
 )
 
-// hook turns etcd's way of reporting a bad data directory, lg.Fatal and lg.Panic, into an error of Start.
-// Once the member serves, both keep their meaning: a member that cannot write its log must not go on.
+// hook turns lg.Fatal and lg.Panic, by which etcd reports a bad data directory, into an error of Start. Once the member serves, both
+// end the process as usual: a member that cannot write its log must not continue.
 type hook struct {
 	phase  atomic.Int32
 	failed chan error
@@ -31,7 +31,7 @@ type hook struct {
 
 func newHook(quiet bool) *hook { return &hook{failed: make(chan error, 1), quiet: quiet} }
 
-// fail reports why the start failed. The first failure is the cause.
+// fail reports why the start failed. The first error wins.
 func (h *hook) fail(err error) {
 	select {
 	case h.failed <- err:
@@ -39,15 +39,15 @@ func (h *hook) fail(err error) {
 	}
 }
 
-// recover reports a panic of etcd on damaged data that no log entry announces.
+// recover reports a panic of etcd on damaged data that comes without a log entry.
 func (h *hook) recover() {
 	if r := recover(); r != nil {
 		h.fail(fmt.Errorf("its data is damaged: %v", r))
 	}
 }
 
-// logger writes warnings and worse to w as JSON lines. Requests appear in them as key and size only: etcd prints them
-// through its Loggable types.
+// logger writes warnings and errors to w as JSON lines. They contain only key and size of requests: etcd prints requests through
+// its Loggable types.
 func (h *hook) logger(w io.Writer) *zap.Logger {
 	core := zapcore.NewCore(
 		zapcore.NewJSONEncoder(logutil.DefaultZapLoggerConfig.EncoderConfig),
@@ -57,8 +57,8 @@ func (h *hook) logger(w io.Writer) *zap.Logger {
 		zap.WithPanicHook(terminal{h, zapcore.WriteThenPanic})).Named("etcd")
 }
 
-// enabled leaves the end of a failing start to the caller to print, and drops what etcd says of each listener it was
-// told to close.
+// enabled drops the fatal entries of a failing start, which the caller returns as an error, and what etcd logs about closed
+// listeners during a stop.
 func (h *hook) enabled(l zapcore.Level) bool {
 	phase := h.phase.Load()
 	switch {
@@ -71,8 +71,8 @@ func (h *hook) enabled(l zapcore.Level) bool {
 	}
 }
 
-// filter drops two errors of a member's first milliseconds: etcd looks for the schema version before the first entry is
-// in the database, and looks again later. Only a downgrade of etcd would need it.
+// filter drops two errors of a member's first milliseconds: etcd reads the schema version before the database has one, and again
+// later. Only a downgrade of etcd needs it.
 type filter struct{ zapcore.Core }
 
 // With keeps the filter on derived loggers.
@@ -86,13 +86,13 @@ func (f filter) Check(ent zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 	return f.Core.Check(ent, ce)
 }
 
-// terminal is the hook of one level: what to do after start is then.
+// terminal is the hook of one level; then is its action after the start.
 type terminal struct {
 	*hook
 	then zapcore.CheckWriteHook
 }
 
-// OnWrite ends the calling goroutine while the member starts, and does what zap would do afterwards.
+// OnWrite ends the calling goroutine while the member starts, and does what zap does by default afterwards.
 func (t terminal) OnWrite(ce *zapcore.CheckedEntry, fields []zapcore.Field) {
 	if t.phase.Load() != starting {
 		t.then.OnWrite(ce, fields)

@@ -19,23 +19,23 @@ import (
 	"google.golang.org/grpc"
 )
 
-// drainTime is how long Stop waits for open requests of clients that should have gone before.
+// drainTime is how long Stop waits for open requests.
 const drainTime = 500 * time.Millisecond
 
-// ErrInUse is returned by Start when another process, or another Server of this one, holds the directory.
+// ErrInUse is returned by Start when another process, or another Server in this process, holds the directory.
 var ErrInUse = errors.New("in use by another etcd")
 
 // Server is a running member.
 type Server struct {
 	etcd   *embed.Etcd
 	grpc   *grpc.Server
-	client *clientv3.Client // what Client returns
+	client *clientv3.Client // behind the gate
 	raw    *clientv3.Client // without the gate
 	upkeep *upkeep          // nil for a tool
 	hook   *hook
 	socks  sockets
 	lock   *fileutil.LockedFile
-	// snapshots is held for reading by those that are sent.
+	// snapshots is read-locked while a snapshot is sent.
 	snapshots *sync.RWMutex
 
 	stop     sync.Once
@@ -44,7 +44,7 @@ type Server struct {
 	errs     chan error
 }
 
-// Start runs a member on cfg.Dir and returns once it serves reads and writes. ctx bounds the start only; Stop ends the member.
+// Start runs a member on cfg.Dir and returns once it serves reads and writes. ctx bounds the start only; Stop stops the member.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
@@ -54,7 +54,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := privateDir(dir); err != nil {
 		return nil, err
 	}
-	// Without a lock of our own etcd would wait for the database's lock for ever.
+	// Without this lock etcd would wait for the lock of the database without a limit.
 	lock, err := fileutil.TryLockFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if errors.Is(err, fileutil.ErrLocked) {
 		return nil, fmt.Errorf("etcd directory %s: %w", dir, ErrInUse)
@@ -85,18 +85,21 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// publishEndpoint writes nothing that is there already: the disk may be full.
+// endpointFile tells tools where the member that runs in dir listens: its socket may be in another directory.
+func endpointFile(dir string) string { return filepath.Join(dir, "endpoint") }
+
+// publishEndpoint does not write an unchanged endpoint: the disk may be full.
 func publishEndpoint(dir, endpoint string) error {
 	if old, err := os.ReadFile(endpointFile(dir)); err == nil && string(old) == endpoint+"\n" {
 		return nil
 	}
 	if err := os.WriteFile(endpointFile(dir), []byte(endpoint+"\n"), 0o600); err != nil {
-		return fmt.Errorf("writing where etcd is: %w", err)
+		return fmt.Errorf("writing the endpoint of etcd: %w", err)
 	}
 	return nil
 }
 
-// privateDir creates dir, or makes sure that nobody else can reach the sockets in it.
+// privateDir creates dir, or checks that other users cannot reach the sockets in it.
 func privateDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("creating etcd directory %s: %w", dir, err)
@@ -119,7 +122,7 @@ func launch(ctx context.Context, cfg Config, socks sockets) (*Server, error) {
 	ecfg := cfg.embedConfig(socks, hook.logger(cfg.logOutput()), func(g *grpc.Server) { registered <- g })
 	snapshots := &sync.RWMutex{}
 	ecfg.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(holdDuringSnapshot(snapshots))}
-	go func() { // on a goroutine of its own because the hook may end it
+	go func() { // the hook may end this goroutine
 		defer hook.recover()
 		if e, err := embed.StartEtcd(ecfg); err != nil {
 			hook.fail(err)
@@ -132,7 +135,7 @@ func launch(ctx context.Context, cfg Config, socks sockets) (*Server, error) {
 	for {
 		select {
 		case e = <-started:
-		case g := <-registered: // follows readiness, and comes after started
+		case g := <-registered: // comes once it is ready, after started
 			if e == nil {
 				e = <-started
 			}
@@ -147,19 +150,19 @@ func launch(ctx context.Context, cfg Config, socks sockets) (*Server, error) {
 	}
 }
 
-// abandon closes a member that is not wanted any more; StartEtcd has no context, so it has to come back first.
+// abandon closes a member whose start was cancelled; StartEtcd has no context, so it has to return first.
 func abandon(e *embed.Etcd, started <-chan *embed.Etcd, failed <-chan error) {
 	if e == nil {
 		select {
 		case e = <-started:
-		case <-failed: //nolint:errcheck // the caller gave up and says why itself
+		case <-failed: //nolint:errcheck // the caller returns its own error
 			return
 		}
 	}
 	e.Close()
 }
 
-// holdDuringSnapshot keeps a defragmentation away from a snapshot that is sent: it would wait for the end with everything locked.
+// holdDuringSnapshot prevents a defragmentation during a snapshot: it would wait for the end of it with the database locked.
 func holdDuringSnapshot(snapshots *sync.RWMutex) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		if info.FullMethod == pb.Maintenance_Snapshot_FullMethodName {
@@ -178,7 +181,7 @@ func newServer(e *embed.Etcd, g *grpc.Server, h *hook, snapshots *sync.RWMutex) 
 	}
 }
 
-// monitor reports an end that nobody asked for.
+// monitor reports when the member stops without Stop.
 func (s *Server) monitor() {
 	defer close(s.done)
 	defer close(s.errs)
@@ -194,18 +197,18 @@ func (s *Server) monitor() {
 	}
 }
 
-// Endpoints returns what belongs into --etcd-servers. No certificate is needed: see the package comment.
+// Endpoints returns the value for --etcd-servers. It needs no certificate: see the package comment.
 func (s *Server) Endpoints() []string { return []string{s.socks.client} }
 
 // Client returns a client that calls the member in this process, without a socket. With Config.Upkeep its writes fail with an error
-// that NoRoom knows while the disk is nearly full. Stop closes it.
+// for NoRoom while the disk is nearly full. Stop closes it.
 func (s *Server) Client() *clientv3.Client { return s.client }
 
-// Err yields one error if the member ends by itself, and is closed when the member has ended for any reason.
+// Err yields one error if the member stops by itself, and is closed when the member has stopped for any reason.
 func (s *Server) Err() <-chan error { return s.errs }
 
-// Stop ends the member and returns when its data is closed. It may be called more than once. Stop the API server first:
-// requests still open are cut after half a second.
+// Stop stops the member and returns when its data is closed. It may be called more than once. Stop the API server first: open
+// requests are cancelled after drainTime.
 func (s *Server) Stop() {
 	s.stop.Do(func() {
 		s.hook.phase.Store(stopping)
@@ -214,13 +217,13 @@ func (s *Server) Stop() {
 		if s.upkeep != nil {
 			s.upkeep.close()
 		}
-		_ = s.raw.Close() // reports only that its context ended
+		_ = s.raw.Close() // returns only the error of its context
 		cut := time.AfterFunc(drainTime, s.grpc.Stop)
 		s.grpc.GracefulStop()
 		cut.Stop()
 		s.etcd.Close()
-		if s.upkeep != nil { // etcd gave back a segment
-			_ = keepReserve(s.upkeep.disk.dir, reserveBytes, leastReserve) // then the next start has less
+		if s.upkeep != nil { // etcd has freed a segment of its log
+			_ = keepReserve(s.upkeep.disk.dir, reserveBytes, leastReserve) // a smaller reserve at worst
 		}
 		_ = s.socks.remove() // a leftover directory holds nothing
 		_ = s.lock.Close()   // nothing is buffered in it

@@ -59,7 +59,7 @@ func overwrite(t *testing.T, s *Server, count int, at time.Time, histories ...*H
 	}
 	s.etcd.Server.Backend().ForceCommit()
 	for _, h := range histories {
-		h.Observe(at, revision, s.etcd.Server.Backend().SizeInUse())
+		h.observe(at, revision, s.etcd.Server.Backend().SizeInUse())
 	}
 	return revision
 }
@@ -79,15 +79,15 @@ func TestHistoryIsBoundedInBytes(t *testing.T) {
 	begin := time.Now()
 	h := NewHistory(s.Client(), 1<<20)
 	old := overwrite(t, s, 100, begin, h)
-	if h.TooLarge() {
+	if h.tooLarge() {
 		t.Error("what was there before counts as history")
 	}
-	young := overwrite(t, s, 100, begin.Add(KeptHistory/2), h)
-	last := overwrite(t, s, 100, begin.Add(KeptHistory), h)
-	if !h.TooLarge() {
+	young := overwrite(t, s, 100, begin.Add(keptHistory/2), h)
+	last := overwrite(t, s, 100, begin.Add(keptHistory), h)
+	if !h.tooLarge() {
 		t.Fatal("4.8 MB of history are not above a bound of 1 MiB")
 	}
-	if err := h.Compact(t.Context(), begin.Add(KeptHistory), KeptHistory); err != nil {
+	if err := h.compact(t.Context(), begin.Add(keptHistory), keptHistory); err != nil {
 		t.Fatal(err)
 	}
 	if !compacted(t, s.Client(), old-1) {
@@ -99,7 +99,7 @@ func TestHistoryIsBoundedInBytes(t *testing.T) {
 	if got := get(t, s.Client(), compactRevKey); got != strconv.FormatInt(old, 10) {
 		t.Errorf("other API servers are told revision %s, want %d", got, old)
 	}
-	if h.Observe(begin.Add(KeptHistory), last, h.inUse); h.TooLarge() {
+	if h.observe(begin.Add(keptHistory), last, h.inUse); h.tooLarge() {
 		t.Error("the history counts from before the compaction")
 	}
 }
@@ -116,19 +116,19 @@ func TestOneOfManyServersCompacts(t *testing.T) {
 	}
 	old := overwrite(t, s, 50, begin, ours, theirs)
 	overwrite(t, s, 50, begin.Add(pollInterval), ours, theirs) // a little later, so that the other one would compact further
-	now := begin.Add(KeptHistory + 2*pollInterval)
+	now := begin.Add(keptHistory + 2*pollInterval)
 	overwrite(t, s, 50, now, ours, theirs)
-	if err := ours.Compact(t.Context(), now.Add(-2*pollInterval), KeptHistory); err != nil {
+	if err := ours.compact(t.Context(), now.Add(-2*pollInterval), keptHistory); err != nil {
 		t.Fatal(err)
 	}
-	if err := theirs.Compact(t.Context(), now, KeptHistory); err != nil {
+	if err := theirs.compact(t.Context(), now, keptHistory); err != nil {
 		t.Fatal(err)
 	}
 	got, err := s.Client().Get(t.Context(), compactRevKey)
 	if err != nil || got.Kvs[0].Version != upstream+1 || string(got.Kvs[0].Value) != strconv.FormatInt(old, 10) {
 		t.Errorf("compacted %d times, at last at revision %s, want once at %d (%v)", got.Kvs[0].Version-upstream, got.Kvs[0].Value, old, err)
 	}
-	if theirs.TooLarge() {
+	if theirs.tooLarge() {
 		t.Error("the other server goes on")
 	}
 	if _, _, revision, err := etcd3.Compact(t.Context(), s.Client(), upstream, old+40); err != nil || revision != old {

@@ -11,15 +11,15 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Why a write is refused while reads go on. The texts are for clients.
+// Reasons for refusing writes while reads continue. The texts are shown to clients.
 var (
-	// ErrDiskFull is returned by a gate while its disk has less room than the margin.
+	// ErrDiskFull is returned while the disk has less free space than the margin.
 	ErrDiskFull = errors.New("the disk of the database is nearly full")
-	// ErrDatabaseFull stands for etcd's own refusal: its database has reached its quota.
+	// ErrDatabaseFull stands for etcd's own error: its database has reached its quota.
 	ErrDatabaseFull = errors.New("the database is full (database space exceeded)")
 )
 
-// NoRoom returns ErrDiskFull or ErrDatabaseFull if err is a write that was refused for lack of room, and nil for any other error.
+// NoRoom returns ErrDiskFull or ErrDatabaseFull if err is a write refused for lack of space, and nil for any other error.
 func NoRoom(err error) error {
 	switch {
 	case errors.Is(err, ErrDiskFull):
@@ -31,30 +31,27 @@ func NoRoom(err error) error {
 	}
 }
 
-// Call is what a caller of etcd is about to do.
-type Call int
+// call classifies calls to etcd by what they take from the disk.
+type call int
 
-// Calls, by what they take from the disk.
 const (
-	// Read changes nothing.
-	Read Call = iota
-	// Housekeeping is a small write that makes room or must not wait for it: see Reserved.
-	Housekeeping
-	// Write is any other one.
-	Write
+	read call = iota
+	// housekeeping is a small write that frees space or must not wait for it: see Reserved.
+	housekeeping
+	write // any other
 )
 
 type reserved struct{}
 
-// Reserved marks the writes of a context as Housekeeping. Deletes and compactions are so by themselves.
+// Reserved marks the writes of a context as housekeeping, which is allowed on a nearly full disk. Deletes and compactions always are.
 func Reserved(ctx context.Context) context.Context { return context.WithValue(ctx, reserved{}, true) }
 
-// Gate returns kv with one difference: allow is asked before each call, and its error is the answer.
-func Gate(kv clientv3.KV, allow func(Call) error) clientv3.KV { return &gate{kv: kv, allow: allow} }
+// newGate returns a kv that calls allow before each call and returns its error.
+func newGate(kv clientv3.KV, allow func(call) error) clientv3.KV { return &gate{kv: kv, allow: allow} }
 
 type gate struct {
 	kv    clientv3.KV
-	allow func(Call) error
+	allow func(call) error
 }
 
 // Put implements clientv3.KV.
@@ -67,7 +64,7 @@ func (g *gate) Put(ctx context.Context, key, value string, opts ...clientv3.OpOp
 
 // Get implements clientv3.KV.
 func (g *gate) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	if err := g.allow(Read); err != nil {
+	if err := g.allow(read); err != nil {
 		return nil, err
 	}
 	return g.kv.Get(ctx, key, opts...)
@@ -75,7 +72,7 @@ func (g *gate) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (
 
 // GetStream implements clientv3.KV.
 func (g *gate) GetStream(ctx context.Context, key string, opts ...clientv3.OpOption) (clientv3.GetStreamChan, error) {
-	if err := g.allow(Read); err != nil {
+	if err := g.allow(read); err != nil {
 		return nil, err
 	}
 	return g.kv.GetStream(ctx, key, opts...)
@@ -83,7 +80,7 @@ func (g *gate) GetStream(ctx context.Context, key string, opts ...clientv3.OpOpt
 
 // Delete implements clientv3.KV.
 func (g *gate) Delete(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.DeleteResponse, error) {
-	if err := g.allow(Housekeeping); err != nil {
+	if err := g.allow(housekeeping); err != nil {
 		return nil, err
 	}
 	return g.kv.Delete(ctx, key, opts...)
@@ -91,7 +88,7 @@ func (g *gate) Delete(ctx context.Context, key string, opts ...clientv3.OpOption
 
 // Compact implements clientv3.KV.
 func (g *gate) Compact(ctx context.Context, rev int64, opts ...clientv3.CompactOption) (*clientv3.CompactResponse, error) {
-	if err := g.allow(Housekeeping); err != nil {
+	if err := g.allow(housekeeping); err != nil {
 		return nil, err
 	}
 	return g.kv.Compact(ctx, rev, opts...)
@@ -113,8 +110,8 @@ func (g *gate) Txn(ctx context.Context) clientv3.Txn {
 type gatedTxn struct {
 	clientv3.Txn
 	ctx   context.Context //nolint:containedctx // that of Txn
-	allow func(Call) error
-	call  Call
+	allow func(call) error
+	call  call
 }
 
 // If implements clientv3.Txn.
@@ -143,18 +140,18 @@ func (t *gatedTxn) Commit() (*clientv3.TxnResponse, error) {
 	return t.Txn.Commit()
 }
 
-// callOf returns the call of the most that ops take.
-func callOf(ctx context.Context, ops ...clientv3.Op) Call {
-	call := Read
+// callOf returns the highest class among ops.
+func callOf(ctx context.Context, ops ...clientv3.Op) call {
+	call := read
 	for _, op := range ops {
 		switch {
 		case op.IsTxn():
 			_, then, otherwise := op.Txn()
 			call = max(call, callOf(ctx, slices.Concat(then, otherwise)...))
 		case op.IsDelete(), op.IsPut() && (ctx.Value(reserved{}) != nil || string(op.KeyBytes()) == compactRevKey):
-			call = max(call, Housekeeping)
+			call = max(call, housekeeping)
 		case op.IsPut():
-			call = Write
+			call = write
 		}
 	}
 	return call
