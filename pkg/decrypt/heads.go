@@ -25,7 +25,7 @@ type HeadStore struct {
 
 var _ audit.HeadStore = (*HeadStore)(nil)
 
-// HeadKey is where the head of an instance is, under the prefix of --etcd-prefix.
+// HeadKey returns the etcd key of an instance's head, under the prefix of --etcd-prefix.
 func HeadKey(prefix, instance string) string {
 	return strings.TrimSuffix(prefix, "/") + "/decrypt-audit-heads/" + url.PathEscape(instance)
 }
@@ -80,15 +80,14 @@ func (s *HeadStore) Advance(ctx context.Context, head audit.Head) error {
 	if err != nil {
 		return err
 	}
-	done, err := s.kv.Txn(etcd.Reserved(ctx)). // values are released while the disk has no room for others
-							If(clientv3.Compare(clientv3.ModRevision(s.key), "=", revision)).
-							Then(clientv3.OpPut(s.key, string(value))).
-							Commit()
+	ctx = etcd.Reserved(ctx) // values are released while the disk has no room for others
+	unchanged := clientv3.Compare(clientv3.ModRevision(s.key), "=", revision)
+	done, err := s.kv.Txn(ctx).If(unchanged).Then(clientv3.OpPut(s.key, string(value))).Commit()
 	if err != nil {
 		return fmt.Errorf("writing %s to etcd: %w", s.key, err)
 	}
 	if !done.Succeeded {
-		return fmt.Errorf("%s in etcd was written by somebody else: %w", s.key, audit.ErrHeadBehind)
+		return fmt.Errorf("%s in etcd was changed by another writer: %w", s.key, audit.ErrHeadBehind)
 	}
 	return nil
 }

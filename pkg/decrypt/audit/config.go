@@ -9,51 +9,47 @@ import (
 	"time"
 )
 
-// Fsync says what Record waits for. Whatever it says, a record is in the operating system's hands before Record
-// returns, so the end of the process loses none.
+// Fsync is what Record waits for. In every mode a record is in the operating system's hands before Record returns, so a
+// crash of the process loses none.
 type Fsync string
 
 // The modes.
 const (
-	// FsyncAlways waits until the disk has the records: they survive the loss of power. Calls that come together share one
-	// fsync.
+	// FsyncAlways waits until the disk has the records: they survive a power failure. Concurrent calls share one fsync.
 	FsyncAlways Fsync = "always"
-	// FsyncInterval asks for the disk once a second: a loss of power takes up to that much.
+	// FsyncInterval syncs once per second: a power failure loses up to that much.
 	FsyncInterval Fsync = "interval"
 	// FsyncNever leaves it to the operating system, often 30 seconds.
 	FsyncNever Fsync = "never"
 )
 
-// Config says where the log is and how it behaves. NewConfig has the defaults.
+// Config configures a Log. NewConfig returns the defaults.
 type Config struct {
-	// Path is the file that is written. Its folder holds the older files too and is made with mode 0700 if absent.
+	// Path is the active file. Its directory holds the older files too and is created with mode 0700 if absent.
 	Path string
-	// KeyFile holds the key of the chain, outside of Path's folder: 32 random bytes in base64, more lines for older keys.
+	// KeyFile holds the key of the chain, outside of Path's directory: 32 random bytes in base64, then older keys.
 	KeyFile string
-	// GenerateKey makes KeyFile when it is absent and there is no log yet.
+	// GenerateKey creates KeyFile when both it and the log are absent.
 	GenerateKey bool
-	// Instance names this server among those that share HeadStore. It stays the same over restarts.
+	// Instance names this server among those that share Heads. It must stay the same over restarts.
 	Instance string
-	// Fsync says what Record waits for.
-	Fsync Fsync
-	// MaxSize is the size in bytes after which a new file is begun.
+	Fsync    Fsync
+	// MaxSize is the size in bytes after which the file is rotated.
 	MaxSize int64
 	// MaxBackups and MaxAge bound the older files by number and age; 0 keeps all.
 	MaxBackups int
 	MaxAge     time.Duration
-	// DenyRate and DenyBurst bound the denied records of one caller: so many a second, and so many at once.
+	// DenyRate and DenyBurst limit the denied records of one caller: records per second, and in one burst.
 	DenyRate  float64
 	DenyBurst int
-	// MaxCallers bounds how many callers are told apart by that limit; the others share one.
+	// MaxCallers bounds how many callers have their own limit; the others share one.
 	MaxCallers int
-	// SummaryInterval is how often the suppressed denials are summed up in the log.
+	// SummaryInterval is how often suppressed denials are summarized in the log.
 	SummaryInterval time.Duration
-	// PublishInterval is how often the head goes to metric, server log and Heads.
+	// PublishInterval is how often the head goes to the server log and to Heads.
 	PublishInterval time.Duration
-	// Heads keeps the published head out of reach of whoever can write the log. Nil publishes to metric and log only.
+	// Heads keeps the published head where writers of the log cannot change it. Nil publishes to metric and log only.
 	Heads HeadStore
-	// RefuseCutOff makes Open fail, instead of only reporting it, when lines are missing that were published.
-	RefuseCutOff bool
 }
 
 // NewConfig returns the defaults. Path, KeyFile and Instance have none.
@@ -70,28 +66,25 @@ func NewConfig() Config {
 	}
 }
 
-// Validate returns every fault. It names fields, since flags belong to the caller.
-func (c Config) Validate() []error {
+// validate names fields, since flags belong to the caller.
+func (c Config) validate() error {
 	var errs []error
-	for _, field := range []struct{ name, value string }{{"path", c.Path}, {"key file", c.KeyFile}, {"instance", c.Instance}} {
-		if field.value == "" {
-			errs = append(errs, fmt.Errorf("decrypt audit log: no %s is set", field.name))
+	require := func(ok bool, text string) {
+		if !ok {
+			errs = append(errs, errors.New("decrypt audit log: "+text))
 		}
 	}
-	if c.Fsync != FsyncAlways && c.Fsync != FsyncInterval && c.Fsync != FsyncNever {
-		errs = append(errs, fmt.Errorf("decrypt audit log: fsync must be %s, %s or %s, not %q", FsyncAlways, FsyncInterval, FsyncNever, c.Fsync))
-	}
-	if c.MaxSize < 1 || c.MaxBackups < 0 || c.MaxAge < 0 {
-		errs = append(errs, errors.New("decrypt audit log: the size of a file must be positive, number and age of old files not negative"))
-	}
-	if c.DenyRate <= 0 || c.DenyBurst < 1 || c.MaxCallers < 1 {
-		errs = append(errs, errors.New("decrypt audit log: the limits of denied records must be positive"))
-	}
-	if c.SummaryInterval <= 0 || c.PublishInterval <= 0 {
-		errs = append(errs, errors.New("decrypt audit log: the intervals of summaries and of the published head must be positive"))
-	}
-	return errs
+	require(c.Path != "", "path is required")
+	require(c.KeyFile != "", "key file is required")
+	require(c.Instance != "", "instance is required")
+	require(c.Fsync == FsyncAlways || c.Fsync == FsyncInterval || c.Fsync == FsyncNever,
+		fmt.Sprintf("fsync must be %s, %s or %s, not %q", FsyncAlways, FsyncInterval, FsyncNever, c.Fsync))
+	require(c.MaxSize > 0 && c.MaxBackups >= 0 && c.MaxAge >= 0,
+		"the size of a file must be positive, number and age of old files not negative")
+	require(c.DenyRate > 0 && c.DenyBurst > 0 && c.MaxCallers > 0, "the limits of denied records must be positive")
+	require(c.SummaryInterval > 0 && c.PublishInterval > 0, "the intervals of summaries and published heads must be positive")
+	return errors.Join(errs...)
 }
 
-// dir is the folder of the log.
+// dir is the log directory.
 func (c Config) dir() string { return filepath.Dir(c.Path) }

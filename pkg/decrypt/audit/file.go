@@ -8,41 +8,45 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 )
 
-// file is the file that is written. It knows how long the acknowledged part is.
+// file is the active file.
 type file struct {
 	f     *os.File
 	path  string
-	size  int64
-	lines int // that this process knows of
-	// broken: a failed write left bytes behind size that are still there.
+	size  int64 // of the acknowledged part
+	lines int   // that this process knows of
+	// broken: a failed write left bytes after size that are still there.
 	broken bool
-	// unsynced: the disk was not asked for what was written last.
+	// unsynced: the last write was not synced.
 	unsynced bool
-	// allocated is the length up to which the file owns blocks of the disk.
+	// allocated is the length up to which the file has blocks on the disk.
 	allocated int64
 }
 
-// aheadBytes of the disk belong to the file beyond its end, about 8,000 records: so many values are released on a full disk.
+// aheadBytes on the disk are reserved after the end of the file, about 8,000 records: that many values can still be
+// released on a full disk.
 const aheadBytes = 4 << 20
 
-// allocateAhead is of no consequence when it fails: then there is no such reserve, or the disk is full already.
+// allocateAhead ignores errors: then there is no such reserve, or the disk is full already.
 func (f *file) allocateAhead() {
-	if f.size+aheadBytes/2 > f.allocated && preallocate(f.f, f.size+aheadBytes) == nil {
+	if f.size+aheadBytes/2 > f.allocated && fileutil.Preallocate(f.f, f.size+aheadBytes, false) == nil {
 		f.allocated = f.size + aheadBytes
 	}
 }
 
 // openRegular opens path unless it is a symbolic link, a device or the like.
 func openRegular(path string, flags int) (*os.File, error) {
-	f, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0o600) //nolint:gosec // named by the operator
+	flags |= syscall.O_NOFOLLOW | syscall.O_NONBLOCK | syscall.O_CLOEXEC
+	f, err := os.OpenFile(path, flags, 0o600) //nolint:gosec // named by the operator
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file: name another one", path)
+		err = fmt.Errorf("%s is not a regular file: name another one", path)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -50,7 +54,7 @@ func openRegular(path string, flags int) (*os.File, error) {
 	return f, nil
 }
 
-// createFile makes a new file at path, where nothing may be.
+// createFile creates a file at path, where nothing may be.
 func createFile(path string) (*file, error) {
 	f, err := openRegular(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND)
 	if err != nil {
@@ -59,23 +63,23 @@ func createFile(path string) (*file, error) {
 	return &file{f: f, path: path}, nil
 }
 
-// reopenFile goes on in a file whose first size bytes are to stay.
+// reopenFile opens a file to append after its first size bytes.
 func reopenFile(path string, size int64) (*file, error) {
 	f, err := openRegular(path, os.O_WRONLY|os.O_APPEND)
 	if err != nil {
 		return nil, err
 	}
 	opened := &file{f: f, path: path, size: size, lines: 1}
-	if err := errors.Join(f.Chmod(0o600), opened.restore()); err != nil {
+	if err := errors.Join(f.Chmod(0o600), opened.truncate()); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return opened, nil
 }
 
-// append writes data behind what is there, all of it or, as far as the log is concerned, none.
+// append writes all of data or, as far as the log is concerned, nothing.
 func (f *file) append(data []byte, lines int, sync bool) error {
 	if f.broken {
-		if err := f.restore(); err != nil {
+		if err := f.truncate(); err != nil {
 			return err
 		}
 	}
@@ -84,8 +88,8 @@ func (f *file) append(data []byte, lines int, sync bool) error {
 		err = f.f.Sync()
 	}
 	if err != nil {
-		// After a failed fsync the pages count as clean without being on disk: they are cut off and written anew.
-		return errors.Join(err, f.restore())
+		// After a failed fsync the pages count as clean without being on disk: cut them off, to be written again.
+		return errors.Join(err, f.truncate())
 	}
 	f.size += int64(len(data))
 	f.lines += lines
@@ -94,13 +98,8 @@ func (f *file) append(data []byte, lines int, sync bool) error {
 	return nil
 }
 
-// giveBack frees what allocateAhead took, of a file that gets no more records.
-func (f *file) giveBack() {
-	_ = f.f.Truncate(f.size) // costs some room at most
-}
-
-// restore cuts off what a failed write left. Until that works nothing is appended.
-func (f *file) restore() error {
+// truncate cuts off what a failed write left. Until that works nothing is appended.
+func (f *file) truncate() error {
 	err := f.f.Truncate(f.size)
 	f.broken = err != nil
 	f.allocated = 0
@@ -117,7 +116,7 @@ func (f *file) sync() error {
 	return err
 }
 
-// check says what somebody else did to the file: records must not go where nobody finds them.
+// check returns what something else did to the file: records must not go where nobody finds them.
 func (f *file) check() error {
 	mine, err := f.f.Stat()
 	if err != nil {
@@ -134,7 +133,7 @@ func (f *file) check() error {
 	case !f.broken && mine.Size() < f.size:
 		return fmt.Errorf("%s was cut from %d to %d bytes", f.path, f.size, mine.Size())
 	case !f.broken && mine.Size() > f.size:
-		return fmt.Errorf("%s was written to by somebody else", f.path)
+		return fmt.Errorf("something else wrote to %s", f.path)
 	}
 	return nil
 }

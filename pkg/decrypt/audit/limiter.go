@@ -3,17 +3,16 @@
 package audit
 
 import (
-	"encoding/json"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 )
 
-// summary is the line that stands for denials that were not written one by one.
+// summary is the line for denials that were not written one by one.
 type summary struct {
 	Time time.Time `json:"time"`
-	// User, UserUID and Source are the caller; Others says that it stands for all whom the limiter does not tell apart.
+	// User, UserUID and Source are the caller; Others: this is about all callers without their own limit.
 	User    string `json:"user,omitempty"`
 	UserUID string `json:"userUID,omitempty"`
 	Source  string `json:"source,omitempty"`
@@ -26,12 +25,7 @@ type summary struct {
 	Reasons    map[Reason]int64 `json:"reasons"`
 }
 
-func (s *summary) entry() (entry, error) {
-	fields, err := json.Marshal(s)
-	return entry{kind: kindSuppressed, fields: fields}, err
-}
-
-// addEarlier takes in what was suppressed before.
+// addEarlier merges what was suppressed before.
 func (s *summary) addEarlier(earlier *summary) {
 	s.From = earlier.From
 	s.Suppressed += earlier.Suppressed
@@ -40,7 +34,7 @@ func (s *summary) addEarlier(earlier *summary) {
 	}
 }
 
-// caller is who has a bucket of their own. Without a user it is the address.
+// caller identifies a bucket. Without a user it is the address.
 type caller struct{ user, uid, source string }
 
 func callerOf(r *Record) caller {
@@ -55,8 +49,8 @@ type bucket struct {
 	suppressed *summary // nil for none
 }
 
-// limiter bounds the denied records of each caller. It forgets callers who left it alone long enough to have their full
-// burst again; when it knows too many, the new ones share a bucket.
+// limiter bounds the denied records of each caller. It forgets callers that have their full burst again; when it knows too
+// many, the new ones share a bucket.
 type limiter struct {
 	limit rate.Limit
 	burst int
@@ -69,14 +63,16 @@ type limiter struct {
 }
 
 func newLimiter(c Config, now func() time.Time) *limiter {
-	l := &limiter{limit: rate.Limit(c.DenyRate), burst: c.DenyBurst, max: c.MaxCallers, now: now, callers: map[caller]*bucket{}}
+	l := &limiter{
+		limit: rate.Limit(c.DenyRate), burst: c.DenyBurst, max: c.MaxCallers, now: now, callers: map[caller]*bucket{},
+	}
 	l.others = l.newBucket()
 	return l
 }
 
 func (l *limiter) newBucket() *bucket { return &bucket{tokens: rate.NewLimiter(l.limit, l.burst)} }
 
-// admit says whether a denied record is to be written. One that is not is counted.
+// admit reports whether a denied record is to be written. One that is not is counted.
 func (l *limiter) admit(r *Record) bool {
 	now := l.now()
 	l.mu.Lock()
@@ -87,11 +83,12 @@ func (l *limiter) admit(r *Record) bool {
 	}
 	suppressedRecords.Inc()
 	if bucket.suppressed == nil {
-		bounded := r.bounded()
-		bucket.suppressed = &summary{From: now.UTC(), Reasons: map[Reason]int64{}, Others: bucket == l.others}
-		if bucket != l.others {
-			bucket.suppressed.User, bucket.suppressed.UserUID, bucket.suppressed.Source = bounded.User, bounded.UserUID, bounded.Source
+		s := &summary{From: now.UTC(), Reasons: map[Reason]int64{}, Others: bucket == l.others}
+		if !s.Others {
+			bounded := r.bounded()
+			s.User, s.UserUID, s.Source = bounded.User, bounded.UserUID, bounded.Source
 		}
+		bucket.suppressed = s
 	}
 	bucket.suppressed.To = now.UTC()
 	bucket.suppressed.Suppressed++
@@ -111,7 +108,7 @@ func (l *limiter) bucketOf(c caller) *bucket {
 	return b
 }
 
-// take returns what was suppressed since the last call, and forgets callers who are back at their full burst.
+// take returns what was suppressed since the last call, and forgets callers that are back at their full burst.
 func (l *limiter) take(now time.Time) []*summary {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,18 +132,14 @@ func (l *limiter) take(now time.Time) []*summary {
 	return taken
 }
 
-// putBack keeps what take returned for the next time.
+// putBack returns summaries that could not be written.
 func (l *limiter) putBack(summaries []*summary) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range summaries {
 		b := l.others
 		if !s.Others {
-			c := caller{user: s.User, uid: s.UserUID}
-			if s.User == "" {
-				c = caller{source: s.Source}
-			}
-			b = l.bucketOf(c)
+			b = l.bucketOf(callerOf(&Record{User: s.User, UserUID: s.UserUID, Source: s.Source}))
 		}
 		if b.suppressed == nil {
 			b.suppressed = s

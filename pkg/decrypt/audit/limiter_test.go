@@ -138,10 +138,10 @@ func TestSummariesSurviveAFailedWrite(t *testing.T) {
 	r := denied("mallory", "c")
 	l.limiter.admit(&r)
 	must(t, os.Rename(c.dir(), c.dir()+"-away"))
-	l.summarise()
+	l.writeSummaries()
 	l.limiter.admit(&r)
 	must(t, os.Rename(c.dir()+"-away", c.dir()))
-	l.summarise()
+	l.writeSummaries()
 	total := int64(0)
 	for _, s := range summaries(t, c) {
 		total += s.Suppressed

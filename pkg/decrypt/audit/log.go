@@ -4,7 +4,6 @@ package audit
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,21 +13,20 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
-	"k8s.io/klog/v2"
 )
 
-// Errors of Record, beside those of the disk.
+// Errors of Record, besides those of the disk.
 var (
-	// ErrClosed says that the log is closed.
+	// ErrClosed: the log is closed.
 	ErrClosed = errors.New("the decrypt audit log is closed")
-	// ErrBusy says that so much waits to be written that no more is taken.
+	// ErrBusy: too many records wait to be written.
 	ErrBusy = errors.New("the decrypt audit log cannot keep up")
 )
 
-// lockSuffix names the lock file of a log, beside it. It stays when the server ends, and means nothing then.
+// lockSuffix names the lock file of a log. It stays when the server ends, and means nothing then.
 const lockSuffix = ".lock"
 
-// Log is an open decrypt audit log. One goroutine writes; Record hands it lines and waits.
+// Log is an open decrypt audit log. One goroutine writes; Record queues entries for it and waits.
 type Log struct {
 	config  Config
 	keys    *Keys
@@ -40,29 +38,29 @@ type Log struct {
 	done    sync.WaitGroup
 	closing sync.Once
 
-	// What follows is the writer's alone.
-	file  *file // nil: one has to be begun, for reason next
+	// The fields below belong to the writer.
+	file  *file // nil: rotate starts one, for the reason in next
 	next  opening
 	head  Head
 	chain string
 	since uint64
 	buf   []byte
-	// written is nil but in tests that stand between a write and the check behind it.
+	// written is a hook for tests between a write and the check after it.
 	written func()
 }
 
 var _ Recorder = (*Log)(nil)
 
-// Open goes on with the log at config.Path or begins one. It compares what it finds with the published head; see
-// Config.RefuseCutOff. The caller must Close it.
+// Open resumes the log at config.Path or creates one. It compares what it finds with the published head, and logs and
+// records a difference. The caller must Close the log.
 func Open(ctx context.Context, config Config) (*Log, error) {
-	if err := errors.Join(config.Validate()...); err != nil {
+	if err := config.validate(); err != nil {
 		return nil, err
 	}
 	registerMetrics()
 	config.Path = filepath.Clean(config.Path)
 	if err := os.MkdirAll(config.dir(), 0o700); err != nil {
-		return nil, fmt.Errorf("making the folder of the decrypt audit log: %w", err)
+		return nil, fmt.Errorf("creating the directory of the decrypt audit log: %w", err)
 	}
 	l := &Log{config: config, queue: newQueue(), limiter: newLimiter(config, time.Now)}
 	if err := l.open(ctx); err != nil {
@@ -74,7 +72,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 func (l *Log) open(ctx context.Context) (err error) {
 	l.lock, err = fileutil.TryLockFile(l.config.Path+lockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
 	if errors.Is(err, fileutil.ErrLocked) {
-		return fmt.Errorf("the decrypt audit log %s is in use by another server: give each its own", l.config.Path)
+		return fmt.Errorf("the decrypt audit log %s is in use by another server: use a separate log for each", l.config.Path)
 	}
 	if err != nil {
 		return fmt.Errorf("locking the decrypt audit log: %w", err)
@@ -113,7 +111,7 @@ func (l *Log) Record(ctx context.Context, records ...Record) error {
 	return nil
 }
 
-// entries are the lines of records, without those over the limit of their caller.
+// entries encodes records, without those over the limit of their caller.
 func (l *Log) entries(records []Record) (entries []entry, denied int, err error) {
 	now := time.Now()
 	entries = make([]entry, 0, len(records))
@@ -128,20 +126,20 @@ func (l *Log) entries(records []Record) (entries []entry, denied int, err error)
 			r.Time = now
 		}
 		r.Time = r.Time.UTC()
-		fields, err := json.Marshal(r.bounded())
+		e, err := newEntry(kindDecrypt, r.bounded())
 		if err != nil {
-			return nil, 0, fmt.Errorf("decrypt audit record of %s/%s: %w", r.Namespace, r.Name, err)
+			return nil, 0, err
 		}
-		entries = append(entries, entry{kind: kindDecrypt, fields: fields})
+		entries = append(entries, e)
 	}
 	return entries, denied, nil
 }
 
-// Head returns the last line that is as durable as Config.Fsync asks.
+// Head returns the last line that is as durable as Config.Fsync requires.
 func (l *Log) Head() Head { return *l.durable.Load() }
 
 // Close writes what is queued and the summaries of suppressed denials, publishes the head and releases the log. Record
-// fails from then on. Only the first call does something.
+// fails from then on. Later calls do nothing.
 func (l *Log) Close() (err error) {
 	l.closing.Do(func() {
 		l.queue.close()
@@ -155,7 +153,7 @@ func (l *Log) Close() (err error) {
 	return err
 }
 
-// release closes what Open opened, as far as it came.
+// release closes what Open has opened so far.
 func (l *Log) release() error {
 	var err error
 	if l.file != nil {
@@ -172,24 +170,89 @@ func (l *Log) release() error {
 	return nil
 }
 
-// loadKeys reads the key file, or makes it when it may and nothing was written under another one.
-func (c Config) loadKeys() (*Keys, error) {
-	if err := checkApart(c.KeyFile, c.dir()); err != nil {
-		return nil, err
+const (
+	// maxGroup bounds the lines of one write, and so how long its callers wait for each other.
+	maxGroup = 8192
+	// maxQueued bounds the lines that wait: callers that gave up leave theirs in the queue while the disk hangs.
+	maxQueued = 65536
+)
+
+// request is what one call of Record waits for.
+type request struct {
+	entries []entry
+	done    chan error // buffered: the writer never waits for a caller
+}
+
+// queue passes requests to the writer. What queues up during one write goes out with the next: the slower the disk, the
+// larger the groups.
+type queue struct {
+	// wake has an element when there may be requests.
+	wake chan struct{}
+
+	mu       sync.Mutex
+	requests []*request
+	lines    int
+	closed   bool
+}
+
+func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
+
+// submit waits until the writer has processed entries.
+func (q *queue) submit(ctx context.Context, entries []entry) error {
+	if len(entries) == 0 {
+		return nil
 	}
-	if _, err := os.Stat(c.KeyFile); !c.GenerateKey || !errors.Is(err, os.ErrNotExist) {
-		return LoadKeys(c.KeyFile)
+	r := &request{entries: entries, done: make(chan error, 1)}
+	if err := q.put(r); err != nil {
+		return err
 	}
-	older, err := segments(c.Path)
-	if err != nil {
-		return nil, err
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	if _, err := os.Lstat(c.Path); err == nil || len(older) > 0 {
-		return nil, fmt.Errorf("the key %s of the decrypt audit log is gone but there is a log, %s: restore the key, or move all files of the log away", c.KeyFile, c.Path)
+}
+
+func (q *queue) put(r *request) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return ErrClosed
 	}
-	if err := generateKey(c.KeyFile); err != nil {
-		return nil, err
+	if q.lines > 0 && q.lines+len(r.entries) > maxQueued {
+		return ErrBusy
 	}
-	klog.InfoS("Made a key for the decrypt audit log; keep a copy where the log is verified", "file", c.KeyFile)
-	return LoadKeys(c.KeyFile)
+	q.requests = append(q.requests, r)
+	q.lines += len(r.entries)
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// take returns the oldest requests, up to maxGroup lines.
+func (q *queue) take() []*request {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	lines, n := 0, 0
+	for n < len(q.requests) && (n == 0 || lines+len(q.requests[n].entries) <= maxGroup) {
+		lines += len(q.requests[n].entries)
+		n++
+	}
+	group := q.requests[:n:n]
+	q.requests = q.requests[n:]
+	if len(q.requests) == 0 {
+		q.requests = nil
+	}
+	q.lines -= lines
+	return group
+}
+
+// close makes submit fail; what is queued stays.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
 }

@@ -220,12 +220,12 @@ func TestQueueIsBounded(t *testing.T) {
 }
 
 func TestConfigFaultsAreNamed(t *testing.T) {
-	if errs := (Config{}).Validate(); len(errs) < 7 {
-		t.Errorf("an empty config has %d faults: %v", len(errs), errs)
+	if err := (Config{}).validate(); err == nil || strings.Count(err.Error(), "\n") < 6 {
+		t.Errorf("errors of an empty config: %v", err)
 	}
 	c := testConfig(t)
-	if errs := c.Validate(); len(errs) > 0 {
-		t.Errorf("the defaults: %v", errs)
+	if err := c.validate(); err != nil {
+		t.Errorf("the defaults: %v", err)
 	}
 	c.Fsync = "sometimes"
 	if _, err := Open(context.Background(), c); err == nil || !strings.Contains(err.Error(), `"sometimes"`) {
@@ -247,7 +247,7 @@ func TestUnusablePaths(t *testing.T) {
 	key := filepath.Join(t.TempDir(), "key")
 	must(t, generateKey(key))
 	for path, want := range map[string]string{
-		filepath.Join(file, "x"): "not a directory", folder: "no regular file", link: "symbolic links",
+		filepath.Join(file, "x"): "not a directory", folder: "not a regular file", link: "symbolic links",
 	} {
 		c := base
 		c.Path, c.KeyFile = path, key

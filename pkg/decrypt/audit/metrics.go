@@ -16,46 +16,46 @@ const metricPrefix = "secret_decrypt_audit_"
 var (
 	recordsWritten = metrics.NewCounterVec(&metrics.CounterOpts{
 		Name:           metricPrefix + "records_total",
-		Help:           "Records in the decrypt audit log by decision (allow or deny), one for each name that was asked for.",
+		Help:           "Records in the decrypt audit log by decision (allow or deny), one per requested name.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"decision"})
 
 	suppressedRecords = metrics.NewCounter(&metrics.CounterOpts{
 		Name:           metricPrefix + "suppressed_total",
-		Help:           "Denied records over the limit of their caller, which the log holds as counts only.",
+		Help:           "Denied records over the limit of their caller, which are in the log as counts only.",
 		StabilityLevel: metrics.ALPHA,
 	})
 
 	writeErrors = metrics.NewCounter(&metrics.CounterOpts{
 		Name:           metricPrefix + "write_errors_total",
-		Help:           "Writes of the decrypt audit log that failed. Nothing was released on the strength of their records.",
+		Help:           "Failed writes of the decrypt audit log. Nothing was released for their records.",
 		StabilityLevel: metrics.ALPHA,
 	})
 
 	openings = metrics.NewCounterVec(&metrics.CounterOpts{
 		Name: metricPrefix + "openings_total",
-		Help: "Files and runs of the decrypt audit log that were begun, by reason. " +
-			"Any of cut-off, rewritten, damaged and replaced means that somebody or something else touched the log.",
+		Help: "Files and runs of the decrypt audit log that were started, by reason. " +
+			"Any of cut-off, rewritten, damaged and replaced means that something else touched the log.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"reason"})
 
 	groupSize = metrics.NewHistogram(&metrics.HistogramOpts{
 		Name:           metricPrefix + "group_size",
-		Help:           "Lines that one write, and one fsync, of the decrypt audit log carried.",
+		Help:           "Lines per write, and fsync, of the decrypt audit log.",
 		Buckets:        metrics.ExponentialBuckets(1, 4, 8),
 		StabilityLevel: metrics.ALPHA,
 	})
 
 	commitSeconds = metrics.NewHistogram(&metrics.HistogramOpts{
 		Name:           metricPrefix + "commit_duration_seconds",
-		Help:           "Time that one write of the decrypt audit log took, fsync included.",
+		Help:           "Duration of one write of the decrypt audit log, fsync included.",
 		Buckets:        metrics.ExponentialBuckets(0.00005, 4, 10),
 		StabilityLevel: metrics.ALPHA,
 	})
 
 	publishErrors = metrics.NewCounter(&metrics.CounterOpts{
 		Name:           metricPrefix + "head_publish_errors_total",
-		Help:           "Attempts to publish the head of the decrypt audit log in etcd that failed.",
+		Help:           "Failed attempts to publish the head of the decrypt audit log in etcd.",
 		StabilityLevel: metrics.ALPHA,
 	})
 
@@ -69,11 +69,13 @@ var (
 		sequence: metrics.NewDesc(metricPrefix+"head_sequence",
 			"Number of the last line of the decrypt audit log.", nil, nil, metrics.ALPHA, ""),
 		mac: metrics.NewDesc(metricPrefix+"head_mac48",
-			"First 48 bits of the MAC of that line, for `audit verify --head`: as 12 hexadecimal digits they do for the whole.", nil, nil, metrics.ALPHA, ""),
+			"First 48 bits of the MAC of that line. `audit verify --head` accepts them, as 12 hexadecimal digits, for the whole MAC.",
+			nil, nil, metrics.ALPHA, ""),
 	}
 
 	registerMetrics = sync.OnceFunc(func() {
-		legacyregistry.MustRegister(recordsWritten, suppressedRecords, writeErrors, openings, groupSize, commitSeconds, publishErrors, lastPublished)
+		legacyregistry.MustRegister(recordsWritten, suppressedRecords, writeErrors, openings, groupSize, commitSeconds,
+			publishErrors, lastPublished)
 		legacyregistry.CustomMustRegister(headMetric)
 		// These exist from the start, so that an alert on them sees the first.
 		recordsWritten.WithLabelValues(string(Allow))
@@ -90,8 +92,6 @@ type headCollector struct {
 	sequence, mac *metrics.Desc
 	head          atomic.Pointer[Head]
 }
-
-func (c *headCollector) set(head Head) { c.head.Store(&head) }
 
 // DescribeWithStability implements metrics.StableCollector.
 func (c *headCollector) DescribeWithStability(out chan<- *metrics.Desc) {

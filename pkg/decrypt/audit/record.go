@@ -8,16 +8,15 @@ import (
 	"time"
 )
 
-// Recorder takes records. It is what the decrypt service needs of a Log.
+// Recorder is what the decrypt service needs of a Log.
 type Recorder interface {
-	// Record returns nil once every record is in the log, as durable as Config.Fsync asks, all of them or none. Any
-	// error means that nothing may be released on the strength of these records. A denied record over the limit of its
-	// caller is counted and summed up later instead of written. A caller who leaves early (ctx) gets the error of ctx;
-	// the records may still be written then.
+	// Record returns nil once every record is in the log, as durable as Config.Fsync requires, all of them or none. After
+	// any error nothing may be released for these records. A denied record over the limit of its caller is counted and
+	// summarized later instead of written. A caller that cancels ctx gets its error; the records may still be written.
 	Record(ctx context.Context, records ...Record) error
 }
 
-// Decision says what came of a request for one name.
+// Decision is the result for one name of a request.
 type Decision string
 
 // The decisions.
@@ -28,29 +27,29 @@ const (
 	Deny Decision = "deny"
 )
 
-// Reason says why. The log tells apart what the answer to the caller does not.
+// Reason explains a decision. The log distinguishes more cases than the answer to the caller.
 type Reason string
 
 // The reasons.
 const (
 	// ReasonGranted goes with Allow, every other one with Deny.
 	ReasonGranted Reason = "granted"
-	// ReasonNotAuthorized: no right to decrypt this name in this namespace; nothing was looked up.
+	// ReasonNotAuthorized: no permission to decrypt this name in this namespace; nothing was read.
 	ReasonNotAuthorized Reason = "not-authorized"
-	// ReasonWildcard: the caller may use every decrypter, by a wildcard; nothing was looked up.
+	// ReasonWildcard: the caller may use every decrypter, by a wildcard; nothing was read.
 	ReasonWildcard Reason = "wildcard"
-	// ReasonAbsent: there is no such secure value.
+	// ReasonAbsent: the secure value does not exist.
 	ReasonAbsent Reason = "absent"
 	// ReasonDeleted: the secure value is deleted and waits for its finalizers.
 	ReasonDeleted Reason = "deleted"
 	// ReasonNotListed: the secure value lists no decrypter that the caller may use.
 	ReasonNotListed Reason = "not-listed"
-	// ReasonOpenFailed: the stored value did not open: key out of reach, or changed in the database.
+	// ReasonOpenFailed: the stored value did not open: key unavailable, or changed in the database.
 	ReasonOpenFailed Reason = "open-failed"
 )
 
-// Record is what the log keeps of one name in one request. It has no field for a value, and no groups: they are the
-// same for all names of a request and stand in the audit event that AuditID leads to.
+// Record is the log entry for one name in one request. It has no field for a value, and none for groups: they are the
+// same for all names of a request and part of the audit event with the same AuditID.
 type Record struct {
 	// Time is set by the log when it is zero.
 	Time time.Time `json:"time"`
@@ -59,40 +58,42 @@ type Record struct {
 	// User and UserUID are the authenticated caller.
 	User    string `json:"user"`
 	UserUID string `json:"userUID,omitempty"`
-	// Source is the address of the peer of the connection. No header is believed.
+	// Source is the peer address of the connection. Headers are not trusted for it.
 	Source string `json:"source,omitempty"`
-	// Namespace and Name are what was asked for.
+	// Namespace and Name are the requested secure value.
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
-	// UID and Version tell which object and which of its values; empty when none was read.
+	// UID and Version identify the object and its value; empty when none was read.
 	UID     string `json:"uid,omitempty"`
 	Version int64  `json:"version,omitempty"`
 	// Revision is the revision of etcd that was read.
 	Revision int64 `json:"revision,omitempty"`
-	// Decrypter is the entry of spec.decrypters that let the caller in.
-	Decrypter string `json:"decrypter,omitempty"`
-	// Decision and Reason are what came of it.
-	Decision Decision `json:"decision"`
-	Reason   Reason   `json:"reason"`
+	// Decrypter is the entry of spec.decrypters that gave the caller access.
+	Decrypter string   `json:"decrypter,omitempty"`
+	Decision  Decision `json:"decision"`
+	Reason    Reason   `json:"reason"`
 }
 
-// maxField bounds each text of a record in bytes, so that no caller decides how large a line is.
+// maxField bounds each text of a record in bytes, so that callers cannot choose the size of a line.
 const maxField = 1024
 
-// check refuses records that would not say what happened: a fault of the program, not of a caller.
+// check refuses contradictory records: a bug of the program, not a mistake of a caller.
 func (r *Record) check() error {
 	switch {
 	case r.Decision != Allow && r.Decision != Deny:
 		return fmt.Errorf("decrypt audit record of %s/%s: unknown decision %q", r.Namespace, r.Name, r.Decision)
 	case r.Reason == "" || (r.Decision == Allow) != (r.Reason == ReasonGranted):
-		return fmt.Errorf("decrypt audit record of %s/%s: reason %q does not go with decision %q", r.Namespace, r.Name, r.Reason, r.Decision)
+		return fmt.Errorf("decrypt audit record of %s/%s: reason %q does not go with decision %q",
+			r.Namespace, r.Name, r.Reason, r.Decision)
 	}
 	return nil
 }
 
-// bounded returns r with every text cut to maxField, and says in the text that it was cut.
+// bounded returns r with every text cut to maxField and a note about the cut.
 func (r Record) bounded() Record {
-	for _, field := range []*string{&r.AuditID, &r.User, &r.UserUID, &r.Source, &r.Namespace, &r.Name, &r.UID, &r.Decrypter} {
+	for _, field := range []*string{
+		&r.AuditID, &r.User, &r.UserUID, &r.Source, &r.Namespace, &r.Name, &r.UID, &r.Decrypter,
+	} {
 		if len(*field) > maxField {
 			*field = fmt.Sprintf("%s… (cut, %d bytes)", (*field)[:maxField], len(*field))
 		}

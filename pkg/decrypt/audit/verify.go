@@ -3,27 +3,31 @@
 package audit
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"math"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
-// Verification says what to check a log against.
+// Verification configures what a log is checked against.
 type Verification struct {
 	// Keys are those that the log was written under.
 	Keys *Keys
 	// Heads are published heads: the log must have their lines.
 	Heads []Witness
-	// Part allows that older lines are missing, because only a part of the log is at hand.
+	// Part allows older lines to be missing, because only a part of the log is given.
 	Part bool
-	// Known are the numbers of opening lines whose fault (cut-off, rewritten, damaged) has been looked into.
+	// Known are the numbers of opening lines with a known fault (cut-off, rewritten, damaged).
 	Known map[uint64]bool
 }
 
-// Report says what a sound log holds.
+// Report describes an intact log.
 type Report struct {
 	Files, Lines        int
 	Allowed, Denied     int64
@@ -34,14 +38,14 @@ type Report struct {
 	FirstTime, LastTime time.Time
 }
 
-// Fault is the first thing that is wrong with a log.
+// Fault is the first fault of a log.
 type Fault struct {
-	// File and Line say where, Line from 1. Line is 0 when it is about the log as a whole.
+	// File and Line are the place, Line from 1. Line is 0 for a fault of the log as a whole.
 	File string
 	Line int
-	// Sequence is the number of the line that is bad, missing, or stands in the place of another.
+	// Sequence is the number of the line that is bad, missing, or in the place of another.
 	Sequence uint64
-	// Problem says what is wrong, Advice what to do.
+	// Problem is what is wrong, Advice what to do.
 	Problem, Advice string
 }
 
@@ -55,13 +59,16 @@ func (f *Fault) Error() string {
 }
 
 const (
-	adviceKeep  = "keep all files as they are for an inquiry, and compare with a copy that was shipped elsewhere"
-	adviceFiles = "give the missing file too (the folder of the log will do)"
+	adviceKeep  = "keep all files as they are for an investigation, and compare with a copy that was shipped elsewhere"
+	adviceFiles = "give the missing file too (the log directory will do)"
+	adviceTorn  = "if a server writes this file now, retry; if one was killed, its next start repairs this; " +
+		"otherwise the file was cut: " + adviceKeep
 )
 
-// Verify checks the chain over all lines of the files, which may come in any order. A *Fault names the first bad line.
+// Verify checks the chain over all lines of the files, in any order; a directory stands for the files in it. A *Fault
+// is the first bad line.
 func (v Verification) Verify(paths []string) (Report, error) {
-	files, err := v.order(paths)
+	files, err := v.sortedFiles(paths)
 	if err != nil {
 		return Report{}, err
 	}
@@ -77,49 +84,90 @@ func (v Verification) Verify(paths []string) (Report, error) {
 	return run.report, run.finish(files)
 }
 
+// source is one file to verify.
+type source struct {
+	path  string
+	first uint64
+	key   *key // nil without a complete line
+}
+
+// sortedFiles returns the files in the order of their first lines.
+func (v Verification) sortedFiles(paths []string) ([]source, error) {
+	expanded, err := expand(paths)
+	if err != nil {
+		return nil, err
+	}
+	files := make([]source, len(expanded))
+	for i, path := range expanded {
+		if files[i], err = v.openSource(path); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortStableFunc(files, func(a, b source) int { return cmp.Compare(a.first, b.first) })
+	return files, nil
+}
+
+// expand replaces directories by the files in them, except for lock files and hidden ones.
+func expand(paths []string) ([]string, error) {
+	var files []string
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			files = append(files, filepath.Clean(path))
+			continue
+		}
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if e.Type().IsRegular() && !strings.HasSuffix(e.Name(), lockSuffix) && !strings.HasPrefix(e.Name(), ".") {
+				files = append(files, filepath.Join(path, e.Name()))
+			}
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files), nil // the same file twice is not a fault of the log
+}
+
+// openSource reads the first line of a file. A file without a complete line sorts last.
+func (v Verification) openSource(path string) (source, error) {
+	in, err := openReader(path)
+	if err != nil {
+		return source{}, err
+	}
+	defer in.close()
+	first, _, key, err := in.opening(v.Keys)
+	fault := &Fault{File: path, Line: 1, Sequence: first.sequence, Advice: adviceKeep}
+	switch {
+	case err == nil:
+		return source{path, first.sequence, key}, nil
+	case errors.Is(err, errTorn):
+		return source{path, math.MaxUint64, nil}, nil
+	case errors.Is(err, errUnknownKey):
+		fault.Problem, fault.Advice = err.Error(), "or give the key file that it was written under"
+	case errors.Is(err, errFormat):
+		fault.Problem = err.Error()
+	case errors.Is(err, errLayout):
+		fault.Problem = "the first line of a file must be an intact one of kind open: it was edited or removed, " +
+			"or this is another file"
+	default:
+		return source{}, err
+	}
+	return source{}, fault
+}
+
 // verifying is one run over the files.
 type verifying struct {
 	Verification
 	report  Report
-	since   uint64 // as the newest opening says
+	since   uint64 // from the newest opening
 	pending map[uint64][]Witness
-	where   Fault // file and line at hand
+	where   Fault // current file and line
 }
-
-func (v *verifying) file(path string) error {
-	f, err := openRegular(path, os.O_RDONLY)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	v.report.Files++
-	v.where = Fault{File: path}
-	var key *key
-	for in := newLineReader(f); ; {
-		raw, err := in.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		v.where.Line = in.number
-		switch {
-		case errors.Is(err, errTorn):
-			return v.fault(v.expected(), "the last line is not complete", "if a server writes this file right now, try again; "+
-				"if one was killed, its next start repairs that; else the file was cut: "+adviceKeep)
-		case err != nil && !errors.Is(err, errLayout):
-			return fmt.Errorf("reading %s: %w", path, err)
-		}
-		if key == nil {
-			if _, _, key, err = readOpening(raw, v.Keys); err != nil {
-				return openingFault(path, raw, err)
-			}
-		}
-		if err := v.line(raw, key); err != nil {
-			return err
-		}
-	}
-}
-
-func (v *verifying) expected() uint64 { return v.report.Head.Sequence + 1 }
 
 func (v *verifying) fault(sequence uint64, problem, advice string) error {
 	f := v.where
@@ -127,56 +175,78 @@ func (v *verifying) fault(sequence uint64, problem, advice string) error {
 	return &f
 }
 
-func (v *verifying) line(raw []byte, key *key) error {
-	l, err := parseLine(raw)
+func (v *verifying) file(file source) error {
+	in, err := openReader(file.path)
 	if err != nil {
-		return v.fault(v.expected(), "this is no line of a decrypt audit log: it was edited", adviceKeep)
-	}
-	if !l.sound(key) {
-		return v.fault(l.sequence, "the MAC does not match the line: it was edited", adviceKeep)
-	}
-	var content content
-	if err := json.Unmarshal(raw, &content); err != nil {
-		return v.fault(l.sequence, "the line is no JSON although its MAC matches", "report this as a fault of the program")
-	}
-	if err := v.place(&l, &content); err != nil {
 		return err
 	}
-	v.count(&l, &content)
-	return v.witness(l.head())
-}
-
-// place checks that the line belongs where it stands.
-func (v *verifying) place(l *line, c *content) error {
-	if l.kind == kindOpen {
-		v.since = c.Since
-		if err := v.opening(l, c); err != nil {
+	defer in.close()
+	v.report.Files++
+	v.where = Fault{File: file.path}
+	for l, err := range in.lines(0, file.key) {
+		v.where.Line = l.number
+		switch next := v.report.Head.Sequence + 1; {
+		case errors.Is(err, errTorn), file.key == nil: // without a key nothing is checked
+			return v.fault(next, errTorn.Error(), adviceTorn)
+		case errors.Is(err, errMAC):
+			return v.fault(l.sequence, "the MAC does not match the line: it was edited", adviceKeep)
+		case errors.Is(err, errLayout):
+			return v.fault(next, errLayout.Error()+": it was edited", adviceKeep)
+		case err != nil:
 			return err
 		}
-	}
-	switch head := v.report.Head; {
-	case v.report.Lines == 0 || (c.Missing != nil && v.Known[l.sequence] && l.sequence > head.Sequence):
-		return nil // nothing before to compare with, or known to be missing
-	case l.sequence <= head.Sequence:
-		return v.fault(l.sequence, fmt.Sprintf("line %d stands where line %d belongs: lines were repeated or put in another order, or two servers wrote this log",
-			l.sequence, head.Sequence+1), adviceKeep)
-	case l.sequence > head.Sequence+1:
-		return v.fault(head.Sequence+1, fmt.Sprintf("%v missing before line %d: removed, put in another order, or in a file that was not given",
-			span{head.Sequence + 1, l.sequence - 1}, l.sequence), adviceFiles+"; else "+adviceKeep)
-	case l.prev != head.MAC:
-		return v.fault(l.sequence, "the line follows another line than the one before it: the lines before it are of another chain", adviceKeep)
+		if err := v.line(&l); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// opening reports what the server itself found wrong when it wrote this line.
+// content is what verification reads of a line's fields.
+type content struct {
+	Time       time.Time  `json:"time"`
+	Decision   Decision   `json:"decision"`
+	Suppressed int64      `json:"suppressed"`
+	Chain      string     `json:"chain"`
+	Instance   string     `json:"instance"`
+	Opened     openReason `json:"reason"`
+	Since      uint64     `json:"since"`
+	Missing    *span      `json:"missing"`
+}
+
+func (v *verifying) line(l *line) error {
+	var c content
+	if err := json.Unmarshal(l.raw, &c); err != nil {
+		return v.fault(l.sequence, "the line is not JSON although its MAC matches", "report this as a bug of the program")
+	}
+	if l.kind == kindOpen {
+		v.since = c.Since
+		if err := v.opening(l, &c); err != nil {
+			return err
+		}
+	}
+	if err := v.place(l, &c); err != nil {
+		return err
+	}
+	v.count(l, &c)
+	for _, w := range v.pending[l.sequence] {
+		if !w.matches(l.head()) {
+			return v.fault(l.sequence,
+				fmt.Sprintf("the published head is %s, the line here is %s: the log was rewritten", w, l.head()), adviceKeep)
+		}
+	}
+	delete(v.pending, l.sequence)
+	return nil
+}
+
+// opening returns what the server itself found wrong when it wrote this line.
 func (v *verifying) opening(l *line, c *content) error {
 	var problem string
 	switch {
 	case v.Known[l.sequence]:
 		return nil
 	case c.Opened == openCutOff && c.Missing != nil:
-		problem = fmt.Sprintf("the server found at its start that %v had been published and were gone", c.Missing)
+		problem = fmt.Sprintf("the server found at its start that %v had been published and were missing", c.Missing)
 	case c.Opened == openRewritten:
 		problem = "the server found at its start that the log no longer held the line it had published"
 	case c.Opened == openDamaged:
@@ -184,5 +254,72 @@ func (v *verifying) opening(l *line, c *content) error {
 	default:
 		return nil
 	}
-	return v.fault(l.sequence, problem, fmt.Sprintf("%s; once that is settled, --known-fault %d lets this line pass", adviceKeep, l.sequence))
+	return v.fault(l.sequence, problem,
+		fmt.Sprintf("%s; once that is settled, --known-fault %d accepts this line", adviceKeep, l.sequence))
+}
+
+// place checks that the line follows the one before it.
+func (v *verifying) place(l *line, c *content) error {
+	switch head := v.report.Head; {
+	case v.report.Lines == 0 || (c.Missing != nil && v.Known[l.sequence] && l.sequence > head.Sequence):
+		return nil // nothing before to compare with, or known to be missing
+	case l.sequence <= head.Sequence:
+		return v.fault(l.sequence, fmt.Sprintf("line %d is in the place of line %d: lines were repeated or reordered, "+
+			"or two servers wrote this log", l.sequence, head.Sequence+1), adviceKeep)
+	case l.sequence > head.Sequence+1:
+		return v.fault(head.Sequence+1, fmt.Sprintf("%v missing before line %d: removed, reordered, or in a file "+
+			"that was not given", span{head.Sequence + 1, l.sequence - 1}, l.sequence), adviceFiles+"; otherwise "+adviceKeep)
+	case l.prev != head.MAC:
+		return v.fault(l.sequence, "the line follows another line than the one before it: "+
+			"the lines before it are of another chain", adviceKeep)
+	}
+	return nil
+}
+
+// count adds a line to the report.
+func (v *verifying) count(l *line, c *content) {
+	r := &v.report
+	if r.Lines == 0 {
+		r.FirstLine, r.FirstTime = l.sequence, c.Time
+	}
+	r.Lines++
+	r.Head, r.LastTime = l.head(), c.Time
+	switch {
+	case l.kind == kindOpen:
+		r.Chain, r.Instance = c.Chain, c.Instance
+	case l.kind == kindSuppressed:
+		r.Suppressed += c.Suppressed
+	case c.Decision == Allow:
+		r.Allowed++
+	case c.Decision == Deny:
+		r.Denied++
+	}
+}
+
+// finish checks that nothing is missing at either end.
+func (v *verifying) finish(files []source) error {
+	r := &v.report
+	if r.Lines == 0 {
+		return errors.New("the files have no line of a decrypt audit log: give a log file or the log directory")
+	}
+	v.where = Fault{File: files[0].path}
+	if r.FirstLine > v.since && !v.Part {
+		return v.fault(v.since, fmt.Sprintf("%v missing before the first one: the server has no record of removing them",
+			span{v.since, r.FirstLine - 1}),
+			adviceFiles+", or add --part if this is only a part of the log; otherwise "+adviceKeep)
+	}
+	for _, w := range slices.Backward(v.Heads) {
+		if len(v.pending[w.Sequence]) == 0 {
+			continue
+		}
+		switch {
+		case w.Sequence > r.Head.Sequence:
+			v.where = Fault{File: files[len(files)-1].path}
+			return v.fault(r.Head.Sequence+1, fmt.Sprintf("the log ends with line %d, but line %d was published: "+
+				"it was cut off", r.Head.Sequence, w.Sequence), adviceFiles+"; otherwise "+adviceKeep)
+		case w.Sequence >= r.FirstLine || !v.Part:
+			return v.fault(w.Sequence, fmt.Sprintf("the line of the published head %s is not in the files", w), adviceFiles)
+		}
+	}
+	return nil
 }

@@ -94,10 +94,10 @@ func TestFaultsAreNamed(t *testing.T) {
 	}{
 		"edited":    {edited, []string{"decrypt.log:3: sequence 3: the MAC does not match the line: it was edited"}},
 		"removed":   {slices.Delete(slices.Clone(lines), 2, 3), []string{"decrypt.log:3: sequence 3: line 3 missing before line 4"}},
-		"repeated":  {slices.Insert(slices.Clone(lines), 2, lines[2]), []string{"decrypt.log:4: sequence 3: line 3 stands where line 4 belongs"}},
+		"repeated":  {slices.Insert(slices.Clone(lines), 2, lines[2]), []string{"decrypt.log:4: sequence 3: line 3 is in the place of line 4"}},
 		"cut off":   {lines[:3], []string{"sequence 4: the log ends with line 3, but line 5 was published: it was cut off"}},
 		"no header": {lines[1:], []string{"decrypt.log:1: sequence 2: the first line of a file must be"}},
-		"foreign":   {append(slices.Clone(lines), "{}\n"), []string{"decrypt.log:6: sequence 6: this is no line"}},
+		"foreign":   {append(slices.Clone(lines), "{}\n"), []string{"decrypt.log:6: sequence 6: not a line of a decrypt audit log"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			write(t, c.Path, joinLines(test.lines))
@@ -136,7 +136,7 @@ func TestAttackLogOfAnotherInstanceUnderTheSameKey(t *testing.T) {
 	write(t, c.Path, joinLines(spliced))
 	wantFault(t, c, nil, "decrypt.log:3: sequence 3: the line follows another line")
 	write(t, c.Path, joinLines(foreign))
-	wantFault(t, c, []Head{head}, "sequence 5: the published head is", "written anew")
+	wantFault(t, c, []Head{head}, "sequence 5: the published head is", "rewritten")
 }
 
 func TestVerifyNeedsTheRightKey(t *testing.T) {
@@ -157,7 +157,7 @@ func TestPartsOfALog(t *testing.T) {
 	l := mustOpen(t, c)
 	recordNames(t, l, "n", 30)
 	mustClose(t, l)
-	older, err := segments(c.Path)
+	older, err := olderFiles(c.Path)
 	if err != nil || len(older) < 4 {
 		t.Fatalf("%d older files, %v", len(older), err)
 	}

@@ -97,7 +97,7 @@ func TestAuditLogOfARestoredServer(t *testing.T) {
 
 	without := start(t, restore(t, backup, s.DataDir))
 	without.Stop(t)
-	told := refused(t, "had been published and were gone", verify(without)...)
+	told := refused(t, "had been published and were missing", verify(without)...)
 	_, fault, _ := strings.Cut(told, "--known-fault ")
 	must(t, verify(without, "--known-fault="+strings.Fields(fault)[0])...)
 }

@@ -46,7 +46,7 @@ func TestAttackLogTouchedUnderTheServer(t *testing.T) {
 			_, err = f.WriteString("hello\n")
 			must(t, err)
 			must(t, f.Close())
-		}, "sequence 6: this is no line"},
+		}, "sequence 6: not a line of a decrypt audit log"},
 		"replaced by a link to a device": {func(t *testing.T, path string) {
 			must(t, os.Rename(path, path+".1"))
 			must(t, os.Symlink("/dev/null", path))
@@ -107,7 +107,7 @@ func TestAttackFileTakenAwayDuringTheWrite(t *testing.T) {
 			}
 			err := l.Record(t.Context(), allowed("during"))
 			if name == "again and again" {
-				if err == nil || !strings.Contains(err.Error(), "again and again") {
+				if err == nil || !strings.Contains(err.Error(), "keeps being replaced") {
 					t.Errorf("Record = %v although the file never stayed", err)
 				}
 				return
@@ -148,7 +148,7 @@ func TestRotationBySizeKeepsTheChain(t *testing.T) {
 	recordNames(t, l, "n", 100)
 	mustClose(t, l)
 	report := mustVerify(t, c, l.Head())
-	older, err := segments(c.Path)
+	older, err := olderFiles(c.Path)
 	must(t, err)
 	if report.Allowed != 100 || report.Files < 10 || len(older) != report.Files-1 {
 		t.Fatalf("report = %+v with %d older files", report, len(older))
@@ -171,7 +171,7 @@ func TestOldFilesAreRemovedByNumber(t *testing.T) {
 	c.MaxSize, c.MaxBackups = 2000, 3
 	l := mustOpen(t, c)
 	recordNames(t, l, "n", 60)
-	older, err := segments(c.Path)
+	older, err := olderFiles(c.Path)
 	must(t, err)
 	if len(older) > c.MaxBackups+1 {
 		t.Errorf("%d older files are kept", len(older))
@@ -189,7 +189,7 @@ func TestOldFilesAreRemovedByNumber(t *testing.T) {
 func TestExpiredFiles(t *testing.T) {
 	c := testConfig(t)
 	now := time.Now()
-	all := []segment{
+	all := []olderFile{
 		{first: 1, time: now.Add(-50)}, {first: 11, time: now.Add(-40)}, {first: 21, time: now.Add(-10)}, {first: 31, time: now.Add(-5)},
 	}
 	for name, test := range map[string]struct {

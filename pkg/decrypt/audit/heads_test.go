@@ -70,13 +70,13 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("suppressed_total went from %v to %v", before, after)
 	}
 	head := l.Head()
-	want := fmt.Sprintf(`# HELP secret_decrypt_audit_head_mac48 [ALPHA] First 48 bits of the MAC of that line, for `+"`audit verify --head`"+`: as 12 hexadecimal digits they do for the whole.
+	want := fmt.Sprintf(`# HELP secret_decrypt_audit_head_mac48 [ALPHA] First 48 bits of the MAC of that line. `+"`audit verify --head`"+` accepts them, as 12 hexadecimal digits, for the whole MAC.
 # TYPE secret_decrypt_audit_head_mac48 gauge
 secret_decrypt_audit_head_mac48 %s
 # HELP secret_decrypt_audit_head_sequence [ALPHA] Number of the last line of the decrypt audit log.
 # TYPE secret_decrypt_audit_head_sequence gauge
 secret_decrypt_audit_head_sequence %d
-# HELP secret_decrypt_audit_records_total [ALPHA] Records in the decrypt audit log by decision (allow or deny), one for each name that was asked for.
+# HELP secret_decrypt_audit_records_total [ALPHA] Records in the decrypt audit log by decision (allow or deny), one per requested name.
 # TYPE secret_decrypt_audit_records_total counter
 secret_decrypt_audit_records_total{decision="allow"} 2
 secret_decrypt_audit_records_total{decision="deny"} 1

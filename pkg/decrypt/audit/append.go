@@ -14,7 +14,7 @@ import (
 // syncInterval is that of FsyncInterval.
 const syncInterval = time.Second
 
-// maxAttempts bounds how often a group is written again because its file was taken away meanwhile.
+// maxAttempts bounds how often a group is written again because its file was replaced during the write.
 const maxAttempts = 3
 
 // write is the writer. It ends with ctx, after everything queued is written.
@@ -28,18 +28,19 @@ func (l *Log) write(ctx context.Context) {
 		case <-l.queue.wake:
 			l.drain()
 		case <-summaries.C:
-			l.summarise()
+			l.writeSummaries()
 		case <-syncs.C:
 			l.syncNow()
 		case <-ctx.Done():
 			l.drain()
-			l.summarise()
+			l.writeSummaries()
 			l.syncNow()
 			return
 		}
 	}
 }
 
+// drain writes everything queued.
 func (l *Log) drain() {
 	for group := l.queue.take(); len(group) > 0; group = l.queue.take() {
 		var entries []entry
@@ -53,31 +54,29 @@ func (l *Log) drain() {
 	}
 }
 
-// summarise writes how many denials of whom were suppressed. What cannot be written is kept for the next time.
-func (l *Log) summarise() {
+// writeSummaries writes how many denials of which callers were suppressed. What cannot be written is kept for the next time.
+func (l *Log) writeSummaries() {
 	summaries := l.limiter.take(time.Now())
 	if len(summaries) == 0 {
 		return
 	}
-	if err := l.commitSummaries(summaries); err != nil {
-		klog.ErrorS(err, "Could not write the summary of suppressed denials; trying again", "path", l.config.Path)
+	var err error
+	entries := make([]entry, len(summaries))
+	for i := range summaries {
+		if entries[i], err = newEntry(kindSuppressed, summaries[i]); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = l.commit(entries)
+	}
+	if err != nil {
+		klog.ErrorS(err, "Could not write the summary of suppressed denials; will retry", "path", l.config.Path)
 		l.limiter.putBack(summaries)
 	}
 }
 
-func (l *Log) commitSummaries(summaries []*summary) error {
-	entries := make([]entry, 0, len(summaries))
-	for _, s := range summaries {
-		e, err := s.entry()
-		if err != nil {
-			return err
-		}
-		entries = append(entries, e)
-	}
-	return l.commit(entries)
-}
-
-// syncNow is the work of FsyncInterval.
+// syncNow is the periodic fsync of FsyncInterval.
 func (l *Log) syncNow() {
 	if l.config.Fsync != FsyncInterval || l.file == nil || !l.file.unsynced {
 		return
@@ -90,23 +89,21 @@ func (l *Log) syncNow() {
 	l.setDurable()
 }
 
-// commit writes entries as one piece. When it returns nil they are in a file that is at Config.Path, or was when the
-// disk had them.
+// commit writes entries as one unit. When it returns nil they are in a file that was at Config.Path after the write.
 func (l *Log) commit(entries []entry) error {
-	begin := time.Now()
-	err := l.tryCommit(entries)
-	if err != nil {
+	started := time.Now()
+	if err := l.tryCommit(entries); err != nil {
 		writeErrors.Inc()
 		return fmt.Errorf("writing %s: %w", l.config.Path, err)
 	}
 	groupSize.Observe(float64(len(entries)))
-	commitSeconds.Observe(time.Since(begin).Seconds())
+	commitSeconds.Observe(time.Since(started).Seconds())
 	return nil
 }
 
 func (l *Log) tryCommit(entries []entry) error {
 	for range maxAttempts {
-		if err := l.ready(entries); err != nil {
+		if err := l.prepare(entries); err != nil {
 			return err
 		}
 		if err := l.append(entries); err != nil {
@@ -119,10 +116,10 @@ func (l *Log) tryCommit(entries []entry) error {
 			return nil
 		}
 	}
-	return errors.New("the file is taken away again and again: let nothing but the server touch it")
+	return errors.New("the log file keeps being replaced; make sure nothing else modifies it")
 }
 
-// append writes entries to the file and moves the head on to the last of them.
+// append writes entries to the file and moves the head to the last of them.
 func (l *Log) append(entries []entry) error {
 	head := l.head
 	l.buf = l.buf[:0]
@@ -142,35 +139,35 @@ func (l *Log) append(entries []entry) error {
 func (l *Log) setDurable() {
 	head := l.head
 	l.durable.Store(&head)
-	headMetric.set(head)
+	headMetric.head.Store(&head)
 }
 
-// intact notices that somebody else touched the file. The next one then carries the chain on.
+// intact checks whether something else touched the file. If so, the chain continues in the next one.
 func (l *Log) intact() bool {
 	err := l.file.check()
 	if err == nil {
 		return true
 	}
-	klog.ErrorS(err, "The decrypt audit log was touched by somebody else; going on in a new file", "path", l.config.Path)
-	l.leave(openReplaced)
+	klog.ErrorS(err, "Something else touched the decrypt audit log; continuing in a new file", "path", l.config.Path)
+	l.closeFile(openReplaced)
 	return false
 }
 
-// leave gives up the file; ready begins another.
-func (l *Log) leave(reason openReason) {
+// closeFile closes the file; prepare starts another for reason.
+func (l *Log) closeFile(reason openReason) {
 	if err := l.file.close(l.config.Fsync != FsyncNever); err != nil {
 		klog.ErrorS(err, "Could not close a file of the decrypt audit log", "path", l.config.Path)
 	}
 	l.file, l.next = nil, opening{Reason: reason}
 }
 
-// ready makes sure that there is a file to write entries to.
-func (l *Log) ready(entries []entry) error {
+// prepare makes sure that there is a file to write entries to.
+func (l *Log) prepare(entries []entry) error {
 	if l.file == nil || !l.intact() {
-		return l.begin()
+		return l.rotate()
 	}
 	if l.file.broken {
-		return l.file.restore()
+		return l.file.truncate()
 	}
 	size := l.file.size
 	for _, e := range entries {
@@ -179,7 +176,7 @@ func (l *Log) ready(entries []entry) error {
 	if size <= l.config.MaxSize || l.file.lines <= 1 {
 		return nil
 	}
-	l.file.giveBack()
-	l.leave(openRotated)
-	return l.begin()
+	_ = l.file.f.Truncate(l.file.size) // frees what allocateAhead reserved
+	l.closeFile(openRotated)
+	return l.rotate()
 }
