@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
+	utilcache "k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -20,30 +22,43 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/rights"
 )
 
-// parallelQuestions bounds how many questions one request asks at once: each may be a call of kube-apiserver.
-const parallelQuestions = 16
+const (
+	// parallelReviews bounds the concurrent questions of one request: each may be a call to kube-apiserver.
+	parallelReviews = 16
+	// reviewTimeout bounds a question that several requests wait for.
+	reviewTimeout = 10 * time.Second
+	// cacheSize bounds the cached decisions: callers times namespaces, and names for callers with resourceNames.
+	cacheSize = 16384
+)
 
-// access settles what a caller may do. It holds no rule of its own: every question goes to the authorizer, with the
+// access determines the permissions of callers. It has no rules: every question goes to the authorizer, with the
 // namespace and the one name it is about, so that resourceNames count.
+//
+// Decisions are cached for ttl from before the question. Concurrent requests share a question. Errors are not cached.
 type access struct {
 	authorizer authorizer.Authorizer
-	// decrypters are those of --allowed-decrypters; any says that the flag holds "*".
+	// decrypters are those of --allowed-decrypters; any: the flag contains "*".
 	decrypters []string
 	any        bool
-	answers    *cache[bool]
 	probe      rights.Probe
+
+	ttl       time.Duration
+	decisions *utilcache.LRUExpireCache
+	flights   singleflight.Group
 }
 
 func newAccess(a authorizer.Authorizer, allowedDecrypters []string, ttl time.Duration) *access {
+	isAny := func(name string) bool { return name == validation.AnyDecrypter }
 	return &access{
 		authorizer: a,
-		decrypters: slices.DeleteFunc(slices.Clone(allowedDecrypters), func(name string) bool { return name == validation.AnyDecrypter }),
-		any:        slices.Contains(allowedDecrypters, validation.AnyDecrypter),
-		answers:    newCache[bool](ttl),
+		decrypters: slices.DeleteFunc(slices.Clone(allowedDecrypters), isAny),
+		any:        slices.ContainsFunc(allowedDecrypters, isAny),
+		ttl:        ttl,
+		decisions:  utilcache.NewLRUExpireCache(cacheSize),
 	}
 }
 
-// caller is who asks, in one namespace, without the groups that rights.Caller takes out.
+// caller is the user of a request, without the groups that rights.Caller removes, in one namespace.
 type caller struct {
 	user      user.Info
 	namespace string
@@ -55,7 +70,7 @@ func newCaller(who user.Info, namespace string) caller {
 	return caller{user: stripped, namespace: namespace, key: callerKey(stripped, namespace)}
 }
 
-// callerKey tells callers apart by everything an authorizer may look at. Each part is preceded by its length.
+// callerKey distinguishes callers by everything an authorizer may look at. Each part is preceded by its length.
 func callerKey(who *user.DefaultInfo, namespace string) string {
 	var b strings.Builder
 	part := func(s string) { fmt.Fprintf(&b, "%d:%s", len(s), s) }
@@ -76,61 +91,114 @@ func callerKey(who *user.DefaultInfo, namespace string) string {
 	return b.String()
 }
 
-// mayDecrypt returns those of the names that the caller may decrypt.
-func (a *access) mayDecrypt(ctx context.Context, c caller, names []string) (sets.Set[string], error) {
-	return a.askAll(ctx, c, rights.Decrypt, names)
+// grants are the permissions of a caller, determined before anything is read.
+type grants struct {
+	// decrypt are the names, use the allowed decrypters that the caller may decrypt and use.
+	decrypt, use sets.Set[string]
+	// wildcard: the caller may use any decrypter, so it gets no value.
+	wildcard bool
 }
 
-// mayUse returns those of the allowed decrypters that the caller may use.
-func (a *access) mayUse(ctx context.Context, c caller) (sets.Set[string], error) {
-	return a.askAll(ctx, c, rights.Use, a.decrypters)
+// refusal returns the outcome of a name that is not read, and whether it is read.
+func (g *grants) refusal(name string) (outcome, bool) {
+	switch {
+	case !g.decrypt.Has(name):
+		return notAuthorized, false
+	case g.wildcard:
+		return wildcard, false
+	default:
+		return outcome{}, true
+	}
 }
 
-// mayUseOf is for a server that allows any decrypter: what can be listed is not known before the read, so it asks about
-// what was read.
-func (a *access) mayUseOf(ctx context.Context, c caller, listed sets.Set[string]) (sets.Set[string], error) {
-	return a.askAll(ctx, c, rights.Use, sets.List(listed))
+// authorize determines which of the names the caller may decrypt, which of the allowed decrypters it may use, and, if
+// that could release something, whether it holds a wildcard. The anonymous user may do nothing.
+func (s *Service) authorize(ctx context.Context, c caller, names []string) (g grants, err error) {
+	if c.user.GetName() == user.Anonymous {
+		return g, nil
+	}
+	ctx, end := s.stage(ctx, "authorize")
+	defer end()
+	a := s.access
+	if g.decrypt, err = a.askAll(ctx, c, rights.Decrypt, names); err != nil {
+		return g, err
+	}
+	if g.use, err = a.mayUse(ctx, c, a.decrypters); err != nil {
+		return g, err
+	}
+	if len(g.decrypt) > 0 && (len(g.use) > 0 || a.any) {
+		// Permission to use a decrypter that does not exist is permission to use every decrypter.
+		var every sets.Set[string]
+		every, err = a.mayUse(ctx, c, []string{a.probe.Decrypter()})
+		g.wildcard = len(every) > 0
+	}
+	return g, err
 }
 
-// holdsWildcard reports whether the caller may use a decrypter that does not exist, and so every decrypter.
-func (a *access) holdsWildcard(ctx context.Context, c caller) (bool, error) {
-	allowed, err := a.askAll(ctx, c, rights.Use, []string{a.probe.Decrypter()})
-	return len(allowed) > 0, err
+// mayUse returns the decrypters that the caller may use.
+func (a *access) mayUse(ctx context.Context, c caller, decrypters []string) (sets.Set[string], error) {
+	return a.askAll(ctx, c, rights.Use, decrypters)
 }
 
 // question is one of the two of package rights.
 type question func(who user.Info, namespace, name string) authorizer.AttributesRecord
 
-// askAll asks about each name, about several at once where the answer is not known.
+// askAll returns the names for which the answer is yes. What is not cached is asked concurrently.
 func (a *access) askAll(ctx context.Context, c caller, about question, names []string) (sets.Set[string], error) {
 	allowed := sets.New[string]()
 	var mu sync.Mutex
+	allow := func(name string) {
+		mu.Lock()
+		defer mu.Unlock()
+		allowed.Insert(name)
+	}
 	questions, ctx := errgroup.WithContext(ctx)
-	questions.SetLimit(parallelQuestions)
+	questions.SetLimit(parallelReviews)
 	verb := about(c.user, c.namespace, "").Verb
 	for _, name := range names {
 		key := verb + "/" + name + "/" + c.key // neither verb nor name has a slash
-		if known, ok := a.answers.peek(key); ok {
-			if known {
-				mu.Lock()
-				allowed.Insert(name)
-				mu.Unlock()
+		if cached, ok := a.decisions.Get(key); ok {
+			if cached.(bool) {
+				allow(name)
 			}
 			continue
 		}
 		questions.Go(func() error {
-			yes, err := a.answers.get(ctx, key, func(ctx context.Context) (bool, error) {
-				return a.ask(ctx, about(c.user, c.namespace, name))
-			})
+			yes, err := a.askOnce(ctx, key, about(c.user, c.namespace, name))
 			if err == nil && yes {
-				mu.Lock()
-				allowed.Insert(name)
-				mu.Unlock()
+				allow(name)
 			}
 			return err
 		})
 	}
 	return allowed, questions.Wait()
+}
+
+// askOnce shares a question with concurrent requests. With a ttl of zero every request asks for itself.
+func (a *access) askOnce(ctx context.Context, key string, q authorizer.AttributesRecord) (bool, error) {
+	if a.ttl <= 0 {
+		return a.ask(ctx, q)
+	}
+	flight := a.flights.DoChan(key, func() (any, error) {
+		if cached, ok := a.decisions.Get(key); ok { // by a question that ended since this request looked
+			return cached, nil
+		}
+		// The question outlives the request that started it: others wait for the same answer.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reviewTimeout)
+		defer cancel()
+		started := time.Now()
+		yes, err := a.ask(ctx, q)
+		if left := a.ttl - time.Since(started); err == nil && left > 0 {
+			a.decisions.Add(key, yes, left)
+		}
+		return yes, err
+	})
+	select {
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case result := <-flight:
+		return result.Err == nil && result.Val.(bool), result.Err
+	}
 }
 
 // ask is one question. What is not an answer is an error, never a yes and never a plain no.
@@ -140,7 +208,7 @@ func (a *access) ask(ctx context.Context, q authorizer.AttributesRecord) (bool, 
 	case decision == authorizer.DecisionAllow:
 		return true, nil
 	case err != nil:
-		return false, fmt.Errorf("asking whether %q may %s %s %s/%s: %w",
+		return false, fmt.Errorf("checking whether %q may %s %s %s/%s: %w",
 			q.User.GetName(), q.Verb, q.Resource, q.Namespace, q.Name, err)
 	default:
 		return false, nil

@@ -13,6 +13,8 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/rights"
 )
 
 // asked is an authorizer that answers by a function and remembers what it was asked.
@@ -40,10 +42,10 @@ func TestQuestions(t *testing.T) {
 	a := &asked{answer: yes}
 	access := newAccess(a.authorizer(), []string{"k6-cloud", "*"}, 0)
 	c := newCaller(anybody, "ns")
-	if got, err := access.mayDecrypt(t.Context(), c, []string{"x", "y"}); err != nil || !got.HasAll("x", "y") || len(got) != 2 {
+	if got, err := access.askAll(t.Context(), c, rights.Decrypt, []string{"x", "y"}); err != nil || !got.HasAll("x", "y") || len(got) != 2 {
 		t.Errorf("%v, %v", got, err)
 	}
-	if got, err := access.mayUse(t.Context(), c); err != nil || !got.Has("k6-cloud") || len(got) != 1 {
+	if got, err := access.mayUse(t.Context(), c, access.decrypters); err != nil || !got.Has("k6-cloud") || len(got) != 1 {
 		t.Errorf("%v, %v", got, err)
 	}
 	want := map[string]bool{"decrypt securevalues x": true, "decrypt securevalues y": true, "use decrypters k6-cloud": true}
@@ -82,7 +84,7 @@ func TestNoAnswerIsNoYes(t *testing.T) {
 		a := &asked{answer: func(authorizer.Attributes) (authorizer.Decision, error) { return test.decision, test.err }}
 		access := newAccess(a.authorizer(), []string{"k6-cloud"}, time.Minute)
 		for range 2 {
-			got, err := access.mayDecrypt(t.Context(), newCaller(anybody, "ns"), []string{"x"})
+			got, err := access.askAll(t.Context(), newCaller(anybody, "ns"), rights.Decrypt, []string{"x"})
 			if len(got) != 0 || (err != nil) != test.fails {
 				t.Errorf("%s: %v, %v", name, got, err)
 			}
@@ -96,13 +98,13 @@ func TestNoAnswerIsNoYes(t *testing.T) {
 // TestWildcardIsCached asks once about the random decrypter, as about others: its name must stay for that.
 func TestWildcardIsCached(t *testing.T) {
 	a := &asked{answer: yes}
-	access := newAccess(a.authorizer(), []string{"k6-cloud"}, time.Minute)
+	s := &Service{access: newAccess(a.authorizer(), []string{"k6-cloud"}, time.Minute)}
 	for range 2 {
-		if got, err := access.holdsWildcard(t.Context(), newCaller(anybody, "ns")); !got || err != nil {
+		if got, err := s.authorize(t.Context(), newCaller(anybody, "ns"), []string{"x"}); !got.wildcard || err != nil {
 			t.Errorf("%v, %v", got, err)
 		}
 	}
-	if len(a.asked) != 1 || a.asked[0].GetNamespace() != "ns" || a.asked[0].GetResource() != "decrypters" {
+	if len(a.asked) != 3 || !isProbe(a.asked[2]) || a.asked[2].GetNamespace() != "ns" {
 		t.Errorf("asked %v", a.asked)
 	}
 }
@@ -127,30 +129,32 @@ func TestCallersAreToldApart(t *testing.T) {
 	}
 }
 
-// TestCacheAsksOnce lets many want one answer, and asks again when it is too old, counted from before the question.
-func TestCacheAsksOnce(t *testing.T) {
+// TestDecisionsAreShared lets many requests need one decision, and asks again when it is too old, counted from before
+// the question.
+func TestDecisionsAreShared(t *testing.T) {
 	var questions atomic.Int64
-	c := newCache[bool](time.Hour)
 	started, release := make(chan struct{}), make(chan struct{})
-	ask := func(context.Context) (bool, error) { //nolint:unparam // what the cache calls
+	blocking := authorizer.AuthorizerFunc(func(context.Context, authorizer.Attributes) (authorizer.Decision, string, error) {
 		if questions.Add(1) == 1 {
 			close(started)
 		}
 		<-release
-		return true, nil
-	}
-	gone, leave := context.WithCancel(t.Context())
+		return authorizer.DecisionAllow, "", nil
+	})
+	c, names := newCaller(anybody, "ns"), []string{"x"}
+	a := newAccess(blocking, nil, time.Hour)
+	gone, cancel := context.WithCancel(t.Context())
 	first := make(chan error, 1)
-	go func() { _, err := c.get(gone, "k", ask); first <- err }()
+	go func() { _, err := a.askAll(gone, c, rights.Decrypt, names); first <- err }()
 	<-started
-	leave() // who asked first leaves; the others still get the answer
+	cancel() // the others still get the answer
 	if err := <-first; !errors.Is(err, context.Canceled) {
-		t.Errorf("who left got %v", err)
+		t.Errorf("the request that was canceled got %v", err)
 	}
 	var group sync.WaitGroup
 	for range 16 {
 		group.Go(func() {
-			if got, err := c.get(t.Context(), "k", ask); !got || err != nil {
+			if got, err := a.askAll(t.Context(), c, rights.Decrypt, names); !got.Has("x") || err != nil {
 				t.Errorf("%v, %v", got, err)
 			}
 		})
@@ -160,11 +164,13 @@ func TestCacheAsksOnce(t *testing.T) {
 	if n := questions.Load(); n != 1 {
 		t.Errorf("%d questions", n)
 	}
-	old := newCache[bool](time.Nanosecond)
+	old := newAccess(blocking, nil, time.Nanosecond)
 	for range 2 {
-		_, _ = old.get(t.Context(), "k", func(context.Context) (bool, error) { questions.Add(1); return true, nil })
+		if _, err := old.askAll(t.Context(), c, rights.Decrypt, names); err != nil {
+			t.Error(err)
+		}
 	}
 	if n := questions.Load(); n != 3 {
-		t.Errorf("%d questions: an answer older than its time was kept", n)
+		t.Errorf("%d questions: a decision older than its ttl was cached", n)
 	}
 }

@@ -4,15 +4,19 @@ package decrypt
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
+	"maps"
 	"mime"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 )
 
@@ -28,30 +32,24 @@ const (
 	typePlain = "text/plain"
 )
 
-// get is the face for readers that speak plain HTTP: one value for one GET.
-type get struct {
-	service  *Service
-	refusals *refusals
-}
-
-// splitGetPath takes a path apart. It knows no escapes: what has to be escaped is no name.
+// splitGetPath parses a path. It decodes no escapes: what has to be escaped is not a name.
 func splitGetPath(path string) (namespace, name string, ok bool) {
-	rest, ok := strings.CutPrefix(path, getPrefix)
-	if !ok {
-		return "", "", false
-	}
-	rest, ok = strings.CutSuffix(rest, getSuffix)
-	if !ok {
-		return "", "", false
-	}
-	namespace, name, ok = strings.Cut(rest, getMiddle)
-	if !ok || namespace == "" || name == "" || strings.Contains(namespace, "/") || strings.Contains(name, "/") {
+	rest, prefixed := strings.CutPrefix(path, getPrefix)
+	rest, suffixed := strings.CutSuffix(rest, getSuffix)
+	namespace, name, split := strings.Cut(rest, getMiddle)
+	if !prefixed || !suffixed || !split || namespace == "" || name == "" ||
+		strings.Contains(namespace, "/") || strings.Contains(name, "/") {
 		return "", "", false
 	}
 	return namespace, name, true
 }
 
-// ServeHTTP answers for a path that splitGetPath takes apart.
+// get is the handler for readers that use plain HTTP: one value per GET.
+type get struct {
+	service *Service
+}
+
+// ServeHTTP serves the paths that splitGetPath parses.
 func (h *get) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)
@@ -61,10 +59,14 @@ func (h *get) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	namespace, name, _ := splitGetPath(r.URL.Path)
 	answer, err := h.service.Decrypt(r.Context(), newRequest(r.Context(), r.RemoteAddr, namespace, name))
 	if err == nil {
-		err = answer.Results[0].refusal()
+		err = answer.Results[0].err()
 	}
 	if err != nil {
-		h.refuse(w, r, err)
+		refusal, ok := errors.AsType[*connect.Error](err)
+		if !ok {
+			refusal = connect.NewError(connect.CodeInternal, errors.New("internal error"))
+		}
+		refuse(w, r, refusal)
 		return
 	}
 	result := &answer.Results[0]
@@ -76,8 +78,8 @@ func (h *get) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	writeValue(w, typeJSON, jsonBody(result))
 }
 
-// accepted is how an Accept header takes a media type: with which weight, how closely the range that matches it best names
-// it (0 for no match to 3 for its full name), and the position of that range.
+// accepted is how an Accept header matches a media type: the weight and closeness of the best range (0 for no match to
+// 3 for its full name), and its position.
 type accepted struct {
 	weight              float64
 	closeness, position int
@@ -101,38 +103,13 @@ func acceptedBy(ranges []string, mediaType string) accepted {
 	return best
 }
 
-// prefersPlain reports whether Accept headers prefer text/plain to application/json (RFC 9110, 12.5.1): by weight, then by
-// how closely they name it, then by what comes first. A caller that takes neither gets JSON.
+// prefersPlain reports whether Accept headers prefer text/plain to application/json (RFC 9110, 12.5.1): by weight, then
+// closeness, then position. A caller that accepts neither gets JSON.
 func prefersPlain(headers []string) bool {
 	ranges := strings.Split(strings.Join(headers, ","), ",")
 	json, plain := acceptedBy(ranges, typeJSON), acceptedBy(ranges, typePlain)
 	return plain.weight > 0 && cmp.Or(cmp.Compare(plain.weight, json.weight),
 		cmp.Compare(plain.closeness, json.closeness), cmp.Compare(json.position, plain.position)) > 0
-}
-
-func (h *get) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	refusal, ok := errors.AsType[*connect.Error](err)
-	if !ok {
-		refusal = connect.NewError(connect.CodeInternal, errors.New("internal error"))
-	}
-	h.refusals.write(w, r, refusal)
-}
-
-// refusal is the error of a single name.
-func (r *Result) refusal() error {
-	code := connect.CodeInternal
-	switch r.Outcome {
-	case Released:
-		return nil
-	case NotAuthorized:
-		code = connect.CodePermissionDenied
-	case NotFound:
-		code = connect.CodeNotFound
-	case KeyUnavailable:
-		code = connect.CodeUnavailable
-	default:
-	}
-	return connect.NewError(code, errors.New(r.Outcome.Message()))
 }
 
 // writeValue writes a body with a value in it and wipes the body.
@@ -144,8 +121,72 @@ func writeValue(w http.ResponseWriter, contentType string, body []byte) {
 	_, _ = w.Write(body) // the caller may be gone
 }
 
-// appendQuoted appends a value as a JSON string. encoding/json would leave a copy of it in a buffer that it uses again. A
-// value is valid UTF-8, so only quotes, backslashes and control characters need an escape.
+// body is the JSON of a GET without the value, as the readers of the field expect it (docs/decrypt.md).
+type body struct {
+	Name        string  `json:"name"`
+	Description string  `json:"description"`
+	Labels      []label `json:"labels"`
+	UUID        string  `json:"uuid"`
+	OrgID       int64   `json:"org_id,omitempty"`
+	StackID     int64   `json:"stack_id,omitempty"`
+	CreatedBy   string  `json:"created_by"`
+	CreatedAt   int64   `json:"created_at"`  // Unix seconds
+	ModifiedAt  int64   `json:"modified_at"` // Unix seconds
+}
+
+type label struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// jsonBody returns the body of a GET in one allocation, so that wiping it wipes the value.
+func jsonBody(r *Result) []byte {
+	described, err := json.Marshal(describe(r.Object))
+	if err != nil {
+		described = []byte("{}") // strings and numbers always marshal
+	}
+	const worst = len(`\u0000`) // of one byte of a value
+	out := make([]byte, 0, len(described)+len(`,"plaintext":""`)+worst*len(r.Value))
+	out = append(out, described[:len(described)-1]...)
+	out = append(out, `,"plaintext":`...)
+	out = appendQuoted(out, r.Value)
+	return append(out, '}')
+}
+
+func describe(sv *secret.SecureValue) body {
+	created := sv.CreationTimestamp.Unix()
+	out := body{
+		Name: sv.Name, Description: sv.Spec.Description, Labels: make([]label, 0, len(sv.Labels)), UUID: string(sv.UID),
+		OrgID: numberAfter(sv.Namespace, "org-"), StackID: numberAfter(sv.Namespace, "stacks-"),
+		CreatedBy: sv.Annotations[secret.AnnotationCreatedBy], CreatedAt: created, ModifiedAt: created,
+	}
+	if sv.Namespace == "default" {
+		out.OrgID = 1 // as Grafana maps it
+	}
+	if updated, err := time.Parse(time.RFC3339, sv.Annotations[secret.AnnotationUpdatedTimestamp]); err == nil {
+		out.ModifiedAt = updated.Unix()
+	}
+	for _, name := range slices.Sorted(maps.Keys(sv.Labels)) {
+		out.Labels = append(out.Labels, label{name, sv.Labels[name]})
+	}
+	return out
+}
+
+// numberAfter returns the id in a namespace such as stacks-42, and 0, which is left out, for any other namespace.
+func numberAfter(namespace, prefix string) int64 {
+	rest, ok := strings.CutPrefix(namespace, prefix)
+	if !ok {
+		return 0
+	}
+	id, err := strconv.ParseInt(rest, 10, 64)
+	if err != nil || id < 0 {
+		return 0
+	}
+	return id
+}
+
+// appendQuoted appends a value as a JSON string. encoding/json would leave a copy of it in a pooled buffer. A value is
+// valid UTF-8, so only quotes, backslashes and control characters need an escape.
 func appendQuoted(dst []byte, v sensitive.Value) []byte {
 	const hex = "0123456789abcdef"
 	s := v.Expose()

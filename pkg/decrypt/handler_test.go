@@ -15,7 +15,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/httpguard"
 )
 
-// The body of a stranger is timed: what guard.Receive finds came through guard.WithTimeouts, before anybody asks who it is.
+// The body of a stranger is timed: what guard.Receive finds came through guard.WithTimeouts, before anybody asks who it
+// is.
 func TestPortTimesBodies(t *testing.T) {
 	answer := httptest.NewRecorder()
 	handler := NewHandler(HandlerConfig{

@@ -16,8 +16,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
 )
 
-// HeadStore publishes the head of one instance's audit log in etcd. It is not in package audit because the kubectl plugin
-// verifies logs without a client of etcd.
+// HeadStore publishes the head of one instance's audit log in etcd. It is not in package audit because the kubectl
+// plugin verifies logs without a client of etcd.
 type HeadStore struct {
 	kv  clientv3.KV
 	key string

@@ -11,8 +11,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
-// An answer with a "not found" leaves at the next point of the grid, however long the read took; any other one leaves at once.
-// The clock is that of a bubble.
+// An answer with a "not found" leaves at the next point of the grid, however long the read took; any other one leaves
+// at once. The clock is that of a bubble.
 func TestNotFoundLeavesOnTheGrid(t *testing.T) {
 	for _, test := range []struct {
 		names []string

@@ -4,10 +4,8 @@ package decrypt
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"connectrpc.com/connect"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,54 +14,33 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/httpguard"
 )
 
-// retryAfter is how many seconds a client waits before it tries again.
+// retryAfter is the number of seconds after which clients retry.
 var retryAfter = strconv.Itoa(httpguard.RetryAfterSeconds)
 
-// statusClientClosed is the code that proxies log for a caller who left.
+// statusClientClosed is the code that proxies log for a caller that hung up.
 const statusClientClosed = 499
 
-// refusals writes a refusal in the protocol of the request.
-type refusals struct {
-	rpc *connect.ErrorWriter
-}
+var rpcErrors = connect.NewErrorWriter()
 
-func newRefusals() *refusals {
-	return &refusals{rpc: connect.NewErrorWriter()}
-}
-
-// write answers an RPC with an error of its protocol, everything else with a Status.
-func (f *refusals) write(w http.ResponseWriter, r *http.Request, err *connect.Error) {
-	if retryable(err.Code()) {
+// refuse answers an RPC with an error of its protocol, everything else with a Status.
+func refuse(w http.ResponseWriter, r *http.Request, err *connect.Error) {
+	if retryable(err) {
 		w.Header().Set("Retry-After", retryAfter)
 	}
 	if !isRPC(r) {
 		writeStatus(w, httpCode(err.Code()), err.Message())
 		return
 	}
-	if err := f.rpc.Write(w, r, err); err != nil {
+	if err := rpcErrors.Write(w, r, err); err != nil {
 		klog.V(4).ErrorS(err, "Could not write a refusal") // the caller is gone
 	}
 }
 
-// isRPC reports whether a request speaks gRPC, gRPC-Web or Connect.
-func isRPC(r *http.Request) bool {
-	contentType := r.Header.Get("Content-Type")
-	return r.Method == http.MethodPost && (strings.HasPrefix(contentType, "application/grpc") || isRPCPath(r.URL.Path))
+func retryable(err *connect.Error) bool {
+	return err.Code() == connect.CodeUnavailable || err.Code() == connect.CodeResourceExhausted && err != errTooLarge
 }
 
-func retryable(code connect.Code) bool {
-	return code == connect.CodeUnavailable || code == connect.CodeResourceExhausted
-}
-
-// withRetryAfter adds the header to the error of a handler.
-func withRetryAfter(err error) error {
-	if refusal, ok := errors.AsType[*connect.Error](err); ok && retryable(refusal.Code()) {
-		refusal.Meta().Set("Retry-After", retryAfter)
-	}
-	return err
-}
-
-// httpCode is the status code of a refusal outside of the RPC protocols.
+// httpCode returns the status code of a refusal outside of the RPC protocols.
 func httpCode(code connect.Code) int {
 	switch code {
 	case connect.CodeInvalidArgument:
@@ -87,7 +64,7 @@ func httpCode(code connect.Code) int {
 	}
 }
 
-// reasons are those of the codes above, as the API port gives them.
+// reasons are those of the codes above, as on the API port.
 var reasons = map[int]metav1.StatusReason{
 	http.StatusBadRequest:          metav1.StatusReasonBadRequest,
 	http.StatusUnauthorized:        metav1.StatusReasonUnauthorized,
@@ -104,13 +81,14 @@ var reasons = map[int]metav1.StatusReason{
 func writeStatus(w http.ResponseWriter, code int, message string) {
 	body, err := json.Marshal(metav1.Status{
 		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
-		Status:   metav1.StatusFailure, Message: message, Reason: reasons[code], Code: int32(code), //nolint:gosec // a status code
+		Status:   metav1.StatusFailure, Message: message, Reason: reasons[code],
+		Code: int32(code), //nolint:gosec // a status code
 	})
 	if err != nil {
 		http.Error(w, http.StatusText(code), code)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", typeJSON)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)
 	_, _ = w.Write(body) // the caller may be gone

@@ -54,7 +54,8 @@ func (l *Log) drain() {
 	}
 }
 
-// writeSummaries writes how many denials of which callers were suppressed. What cannot be written is kept for the next time.
+// writeSummaries writes how many denials of which callers were suppressed. What cannot be written is kept for the next
+// time.
 func (l *Log) writeSummaries() {
 	summaries := l.limiter.take(time.Now())
 	if len(summaries) == 0 {

@@ -14,8 +14,8 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// BenchmarkRecord writes records from so many callers at once, one or a hundred a call. records/write tells how many share
-// one write and one fsync.
+// BenchmarkRecord writes records from so many callers at once, one or a hundred a call. records/write tells how many
+// share one write and one fsync.
 func BenchmarkRecord(b *testing.B) {
 	for _, mode := range []Fsync{FsyncAlways, FsyncNever} {
 		for _, batch := range []int{1, 100} {

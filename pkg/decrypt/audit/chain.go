@@ -183,7 +183,7 @@ func parseOpening(l line) (opening, error) {
 		return opening{}, errLayout
 	}
 	if o.Format != formatVersion {
-		return opening{}, fmt.Errorf("%w: written in format %d, this program reads format %d: use the program that wrote it",
+		return opening{}, fmt.Errorf("%w: its format is %d, not %d: use the program that wrote it",
 			errFormat, o.Format, formatVersion)
 	}
 	return o, nil

@@ -3,8 +3,6 @@
 package audit
 
 import (
-	"errors"
-	"fmt"
 	"path/filepath"
 	"time"
 )
@@ -23,7 +21,7 @@ const (
 	FsyncNever Fsync = "never"
 )
 
-// Config configures a Log. NewConfig returns the defaults.
+// Config configures a Log. NewConfig returns the defaults; the owner of the flags validates them.
 type Config struct {
 	// Path is the active file. Its directory holds the older files too and is created with mode 0700 if absent.
 	Path string
@@ -64,26 +62,6 @@ func NewConfig() Config {
 		SummaryInterval: 10 * time.Second,
 		PublishInterval: 5 * time.Second,
 	}
-}
-
-// validate names fields, since flags belong to the caller.
-func (c Config) validate() error {
-	var errs []error
-	require := func(ok bool, text string) {
-		if !ok {
-			errs = append(errs, errors.New("decrypt audit log: "+text))
-		}
-	}
-	require(c.Path != "", "path is required")
-	require(c.KeyFile != "", "key file is required")
-	require(c.Instance != "", "instance is required")
-	require(c.Fsync == FsyncAlways || c.Fsync == FsyncInterval || c.Fsync == FsyncNever,
-		fmt.Sprintf("fsync must be %s, %s or %s, not %q", FsyncAlways, FsyncInterval, FsyncNever, c.Fsync))
-	require(c.MaxSize > 0 && c.MaxBackups >= 0 && c.MaxAge >= 0,
-		"the size of a file must be positive, number and age of old files not negative")
-	require(c.DenyRate > 0 && c.DenyBurst > 0 && c.MaxCallers > 0, "the limits of denied records must be positive")
-	require(c.SummaryInterval > 0 && c.PublishInterval > 0, "the intervals of summaries and published heads must be positive")
-	return errors.Join(errs...)
 }
 
 // dir is the log directory.

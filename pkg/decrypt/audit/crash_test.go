@@ -63,8 +63,8 @@ func fail(err error) {
 	os.Exit(3)
 }
 
-// TestFullDisk writes against a limit on the size of files, which the kernel enforces in the middle of a write as a full
-// disk does.
+// TestFullDisk writes against a limit on the size of files, which the kernel enforces in the middle of a write as a
+// full disk does.
 func TestFullDisk(t *testing.T) {
 	c := testConfig(t)
 	out, err := child(t, "full", c).Output()
@@ -162,8 +162,8 @@ func TestFullDiskAtARotation(t *testing.T) {
 	}
 }
 
-// TestKillDuringAStorm kills a process that records as fast as it can: every record that it acknowledged is in the log, and
-// the chain holds, over several such ends.
+// TestKillDuringAStorm kills a process that records as fast as it can: every record that it acknowledged is in the log,
+// and the chain holds, over several such ends.
 func TestKillDuringAStorm(t *testing.T) {
 	for _, mode := range []Fsync{FsyncAlways, FsyncNever} {
 		t.Run(string(mode), func(t *testing.T) {

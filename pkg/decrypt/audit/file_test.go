@@ -50,7 +50,8 @@ func TestAlwaysSyncsBeforeRecordReturns(t *testing.T) {
 	}
 }
 
-// With FsyncInterval the head moves once the disk confirmed it, and the first lines of a file are on the disk like its name.
+// With FsyncInterval the head moves once the disk confirmed it, and the first lines of a file are on the disk like its
+// name.
 func TestIntervalMovesTheHeadAfterTheSync(t *testing.T) {
 	c := testConfig(t)
 	c.Fsync = FsyncInterval

@@ -21,8 +21,8 @@ var ErrHeadBehind = errors.New("the published head is not an earlier line of thi
 type HeadStore interface {
 	// Load returns the published head, false when there is none yet.
 	Load(ctx context.Context) (Head, bool, error)
-	// Advance publishes a head. It returns ErrHeadBehind, and changes nothing, unless the head's sequence is greater than
-	// the published one or the two are equal.
+	// Advance publishes a head. It returns ErrHeadBehind, and changes nothing, unless the head's sequence is greater
+	// than the published one or the two are equal.
 	Advance(ctx context.Context, head Head) error
 }
 
@@ -62,7 +62,7 @@ func (l *Log) publishHead(ctx context.Context, head Head) bool {
 	publishErrors.Inc()
 	text := "Could not publish the head of the decrypt audit log; will retry"
 	if errors.Is(err, ErrHeadBehind) {
-		text = "Another server publishes the head of a decrypt audit log under the same name: use a separate name for each"
+		text = "Another server publishes the head of a decrypt audit log under the same name: give each its own"
 	}
 	klog.ErrorS(err, text, "instance", l.config.Instance, "head", head)
 	return false

@@ -70,7 +70,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("suppressed_total went from %v to %v", before, after)
 	}
 	head := l.Head()
-	want := fmt.Sprintf(`# HELP secret_decrypt_audit_head_mac48 [ALPHA] First 48 bits of the MAC of that line. `+"`audit verify --head`"+` accepts them, as 12 hexadecimal digits, for the whole MAC.
+	want := fmt.Sprintf(`# HELP secret_decrypt_audit_head_mac48 [ALPHA] First 48 bits of the MAC of that line: `+"`audit verify --head`"+` takes them as 12 hexadecimal digits.
 # TYPE secret_decrypt_audit_head_mac48 gauge
 secret_decrypt_audit_head_mac48 %s
 # HELP secret_decrypt_audit_head_sequence [ALPHA] Number of the last line of the decrypt audit log.

@@ -49,8 +49,8 @@ type bucket struct {
 	suppressed *summary // nil for none
 }
 
-// limiter bounds the denied records of each caller. It forgets callers that have their full burst again; when it knows too
-// many, the new ones share a bucket.
+// limiter bounds the denied records of each caller. It forgets callers that have their full burst again; when it knows
+// too many, the new ones share a bucket.
 type limiter struct {
 	limit rate.Limit
 	burst int

@@ -54,9 +54,6 @@ var _ Recorder = (*Log)(nil)
 // Open resumes the log at config.Path or creates one. It compares what it finds with the published head, and logs and
 // records a difference. The caller must Close the log.
 func Open(ctx context.Context, config Config) (*Log, error) {
-	if err := config.validate(); err != nil {
-		return nil, err
-	}
 	registerMetrics()
 	config.Path = filepath.Clean(config.Path)
 	if err := os.MkdirAll(config.dir(), 0o700); err != nil {
@@ -72,7 +69,7 @@ func Open(ctx context.Context, config Config) (*Log, error) {
 func (l *Log) open(ctx context.Context) (err error) {
 	l.lock, err = fileutil.TryLockFile(l.config.Path+lockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
 	if errors.Is(err, fileutil.ErrLocked) {
-		return fmt.Errorf("the decrypt audit log %s is in use by another server: use a separate log for each", l.config.Path)
+		return fmt.Errorf("the decrypt audit log %s is in use by another server: give each its own", l.config.Path)
 	}
 	if err != nil {
 		return fmt.Errorf("locking the decrypt audit log: %w", err)

@@ -219,20 +219,6 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
-func TestConfigFaultsAreNamed(t *testing.T) {
-	if err := (Config{}).validate(); err == nil || strings.Count(err.Error(), "\n") < 6 {
-		t.Errorf("errors of an empty config: %v", err)
-	}
-	c := testConfig(t)
-	if err := c.validate(); err != nil {
-		t.Errorf("the defaults: %v", err)
-	}
-	c.Fsync = "sometimes"
-	if _, err := Open(context.Background(), c); err == nil || !strings.Contains(err.Error(), `"sometimes"`) {
-		t.Errorf("Open = %v", err)
-	}
-}
-
 func TestUnusablePaths(t *testing.T) {
 	base := testConfig(t)
 	dir := filepath.Dir(base.KeyFile)

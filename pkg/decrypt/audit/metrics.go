@@ -69,7 +69,7 @@ var (
 		sequence: metrics.NewDesc(metricPrefix+"head_sequence",
 			"Number of the last line of the decrypt audit log.", nil, nil, metrics.ALPHA, ""),
 		mac: metrics.NewDesc(metricPrefix+"head_mac48",
-			"First 48 bits of the MAC of that line. `audit verify --head` accepts them, as 12 hexadecimal digits, for the whole MAC.",
+			"First 48 bits of the MAC of that line: `audit verify --head` takes them as 12 hexadecimal digits.",
 			nil, nil, metrics.ALPHA, ""),
 	}
 

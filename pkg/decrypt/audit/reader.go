@@ -71,8 +71,8 @@ func (r *reader) lines(from int64, key *key) iter.Seq2[line, error] {
 	}
 }
 
-// readLine returns the next line without its line feed, and its length with it: io.EOF after the last one, errTorn for one
-// without a line feed, errLayout for one that is too long.
+// readLine returns the next line without its line feed, and its length with it: io.EOF after the last one, errTorn for
+// one without a line feed, errLayout for one that is too long.
 func readLine(in *bufio.Reader) (raw []byte, length int64, err error) {
 	raw, err = in.ReadSlice('\n')
 	length = int64(len(raw))
@@ -102,7 +102,8 @@ func (r *reader) opening(keys *Keys) (line, opening, *key, error) {
 		}
 		key := keys.byID(o.Key)
 		if key == nil {
-			return first, opening{}, nil, fmt.Errorf("%w %s: add it to %s as another line", errUnknownKey, o.Key, keys.path)
+			err = fmt.Errorf("%w %s: add it to %s as another line", errUnknownKey, o.Key, keys.path)
+			return first, opening{}, nil, err
 		}
 		if !first.authentic(key) {
 			return first, opening{}, nil, errMAC

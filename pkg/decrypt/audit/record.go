@@ -10,9 +10,10 @@ import (
 
 // Recorder is what the decrypt service needs of a Log.
 type Recorder interface {
-	// Record returns nil once every record is in the log, as durable as Config.Fsync requires, all of them or none. After
-	// any error nothing may be released for these records. A denied record over the limit of its caller is counted and
-	// summarized later instead of written. A caller that cancels ctx gets its error; the records may still be written.
+	// Record returns nil once every record is in the log, as durable as Config.Fsync requires, all of them or none.
+	// After any error nothing may be released for these records. A denied record over the limit of its caller is
+	// counted and summarized later instead of written. A caller that cancels ctx gets its error; the records may still
+	// be written.
 	Record(ctx context.Context, records ...Record) error
 }
 

@@ -56,7 +56,8 @@ func (l *Log) resume(ctx context.Context) error {
 	return l.writeOpening()
 }
 
-// inspectFiles returns the file at the path, and the last one with a line: an older one when the server ended in a rotation.
+// inspectFiles returns the file at the path, and the last one with a line: an older one when the server ended in a
+// rotation.
 func (l *Log) inspectFiles() (active, last fileState, err error) {
 	if active, err = inspect(l.config.Path, l.keys); err != nil || active.exists {
 		return active, active, err

@@ -84,8 +84,8 @@ func setAside(path string, first uint64) error {
 	return fmt.Errorf("cannot rename %s: too many files named %s; move them away", path, name)
 }
 
-// expired returns the older files to delete by number and age, and the first line that stays: next is the first line of the
-// file that is about to start.
+// expired returns the older files to delete by number and age, and the first line that stays: next is the first line of
+// the file that is about to start.
 func (c Config) expired(all []olderFile, now time.Time, since, next uint64) (gone []olderFile, _ uint64) {
 	for i, s := range all {
 		tooMany := c.MaxBackups > 0 && len(all)-i > c.MaxBackups

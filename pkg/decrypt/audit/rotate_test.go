@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestAttackLogTouchedUnderTheServer wants that whatever somebody does to the file, the next record is in the file that is
-// at the path, and that what was written before shows as it was or as a fault.
+// TestAttackLogTouchedUnderTheServer wants that whatever somebody does to the file, the next record is in the file that
+// is at the path, and that what was written before shows as it was or as a fault.
 func TestAttackLogTouchedUnderTheServer(t *testing.T) {
 	for name, test := range map[string]struct {
 		touch func(t *testing.T, path string)

@@ -217,7 +217,7 @@ type content struct {
 func (v *verifying) line(l *line) error {
 	var c content
 	if err := json.Unmarshal(l.raw, &c); err != nil {
-		return v.fault(l.sequence, "the line is not JSON although its MAC matches", "report this as a bug of the program")
+		return v.fault(l.sequence, "the line is not JSON although its MAC matches", "report this bug")
 	}
 	if l.kind == kindOpen {
 		v.since = c.Since
@@ -231,8 +231,8 @@ func (v *verifying) line(l *line) error {
 	v.count(l, &c)
 	for _, w := range v.pending[l.sequence] {
 		if !w.matches(l.head()) {
-			return v.fault(l.sequence,
-				fmt.Sprintf("the published head is %s, the line here is %s: the log was rewritten", w, l.head()), adviceKeep)
+			return v.fault(l.sequence, fmt.Sprintf("the published head is %s, the line here is %s: the log was rewritten",
+				w, l.head()), adviceKeep)
 		}
 	}
 	delete(v.pending, l.sequence)
@@ -267,8 +267,9 @@ func (v *verifying) place(l *line, c *content) error {
 		return v.fault(l.sequence, fmt.Sprintf("line %d is in the place of line %d: lines were repeated or reordered, "+
 			"or two servers wrote this log", l.sequence, head.Sequence+1), adviceKeep)
 	case l.sequence > head.Sequence+1:
-		return v.fault(head.Sequence+1, fmt.Sprintf("%v missing before line %d: removed, reordered, or in a file "+
-			"that was not given", span{head.Sequence + 1, l.sequence - 1}, l.sequence), adviceFiles+"; otherwise "+adviceKeep)
+		missing := span{head.Sequence + 1, l.sequence - 1}
+		return v.fault(missing.From, fmt.Sprintf("%v missing before line %d: removed, reordered, or in a file "+
+			"that was not given", missing, l.sequence), adviceFiles+"; otherwise "+adviceKeep)
 	case l.prev != head.MAC:
 		return v.fault(l.sequence, "the line follows another line than the one before it: "+
 			"the lines before it are of another chain", adviceKeep)
@@ -304,8 +305,8 @@ func (v *verifying) finish(files []source) error {
 	}
 	v.where = Fault{File: files[0].path}
 	if r.FirstLine > v.since && !v.Part {
-		return v.fault(v.since, fmt.Sprintf("%v missing before the first one: the server has no record of removing them",
-			span{v.since, r.FirstLine - 1}),
+		missing := span{v.since, r.FirstLine - 1}
+		return v.fault(v.since, fmt.Sprintf("%v missing before the first one: the server did not remove them", missing),
 			adviceFiles+", or add --part if this is only a part of the log; otherwise "+adviceKeep)
 	}
 	for _, w := range slices.Backward(v.Heads) {
@@ -318,7 +319,7 @@ func (v *verifying) finish(files []source) error {
 			return v.fault(r.Head.Sequence+1, fmt.Sprintf("the log ends with line %d, but line %d was published: "+
 				"it was cut off", r.Head.Sequence, w.Sequence), adviceFiles+"; otherwise "+adviceKeep)
 		case w.Sequence >= r.FirstLine || !v.Part:
-			return v.fault(w.Sequence, fmt.Sprintf("the line of the published head %s is not in the files", w), adviceFiles)
+			return v.fault(w.Sequence, fmt.Sprintf("the files lack the line of the published head %s", w), adviceFiles)
 		}
 	}
 	return nil

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// refreshTimeout bounds a fetch for which an old value could stand in, so that an outage does not slow down a service
-	// that has what it needs.
+	// refreshTimeout bounds a fetch for which an old value could stand in, so that an outage does not slow down a
+	// service that has what it needs.
 	refreshTimeout = 2 * time.Second
 	// refreshPause is the time between such fetches once one failed.
 	refreshPause = time.Second
@@ -31,9 +31,9 @@ type getter interface {
 // Cache keeps decrypted values as long as the metadata of their secure values says that they are the newest. It needs
 // the right to list and watch securevalues in its namespace.
 //
-// While the watch runs, a value that is kept costs no request, and one that was changed, deleted, made anew or withdrawn
-// is fetched again at the next Get. While it does not run every Get asks the server; see CacheConfig.MaxStale for what
-// happens when that fails too.
+// While the watch runs, a value that is kept costs no request, and one that was changed, deleted, made anew or
+// withdrawn is fetched again at the next Get. While it does not run every Get asks the server; see CacheConfig.MaxStale
+// for what happens when that fails too.
 type Cache struct {
 	client  getter
 	config  CacheConfig
@@ -150,7 +150,8 @@ func (c *Cache) entry(name string) *entry {
 	return nil
 }
 
-// fetch asks the server and keeps what it answers. before is what was known of the object: the answer is at least as new.
+// fetch asks the server and keeps what it answers. before is what was known of the object: the answer is at least as
+// new.
 func (c *Cache) fetch(ctx context.Context, name string, before state) (Value, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.patience(name))
 	defer cancel()

@@ -184,7 +184,8 @@ func TestMetadataDecidesWhenToAsk(t *testing.T) {
 	w.wantError(t, ErrNotFound)
 }
 
-// TestDeletedValueIsForgotten while finalizers hold its object, also where an old value would stand in for an unreachable server.
+// TestDeletedValueIsForgotten while finalizers hold its object, also where an old value would stand in for an
+// unreachable server.
 func TestDeletedValueIsForgotten(t *testing.T) {
 	w := newWorld(t, func(c *CacheConfig) { c.MaxStale = time.Hour })
 	held := object("a", 1, "k6-cloud")

@@ -11,15 +11,16 @@ import (
 type CacheConfig struct {
 	// Namespace of the secure values.
 	Namespace string
-	// Decrypter is the name in spec.decrypters that this service goes by. When set, only values that list it are watched.
+	// Decrypter is the name in spec.decrypters that this service goes by. When set, only values that list it are
+	// watched.
 	Decrypter string
 	// MaxEntries bounds how many values are kept; the least recently used goes first.
 	MaxEntries int
-	// MaxAge is how long a value is served that nothing changed of. It bounds how late a service notices that its rights
-	// were taken away, which metadata does not show.
+	// MaxAge is how long a value is served that nothing changed of. It bounds how late a service notices that its
+	// rights were taken away, which metadata does not show.
 	MaxAge time.Duration
-	// MaxStale is how long an old value is served when it cannot be fetched anew because the server is out of reach, from
-	// the first attempt that failed. 0 serves none. A value that the server denies is never served again.
+	// MaxStale is how long an old value is served when it cannot be fetched anew because the server is out of reach,
+	// from the first attempt that failed. 0 serves none. A value that the server denies is never served again.
 	MaxStale time.Duration
 }
 

@@ -57,7 +57,8 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // When ctx carries an OpenTelemetry span, the server's span of the call is part of its trace.
 //
 // When some names do not open, Get returns the values of the others together with an error that joins one *NameError
-// for each: errors.Is(err, ErrNotFound) says whether any was not found. What is temporary is tried again until ctx ends.
+// for each: errors.Is(err, ErrNotFound) says whether any was not found. What is temporary is tried again until ctx
+// ends.
 func (c *Client) Get(ctx context.Context, namespace string, names ...string) (map[string]Value, error) {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc

@@ -22,11 +22,11 @@ type Config struct {
 	CAFile string
 	// ServerName is checked instead of the host in URL when it is set.
 	ServerName string
-	// TokenFile holds the bearer token. It is read again every minute, and after it was refused, as client-go does, so a
-	// projected ServiceAccount token (audience secret.grafana.app) works.
+	// TokenFile holds the bearer token. It is read again every minute, and after it was refused, as client-go does, so
+	// a projected ServiceAccount token (audience secret.grafana.app) works.
 	TokenFile string
-	// CertFile and KeyFile are a client certificate, for services that have no token. A server in a cluster accepts those of
-	// its --decrypt-client-ca-file only.
+	// CertFile and KeyFile are a client certificate, for services that have no token. A server in a cluster accepts
+	// those of its --decrypt-client-ca-file only.
 	CertFile, KeyFile string
 	// UserAgent names the service in the server's logs.
 	UserAgent string

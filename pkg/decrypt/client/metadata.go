@@ -181,7 +181,8 @@ func strip(object any) (any, error) {
 	}, nil
 }
 
-// deleted reports whether an object is deleted and waits for its finalizers. The server does not open its value any more.
+// deleted reports whether an object is deleted and waits for its finalizers. The server does not open its value any
+// more.
 func deleted(object any) bool {
 	sv, ok := object.(*secretv1beta1.SecureValue)
 	return ok && sv.DeletionTimestamp != nil

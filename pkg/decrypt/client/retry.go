@@ -46,8 +46,8 @@ func (r *retry) allows(ctx context.Context, err error) bool {
 // errTooLate says that the next attempt would come after the end of ctx.
 var errTooLate = errors.New("no time is left for another attempt")
 
-// wait waits for the next attempt: longer each time, and at least as long as the server asked for. When ctx ends before,
-// it says so at once.
+// wait waits for the next attempt: longer each time, and at least as long as the server asked for. When ctx ends
+// before, it says so at once.
 func (r *retry) wait(ctx context.Context, asked time.Duration) error {
 	delay := max(r.backoff.Step(), asked)
 	if deadline, bounded := ctx.Deadline(); bounded && time.Until(deadline) < delay {

@@ -11,8 +11,8 @@ import (
 // retryPause is how long Watch waits before it asks again while the watch does not run or the server is out of reach.
 const retryPause = time.Second
 
-// Watch yields the value of name, and again whenever it is another one, until ctx ends or the cache is closed. It yields
-// an error when there is no value, once for each kind of error, and goes on: a value that comes back is yielded.
+// Watch yields the value of name, and again whenever it is another one, until ctx ends or the cache is closed. It
+// yields an error when there is no value, once for each kind of error, and goes on: a value that comes back is yielded.
 //
 // A value that is written again is yielded once it is different. Values that come faster than the loop takes them are
 // left out, but never the last one.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rights states who may open a value, as questions to an authorizer: verb decrypt on the value and verb use on one
-// of its decrypters, both in the value's namespace and both granted by name. The decrypt port, the self reviews of a
-// standalone server and the kubectl plugin ask the same questions.
+// Package rights states who may open a value, as questions to an authorizer: verb decrypt on the value and verb use on
+// one of its decrypters, both in the value's namespace and both granted by name. The decrypt port, the self reviews of
+// a standalone server and the kubectl plugin ask the same questions.
 //
 // It must never answer a question itself, and never count a group that Kubernetes gives every permission.
 package rights
@@ -29,7 +29,8 @@ const (
 )
 
 // WhyWildcard is why a caller that may use every decrypter is refused.
-const WhyWildcard = "permission to use every decrypter is a wildcard, which reads no value: grant decrypters by resourceNames only"
+const WhyWildcard = "permission to use every decrypter is a wildcard, which reads no value: " +
+	"grant decrypters by resourceNames only"
 
 // Decrypt asks whether who may decrypt a value, or with an empty name every value of the namespace.
 func Decrypt(who user.Info, namespace, name string) authorizer.AttributesRecord {
@@ -48,8 +49,8 @@ func question(who user.Info, verb, namespace, resource, name string) authorizer.
 	}
 }
 
-// Caller is who without the groups that are not asked about: system:masters, which Kubernetes gives every permission, and
-// system:unauthenticated.
+// Caller is who without the groups that are not asked about: system:masters, which Kubernetes gives every permission,
+// and system:unauthenticated.
 func Caller(who user.Info) *user.DefaultInfo {
 	return &user.DefaultInfo{
 		Name: who.GetName(), UID: who.GetUID(), Extra: who.GetExtra(),
@@ -67,8 +68,8 @@ func RandomDecrypter() string {
 // probeLife is how long a Probe keeps a name.
 const probeLife = time.Hour
 
-// Probe is a random decrypter that stays the same for an hour, so that answers about it can be cached. The zero value is
-// ready, for concurrent use.
+// Probe is a random decrypter that stays the same for an hour, so that answers about it can be cached. The zero value
+// is ready, for concurrent use.
 type Probe struct {
 	mu    sync.Mutex
 	name  string

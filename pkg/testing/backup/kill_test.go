@@ -20,7 +20,8 @@ const values = 100
 // attempts bounds how often a command is started to be killed in the middle. A few suffice.
 const attempts = 100
 
-// killWhen starts a command, kills it once something is true, and reports whether it was killed before it ended by itself.
+// killWhen starts a command, kills it once something is true, and reports whether it was killed before it ended by
+// itself.
 func killWhen(t *testing.T, when func() bool, args ...string) bool {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), harness.Binary(t), args...)

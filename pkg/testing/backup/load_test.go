@@ -101,8 +101,8 @@ func (l *load) all() map[string]string {
 	return sent
 }
 
-// holds checks what opened of a restored backup: each name with the value that was acknowledged before the backup began, or
-// with a later one.
+// holds checks what opened of a restored backup: each name with the value that was acknowledged before the backup
+// began, or with a later one.
 func (l *load) holds(t *testing.T, opened map[string]string) {
 	t.Helper()
 	for name, h := range l.names {

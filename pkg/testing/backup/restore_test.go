@@ -68,8 +68,8 @@ func TestRestoredServerServesAndItsRevisionsNeverGoBack(t *testing.T) {
 	}
 }
 
-// The decrypt audit log is not in a backup, and its published head is. With the log of the lost server the chain goes on; without it
-// the first line says what is missing, and the log verifies once somebody has said that this is known.
+// The decrypt audit log is not in a backup, and its published head is. With the log of the lost server the chain goes
+// on; without it the first line says what is missing, and the log verifies once somebody has said that this is known.
 func TestAuditLogOfARestoredServer(t *testing.T) {
 	t.Parallel()
 	s := start(t, "")

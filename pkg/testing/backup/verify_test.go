@@ -100,8 +100,8 @@ func wantLines(t *testing.T, text string, patterns ...string) {
 	}
 }
 
-// tamper edits records as somebody who can write to etcd does: a ciphertext changed by a bit, a record that is none, one
-// copied to another name, one to another namespace, and one with the ciphertext of its neighbour.
+// tamper edits records as somebody who can write to etcd does: a ciphertext changed by a bit, a record that is none,
+// one copied to another name, one to another namespace, and one with the ciphertext of its neighbour.
 func tamper(t *testing.T, dataDir string) {
 	t.Helper()
 	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(dataDir, "etcd")})

@@ -11,7 +11,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// grants are what the callers of TestWhoMayOpenWhat have: every combination of the two rights, by both kinds of binding.
+// grants are what the callers of TestWhoMayOpenWhat have: every combination of the two rights, by both kinds of
+// binding.
 const grants = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
@@ -113,7 +114,8 @@ func binding(name, namespace, role, user string) string {
 }
 
 // accessCase is a caller, its rights, and what it is answered: for value "mine" (k6-cloud), "other" (k6-cloud), "sm"
-// (synthetic-monitoring), "both" (the two), "nobody" (no decrypters), an absent name, and "mine" of namespace elsewhere.
+// (synthetic-monitoring), "both" (the two), "nobody" (no decrypters), an absent name, and "mine" of namespace
+// elsewhere.
 type accessCase struct {
 	bindings                                         [][2]string // role and namespace
 	mine, other, sm, both, nobody, absent, elsewhere int

@@ -19,8 +19,8 @@ import (
 
 const clusterAdmins = "kubeadm:cluster-admins"
 
-// clusterRBAC is what kube-apiserver answers where administrators are bound to cluster-admin, and account, certified and
-// whoever has no credentials to the role of k6-cloud.
+// clusterRBAC is what kube-apiserver answers where administrators are bound to cluster-admin, and account, certified
+// and whoever has no credentials to the role of k6-cloud.
 func clusterRBAC(review authorizationv1.SubjectAccessReviewSpec) bool {
 	for _, everything := range []string{"system:masters", clusterAdmins, "system:serviceaccounts:ops"} {
 		if slices.Contains(review.Groups, everything) {
@@ -90,8 +90,8 @@ func (a asks) send(t *testing.T, s *harness.Server, canary string) {
 	}), a.code, canary)
 }
 
-// TestAttackAdministratorsInACluster asks as everybody who administers a cluster, by every credential: only a grant by name
-// to a token of the audience opens a value.
+// TestAttackAdministratorsInACluster asks as everybody who administers a cluster, by every credential: only a grant by
+// name to a token of the audience opens a value.
 func TestAttackAdministratorsInACluster(t *testing.T) {
 	const no, who = http.StatusForbidden, http.StatusUnauthorized
 	canary := harness.Canary()
@@ -169,8 +169,9 @@ func resumed(t *testing.T, s *harness.Server, certificate tls.Certificate, heade
 	return last
 }
 
-// TestServicesByCertificate gives the decrypt port of a cluster a CA for services, and any decrypter: certificates of that CA
-// count as tokens do, a wildcard reads nothing here either, and certificates of the cluster stay those of people.
+// TestServicesByCertificate gives the decrypt port of a cluster a CA for services, and any decrypter: certificates of
+// that CA count as tokens do, a wildcard reads nothing here either, and certificates of the cluster stay those of
+// people.
 func TestServicesByCertificate(t *testing.T) {
 	const no, who = http.StatusForbidden, http.StatusUnauthorized
 	canary, services := harness.Canary(), certs.NewCA(t, "services")

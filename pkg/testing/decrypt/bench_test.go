@@ -30,8 +30,8 @@ func benchStart(b *testing.B, args ...string) *harness.Server {
 	return s
 }
 
-// BenchmarkOpen measures opens by gRPC against the real binary on the same machine, client included: values a second, and
-// the server's own CPU time for each value.
+// BenchmarkOpen measures opens by gRPC against the real binary on the same machine, client included: values a second,
+// and the server's own CPU time for each value.
 func BenchmarkOpen(b *testing.B) {
 	for _, fsync := range []string{"always", "interval"} {
 		for _, batch := range []int{1, 100} {
@@ -89,8 +89,9 @@ func cpuSeconds(b *testing.B, pid int) float64 {
 	return (user + system) / 100
 }
 
-// BenchmarkDeniedVersusAbsent measures whether time tells a value that is not for the caller from one that is not there.
-// Samples are drawn in random order; Welch's t beyond 4.5 would be evidence. Run it with -benchtime=20000x on a quiet machine.
+// BenchmarkDeniedVersusAbsent measures whether time tells a value that is not for the caller from one that is not
+// there. Samples are drawn in random order; Welch's t beyond 4.5 would be evidence. Run it with -benchtime=20000x on a
+// quiet machine.
 func BenchmarkDeniedVersusAbsent(b *testing.B) {
 	s := benchStart(b)
 	put(b, s, namespace, "there", strings.Repeat("x", 24576), "synthetic-monitoring")

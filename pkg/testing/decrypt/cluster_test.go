@@ -18,8 +18,8 @@ const (
 	account  = "system:serviceaccount:default:k6"
 )
 
-// TestInACluster opens values with ServiceAccount tokens that a kube-apiserver reviews: by audience, by both rights, and no
-// longer than the rights last.
+// TestInACluster opens values with ServiceAccount tokens that a kube-apiserver reviews: by audience, by both rights,
+// and no longer than the rights last.
 func TestInACluster(t *testing.T) {
 	c := harness.NewCluster(t)
 	var revoked atomic.Bool

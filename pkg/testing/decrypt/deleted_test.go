@@ -15,8 +15,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// TestDeletedValueDoesNotOpen: an object that waits for its finalizers is deleted for services, by either protocol, whether its
-// ciphertext is gone or an older version of the server left it.
+// TestDeletedValueDoesNotOpen: an object that waits for its finalizers is deleted for services, by either protocol,
+// whether its ciphertext is gone or an older version of the server left it.
 func TestDeletedValueDoesNotOpen(t *testing.T) {
 	s := start(t)
 	canaries := []string{harness.Canary(), harness.Canary()}

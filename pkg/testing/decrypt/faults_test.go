@@ -30,8 +30,8 @@ const (
 	otherKey = "  - secretbox: {keys: [{name: key2, secret: ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=}]}\n"
 )
 
-// TestKeyTakenAway takes the key of a value away and gives it back: meanwhile the answer is 500, which no client tries again, and
-// other values open.
+// TestKeyTakenAway takes the key of a value away and gives it back: meanwhile the answer is 500, which no client tries
+// again, and other values open.
 func TestKeyTakenAway(t *testing.T) {
 	keys := filepath.Join(t.TempDir(), "encryption.yaml")
 	harness.WriteFile(t, keys, encryptionHead+localKey+otherKey)

@@ -5,6 +5,7 @@ package decrypt
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -155,18 +156,44 @@ func TestCompressedRequests(t *testing.T) {
 			}
 		}
 	}
+	// No message is larger than 80 KiB, before or after decompression, and the answer is one sentence.
+	const limit, tooLarge = 80 << 10, "the message is larger than 81920 bytes: ask for fewer names in one call"
+	padded := func(size int) string { return asking + strings.Repeat(" ", size-len(asking)) }
 	for name, test := range map[string]struct {
-		body []byte
-		code int
+		body   []byte
+		header http.Header
+		code   int
+		text   string
 	}{
-		"a bomb":     {compress(t, asking+strings.Repeat(" ", 64<<20)), http.StatusTooManyRequests}, // Connect's code of a message that is too large
-		"too large":  {compress(t, asking+strings.Repeat(" ", 80<<10)), http.StatusTooManyRequests},
-		"cut short":  {compress(t, asking)[:20], http.StatusBadRequest},
-		"not gzip":   {[]byte(asking), http.StatusBadRequest},
-		"empty gzip": {nil, http.StatusBadRequest},
+		"the largest":              {[]byte(padded(limit)), nil, ok, canary},
+		"the largest, compressed":  {compress(t, padded(limit)), compressed, ok, canary},
+		"one byte more":            {[]byte(padded(limit + 1)), nil, http.StatusTooManyRequests, tooLarge},
+		"much more":                {[]byte(padded(4 * limit)), nil, http.StatusTooManyRequests, tooLarge},
+		"one byte more compressed": {compress(t, padded(limit+1)), compressed, http.StatusTooManyRequests, tooLarge},
+		"a bomb":                   {compress(t, padded(64<<20)), compressed, http.StatusTooManyRequests, tooLarge},
+		"cut short":                {compress(t, asking)[:20], compressed, http.StatusBadRequest, ""},
+		"not gzip":                 {[]byte(asking), compressed, http.StatusBadRequest, ""},
+		"empty gzip":               {nil, compressed, http.StatusBadRequest, ""},
 	} {
-		if got := send(test.body, compressed); got.Code != test.code || len(harness.Find(got.Body, canary)) > 0 {
-			t.Errorf("%s: %d %s", name, got.Code, got.Body)
+		header := test.header.Clone()
+		if header == nil {
+			header = http.Header{}
+		}
+		got := send(test.body, header)
+		if got.Code != test.code || !strings.Contains(string(got.Body), test.text) || got.Header.Get("Retry-After") != "" {
+			t.Errorf("%s: %d %s, Retry-After %q", name, got.Code, got.Body, got.Header.Get("Retry-After"))
+		}
+		if leaked := len(harness.Find(got.Body, canary)) > 0; leaked != (test.text == canary) {
+			t.Errorf("%s: the answer has the value: %v", name, leaked)
+		}
+	}
+	for size, want := range map[uint32]string{limit: "", limit + 1: tooLarge, 4 * limit: tooLarge} {
+		got := ask(t, s, harness.Request{
+			Method: http.MethodPost, Path: rpcPath, Token: k6Token, ContentType: "application/grpc-web+json",
+			Body: string(binary.BigEndian.AppendUint32([]byte{0}, size)) + padded(int(size)),
+		})
+		if got.Code != ok || got.Header.Get("Grpc-Message") != want {
+			t.Errorf("gRPC-Web with a message of %d bytes: %d %q", size, got.Code, got.Header.Get("Grpc-Message"))
 		}
 	}
 	if got := send([]byte(asking), http.Header{"Content-Encoding": {"br"}}); got.Code != http.StatusNotImplemented {

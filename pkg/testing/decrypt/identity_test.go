@@ -32,8 +32,9 @@ func fingerprint(r harness.Response, name string) string {
 	return b.String()
 }
 
-// TestIncident12WhichNamesExist compares what a caller with the right to decrypt sees of a value that is not for it with what
-// it sees of one that is not there, by every way to ask. A caller without that right sees no difference either.
+// TestIncident12WhichNamesExist compares what a caller with the right to decrypt sees of a value that is not for it
+// with what it sees of one that is not there, by every way to ask. A caller without that right sees no difference
+// either.
 func TestIncident12WhichNamesExist(t *testing.T) {
 	s := harness.Start(t, harness.Options{
 		Tokens: []string{harness.Token(k6Token, "k6"), harness.Token("token-of-nobody", "nobody")}, RBAC: []string{bindK6}, RBACFiles: []string{k6Role},

@@ -13,8 +13,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// TestNoValueInAnyOutput releases values by every way and looks for them in everything that the server wrote, at -v=10 and
-// with the ordinary audit log at RequestResponse.
+// TestNoValueInAnyOutput releases values by every way and looks for them in everything that the server wrote, at -v=10
+// and with the ordinary audit log at RequestResponse.
 func TestNoValueInAnyOutput(t *testing.T) {
 	s := start(t)
 	canaries := []string{harness.Canary(), harness.Canary()}

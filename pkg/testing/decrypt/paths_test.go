@@ -50,8 +50,8 @@ var oddPaths = []string{
 	"/" + strings.Repeat("a", 8<<10),
 }
 
-// TestIncident18OddPaths asks for odd paths by HTTP/2 frames of its own, as GET and as gRPC, with good credentials and with
-// none. None may reach a value, and without credentials every answer that is one is a 401.
+// TestIncident18OddPaths asks for odd paths by HTTP/2 frames of its own, as GET and as gRPC, with good credentials and
+// with none. None may reach a value, and without credentials every answer that is one is a 401.
 func TestIncident18OddPaths(t *testing.T) {
 	s := start(t)
 	canary := harness.Canary()

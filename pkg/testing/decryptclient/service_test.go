@@ -101,8 +101,8 @@ func (s *suite) write(t *testing.T, name string, more int) {
 	}
 }
 
-// TestServiceExample is the table of docs/examples/service/README.md: a new value is taken without a restart, the old one stays while
-// the server is away, and what is gone or withdrawn is said once.
+// TestServiceExample is the table of docs/examples/service/README.md: a new value is taken without a restart, the old
+// one stays while the server is away, and what is gone or withdrawn is said once.
 func TestServiceExample(t *testing.T) {
 	s := start(t)
 	length := len(s.create(t, "login", "k6-cloud"))
@@ -144,8 +144,8 @@ func TestServiceExample(t *testing.T) {
 	s.Leaks(t, s.canaries...)
 }
 
-// restart stops the server, waits until the example has asked in vain for changes, twice, and starts the server again on the same data
-// and ports.
+// restart stops the server, waits until the example has asked in vain for changes, twice, and starts the server again
+// on the same data and ports.
 func (s *suite) restart(t *testing.T) {
 	t.Helper()
 	s.Stop(t)

@@ -12,9 +12,9 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// The command has help of its own, without the flags of the server.
+// The command has its own help, without the flags of the server.
 func TestAuditVerifyHelp(t *testing.T) {
-	golden := filepath.Join(harness.Root(t), "pkg", "decrypt", "audit", "verifycmd", "testdata", "help.txt")
+	golden := filepath.Join(harness.Root(t), "pkg", "tools", "auditlog", "testdata", "help.txt")
 	wantGolden(t, golden, output(t, "audit", "verify", "--help"))
 	if got := output(t, "help", "audit", "verify"); got != output(t, "audit", "verify", "-h") {
 		t.Errorf("help audit verify printed\n%s", got)

@@ -25,7 +25,8 @@ var (
 	errDatabase = errors.New("it has a good checksum, but is no sound etcd database")
 )
 
-// sector divides the length of a database, so that a checksum behind it shows. etcd tells the two apart in the same way.
+// sector divides the length of a database, so that a checksum behind it shows. etcd tells the two apart in the same
+// way.
 const sector = 512
 
 // openTimeout bounds the wait for a file that somebody holds for writing.
@@ -90,8 +91,8 @@ func reason(err error) error {
 }
 
 // load opens the database and reads all of it. What somebody put together with a checksum of its own must not end the
-// command in a panic, nor keep it busy for ever: bbolt panics on a page that is not what it should be, and a page that is not
-// there is a fault of memory. bbolt's own check is of no use here, since it runs on a goroutine of its own.
+// command in a panic, nor keep it busy for ever: bbolt panics on a page that is not what it should be, and a page that
+// is not there is a fault of memory. bbolt's own check is of no use here, since it runs on a goroutine of its own.
 func (f *file) load(root string) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

@@ -15,11 +15,12 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// revisionLength is that of a key in etcd's bucket "key": two numbers of 8 bytes and a separator. A tombstone's is longer.
+// revisionLength is that of a key in etcd's bucket "key": two numbers of 8 bytes and a separator. A tombstone's is
+// longer.
 const revisionLength = 17
 
-// index is where each record's last version is in etcd's own layout: history of the whole database by revision. It takes
-// about 150 bytes for each record.
+// index is where each record's last version is in etcd's own layout: history of the whole database by revision. It
+// takes about 150 bytes for each record.
 type index struct {
 	revision int64
 	records  map[string][revisionLength]byte

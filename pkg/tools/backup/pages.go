@@ -10,23 +10,24 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// The layout of a page, from bbolt's internal/common: a header of id (8 bytes), flags (2), count (2) and overflow (4), then
-// count elements, then what they point to, from their own start. It is in the order of the machine's bytes, as the file is.
+// The layout of a page, from bbolt's internal/common: a header of id (8 bytes), flags (2), count (2) and overflow (4),
+// then count elements, then what they point to, from their own start. It is in the order of the machine's bytes, as the
+// file is.
 const (
 	headerBytes  = 16
 	elementBytes = 16
 
 	branchPage, leafPage = 1, 2
-	// bucketElement marks a leaf element whose value is a bucket: its root page (8 bytes), a sequence (8), and a page in place
-	// when the root is 0.
+	// bucketElement marks a leaf element whose value is a bucket: its root page (8 bytes), a sequence (8), and a page
+	// in place when the root is 0.
 	bucketElement = 1
 	bucketBytes   = 16
 	// deepest is far more levels than a tree of any size has.
 	deepest = 64
 )
 
-// pages walks every page that a database holds, once. bbolt trusts what pages say of each other: one that points to itself
-// keeps it busy for ever, one that two others point to panics on a goroutine that nobody can recover.
+// pages walks every page that a database holds, once. bbolt trusts what pages say of each other: one that points to
+// itself keeps it busy for ever, one that two others point to panics on a goroutine that nobody can recover.
 type pages struct {
 	file io.ReaderAt
 	size int

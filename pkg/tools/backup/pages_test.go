@@ -56,7 +56,8 @@ func wholeBackup(t *testing.T) []byte {
 	return data
 }
 
-// forged puts a checksum behind a changed database and restores it as the command does, and reports whether it was taken.
+// forged puts a checksum behind a changed database and restores it as the command does, and reports whether it was
+// taken.
 func forged(t *testing.T, database []byte) bool {
 	t.Helper()
 	dir := t.TempDir()
@@ -102,8 +103,8 @@ func rootPage(t *testing.T, database []byte) (id int) {
 	return id
 }
 
-// Somebody who edits a backup can compute its checksum. Whatever the pages then say of each other, the command refuses the file or
-// restores it; it neither panics nor goes on for ever.
+// Somebody who edits a backup can compute its checksum. Whatever the pages then say of each other, the command refuses
+// the file or restores it; it neither panics nor goes on for ever.
 func TestForgedPages(t *testing.T) {
 	whole := wholeBackup(t)
 	database := whole[:len(whole)-sha256.Size]

@@ -112,7 +112,8 @@ func (o *restoreOptions) run(ctx context.Context, command *cobra.Command) error 
 	return err
 }
 
-// checkFolder refuses a folder that holds anything but the rest of an interrupted restore, or that a server would refuse.
+// checkFolder refuses a folder that holds anything but the rest of an interrupted restore, or that a server would
+// refuse.
 func checkFolder(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -136,8 +137,8 @@ func checkFolder(dir string) error {
 	return nil
 }
 
-// restore makes the database in a folder of another name inside of dir, so that dir may be a mount, and renames it when it
-// is on the disk.
+// restore makes the database in a folder of another name inside of dir, so that dir may be a mount, and renames it when
+// it is on the disk.
 func restore(ctx context.Context, from *file, dir string, bump uint64, bar *cli.Bar) (err error) {
 	_, statErr := os.Stat(dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

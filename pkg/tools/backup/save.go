@@ -20,8 +20,8 @@ import (
 // errExists is what a backup answers for a name that is taken.
 var errExists = errors.New("exists already, and a backup never overwrites: name another file with --to")
 
-// save writes a snapshot to target, which must not exist, and returns it opened. Until all of it is on the disk and checked
-// it has another name, so that a file of the asked name is whole whatever happened.
+// save writes a snapshot to target, which must not exist, and returns it opened. Until all of it is on the disk and
+// checked it has another name, so that a file of the asked name is whole whatever happened.
 func save(ctx context.Context, source *etcd.Source, target, root string, out io.Writer) (*file, error) {
 	if err := checkTarget(target); err != nil {
 		return nil, err

@@ -136,7 +136,8 @@ func (s *survey) incomplete() error {
 	return fmt.Errorf("%d records cannot be decoded, %s among them: delete them, or restore them from a backup", s.faultCount, s.faults[0].name)
 }
 
-// failOn returns an error for each key that seals a value, and for one that neither a value nor the configuration names.
+// failOn returns an error for each key that seals a value, and for one that neither a value nor the configuration
+// names.
 func (s *survey) failOn(keys, configured []string) error {
 	var errs []error
 	for _, key := range keys {
