@@ -89,7 +89,7 @@ link_tools() {
     done < <(declared_tools)
 }
 
-# need_protoc fails when there is no protoc. Its own .proto files are not needed.
+# need_protoc fails when protoc is missing. Its own .proto files are not needed.
 need_protoc() {
     command -v protoc >/dev/null ||
         { echo "protoc is missing: install the Debian package protobuf-compiler" >&2 && return 1; }

@@ -17,7 +17,7 @@ bin/golangci-lint run ./... || failed=1
 while IFS= read -r -d '' file; do
     module=$(dirname "${file}")
     echo "linting ${module}"
-    # That an exception for a path of the root module is of no use in another one is no news.
+    # Exceptions for paths of the root module are unused in the other modules, which is expected.
     (cd "${module}" && "${root}/bin/golangci-lint" run ./... 2> >(grep -v 'Skipped 0 issues by rules' >&2)) || failed=1
 done < <(list_files '*/go.mod')
 exit "${failed}"

@@ -38,7 +38,7 @@ for patch in "$@"; do
     if ! git apply "${patch}" >"${log}" 2>&1; then
         miss "the patch does not fit the code"
     elif ! grep -q "^func ${test:-?}(" "${package:-?}"/*_test.go 2>"${log}"; then
-        miss "there is no test ${test} in ${package}"
+        miss "test ${test} does not exist in ${package}"
     elif [[ -n ${VERIFY:-} ]]; then
         :
     elif go test -count=1 -timeout=30m -run "^${test}\$" "${package}" "${more[@]}" >"${log}" 2>&1; then

@@ -18,7 +18,7 @@ git -C "${work}/one" -c user.name=nobody -c user.email=nobody@example.com -c com
 git -C "${work}/one" tag v0.0.1-verify
 mkdir "${work}/another"
 git clone --quiet "${work}/one" "${work}/another/folder"
-# The kubectl that renders install.yaml is no part of a release: one will do. Its date says that it is not outdated.
+# The kubectl that renders install.yaml is not part of a release: any build works. Its date says that it is not outdated.
 mkdir "${work}/one/bin" "${work}/another/folder/bin"
 "${root}/hack/build-kubectl.sh"
 cp "${root}/bin/kubectl" "${work}/one/bin/"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the linker flags that stamp this version. It stands behind the Kubernetes version, as build metadata
+# Prints the linker flags that stamp this version. It is appended to the Kubernetes version, as build metadata
 # (v1.37.2+v0.3.0): the libraries take the version for that of Kubernetes and switch features off below 1.31, and
 # kubectl warns about the skew.
 set -o errexit -o nounset -o pipefail

@@ -23,7 +23,7 @@ func profileCommand(ctx context.Context, args []string) error {
 	flags.StringVar(&config.Dir, "dir", "", dirUsage)
 	flags.StringVar(&config.Binaries, "binaries", defaultBinaries, "Folder with etcd.")
 	flags.StringVar(&o.Directory, "profiles", filepath.Join("..", "..", "bin", "bench", "profiles"), "Folder for the profiles.")
-	flags.StringVar(&o.Side, "side", world.Ours, "ours, with an etcd of its own, or embedded.")
+	flags.StringVar(&o.Side, "side", world.Ours, "ours, with a separate etcd, or embedded.")
 	flags.IntVar(&o.Size, "size", 256, "Bytes of a value.")
 	flags.IntVar(&o.Objects, "objects", 3000, "Values to store first.")
 	flags.IntVar(&o.Nodes, "nodes", 40, "Lines of each top.")

@@ -60,7 +60,7 @@ var (
 	defaultOut      = filepath.Join("..", "..", "docs", "performance")
 )
 
-// inWorld runs in a folder of its own, which stays when something failed.
+// inWorld runs in a temporary folder, which is kept on failure.
 func inWorld(config world.Config, run func(*world.World) error) error {
 	dir, err := os.MkdirTemp(config.Dir, "secret-bench-")
 	if err != nil {

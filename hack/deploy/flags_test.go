@@ -61,7 +61,7 @@ func parse(t *testing.T, sets cliflag.NamedFlagSets, args []string) *pflag.FlagS
 		t.Fatal(err)
 	}
 	if fs.NArg() != 0 {
-		t.Errorf("arguments that are no flags: %q", fs.Args())
+		t.Errorf("arguments that are not flags: %q", fs.Args())
 	}
 	return fs
 }

@@ -37,7 +37,7 @@ func decrypt(t *testing.T, replica *deployment.Replica, namespace, name, token s
 	return send(t, replica.DecryptURL+"/decrypt/v1/namespaces/"+namespace+"/secrets/"+name+"/decrypt", server.CA, certificate, token, all)
 }
 
-// decryptToken is a token of a new ServiceAccount, made out to the decrypt port.
+// decryptToken is a token of a new ServiceAccount, issued for the decrypt port's audience.
 func decryptToken(t *testing.T, namespace, account string) string {
 	t.Helper()
 	newServiceAccount(t, namespace, account)

@@ -51,7 +51,7 @@ func startLoad(t *testing.T) *load {
 	return l
 }
 
-// round is the life of one object. A request that the end of the load cut off is no failure.
+// round is the life of one object. A request that the end of the load interrupted does not count as failed.
 func (l *load) round(ctx context.Context, client typedv1beta1.SecureValueInterface, name string) {
 	var object *v1beta1.SecureValue
 	for _, step := range []struct {

@@ -14,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// outage is how long our etcd stays away: long enough for kube-apiserver to ask for our availability anew.
+// outage is how long our etcd stays away: long enough for kube-apiserver to check our availability again.
 const outage = 40 * time.Second
 
 // TestEtcdOutage stops our etcd: the rest of the cluster must not notice, and afterwards everything must be there.
@@ -90,7 +90,7 @@ func expectCalm(t *testing.T) {
 }
 
 // expectContentGone shows how far the deletion of a namespace comes: all is gone but the namespace itself. Nothing else
-// than our etcd can know that it holds no values, and one left behind would outlive its namespace.
+// than our etcd can know that it holds no values, and a leftover would outlive its namespace.
 func expectContentGone(t *testing.T, namespace string) {
 	t.Helper()
 	eventually(t, "the rest of the namespace is gone", func(ctx context.Context) error {

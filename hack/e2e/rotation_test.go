@@ -95,7 +95,7 @@ func TestFrontProxyCARotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the old CA is forgotten", func(ctx context.Context) error {
-		// kube-apiserver merges what it has into what is published, so whoever retires a CA takes it out there too.
+		// kube-apiserver merges what it has into what is published, so retiring a CA includes removing it there.
 		if err := publishFrontProxyCA(ctx, fresh); err != nil {
 			return err
 		}

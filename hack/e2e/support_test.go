@@ -25,7 +25,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// patience bounds what should happen soon; it is no claim about speed.
+// patience bounds what should happen soon; it makes no claim about speed.
 const patience = 90 * time.Second
 
 var namespaces atomic.Int64

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package lint pins golangci-lint in a module of its own, so that its dependencies stay out of the server's go.mod.
+// Package lint pins golangci-lint in a separate module, so that its dependencies stay out of the server's go.mod.
 // hack/lint.sh builds it. It holds no code.
 package lint

@@ -31,7 +31,7 @@ func (b *builder) notices(binary string) ([]byte, error) {
 		path, pathErr := module.EscapePath(dep.Path)
 		version, err := module.EscapeVersion(dep.Version)
 		if pathErr != nil || err != nil {
-			return nil, fmt.Errorf("%s is built with %s %s, which is no module of the module cache", filepath.Base(binary), dep.Path, dep.Version)
+			return nil, fmt.Errorf("%s is built with %s %s, which is not in the module cache", filepath.Base(binary), dep.Path, dep.Version)
 		}
 		name := dep.Path + " " + dep.Version
 		if err := addLicences(holders, name, filepath.Join(b.modules, filepath.FromSlash(path)+"@"+version)); err != nil {

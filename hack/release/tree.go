@@ -18,7 +18,7 @@ import (
 // tree is the commit that is released.
 type tree struct {
 	root, commit string
-	// version is that of this project, as v0.1.0; ldflags stamp it behind that of Kubernetes.
+	// version is that of this project, as v0.1.0; ldflags append it to that of Kubernetes.
 	version, ldflags string
 	// date is when the commit was made: that of every file.
 	date time.Time
@@ -40,7 +40,7 @@ func readTree(ctx context.Context, dirty bool) (tree, error) {
 	}
 	if changes != "" && !dirty {
 		return t, fmt.Errorf("the tree has changes that no commit has:\n%s\ncommit or stash them, or give -dirty to build them as they are, "+
-			"which is no release", changes)
+			"which cannot be released", changes)
 	}
 	if t.commit, err = output(ctx, root, os.Environ(), "git", "rev-parse", "HEAD"); err != nil {
 		return t, err

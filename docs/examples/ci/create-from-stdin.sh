@@ -3,8 +3,8 @@
 #
 #   print-token | docs/examples/ci/create-from-stdin.sh NAME DESCRIPTION DECRYPTER...
 #
-# KUBECONFIG says where and as whom: that account needs get, create and update on securevalues, and can never read the value
-# back. The value is no argument, in no file and not in the log of the job.
+# KUBECONFIG selects the server and the account, which needs get, create and update on securevalues, and can never read the value
+# back. The value is not an argument, in no file and not in the log of the job.
 set -o errexit -o nounset -o pipefail
 
 if (($# < 3)); then
@@ -19,5 +19,5 @@ found=$(kubectl get securevalue "${name}" --ignore-not-found --output name)
 if [[ -z ${found} ]]; then
     exec kubectl securevalue create "${name}" --description "${description}" "${@/#/--decrypter=}" --from-stdin --trim-newline
 fi
-# A decrypter that somebody else put on the list would get the value: any other list than this one ends the job.
+# A decrypter that another user added to the list would get the value: the job fails if the list differs.
 exec kubectl securevalue set "${name}" --from-stdin --trim-newline "--keep-decrypters=$(IFS=, && echo "$*")"

@@ -12,7 +12,7 @@ manager=${FIELD_MANAGER:-gitops}
 flags=(--server-side --force-conflicts "--field-manager=${manager}" --filename -)
 for file in "$@"; do
     manifest=$(cat -- "${file}")
-    # 0 is no difference, 1 is one, more is an error. What it prints holds no value: the server shows none.
+    # Exit code 0: no difference, 1: differences, more: an error. The output contains no value: the server returns none.
     code=0
     printf '%s\n' "${manifest}" | kubectl diff "${flags[@]}" || code=$?
     case ${code} in

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Restarter is an example of a controller-runtime manager that watches secure values: it rolls out the Deployments that name a
-// secure value whenever a new value was written. It never has a value, and no right to one. README.md beside it says how to run it.
+// secure value whenever a new value was written. It never has a value, and no permission to decrypt one. README.md describes how to run it.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 )
 
-// options are the flags beside --kubeconfig, which controller-runtime adds; without that one it runs as a Pod.
+// options are the flags in addition to --kubeconfig, which controller-runtime adds; without that one it runs as a Pod.
 type options struct {
 	namespace, metrics, leaseNamespace string
 	elect                              bool
@@ -41,7 +41,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.namespace, "namespace", "", "the only namespace to look after; empty for all")
 	flag.StringVar(&o.metrics, "metrics-bind-address", "0", "address of /metrics; 0 is off")
-	flag.BoolVar(&o.elect, "leader-elect", false, "run beside others and wait for the Lease")
+	flag.BoolVar(&o.elect, "leader-elect", false, "run alongside other replicas and wait for the Lease")
 	flag.StringVar(&o.leaseNamespace, "leader-elect-namespace", "", "namespace of the Lease; empty for the Pod's own")
 	flag.Parse()
 	ctrl.SetLogger(klog.Background())

@@ -76,7 +76,7 @@ func (r *restarter) users(ctx context.Context, sv client.Object) []reconcile.Req
 }
 
 // Reconcile rolls a Deployment out when its Pods were started for other versions. While a value is absent it leaves the
-// Deployment as it is: new Pods would not come up. The watch tells when the value is there.
+// Deployment as it is: new Pods would not come up. The watch reports when the value exists.
 func (r *restarter) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	var deployment appsv1.Deployment
 	if err := r.Get(ctx, request.NamespacedName, &deployment); err != nil {
@@ -113,8 +113,8 @@ func (r *restarter) versions(ctx context.Context, deployment *appsv1.Deployment)
 // rollOut applies the one annotation, which no other manager owns, so that GitOps tools see no drift.
 func (r *restarter) rollOut(ctx context.Context, deployment *appsv1.Deployment, versions string) error {
 	change := appsv1apply.Deployment(deployment.Name, deployment.Namespace).
-		WithUID(deployment.UID).                         // never makes one anew that was deleted meanwhile
-		WithResourceVersion(deployment.ResourceVersion). // never rolls out twice because the cache is behind
+		WithUID(deployment.UID).                         // never re-creates one that was just deleted
+		WithResourceVersion(deployment.ResourceVersion). // never rolls out twice because of a stale cache
 		WithSpec(appsv1apply.DeploymentSpec().WithTemplate(
 			corev1apply.PodTemplateSpec().WithAnnotations(map[string]string{running: versions})))
 	err := r.Apply(ctx, change, client.FieldOwner(name), client.ForceOwnership)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Service is an example of a service that opens its secure value and takes a new one without a restart. README.md beside it says
+// Service is an example of a service that opens its secure value and takes a new one without a restart. README.md describes
 // how to run it.
 package main
 
@@ -63,7 +63,7 @@ func run(ctx context.Context, values client.Config, metadata *rest.Config, names
 	defer cache.Close()
 	for value, err := range cache.Watch(ctx, name) {
 		if err != nil {
-			log.Printf("%s: %v", name, err) // gone, withdrawn or out of reach: the loop goes on
+			log.Printf("%s: %v", name, err) // gone, withdrawn or unavailable: the loop continues
 			continue
 		}
 		connect(name, value)
@@ -71,7 +71,7 @@ func run(ctx context.Context, values client.Config, metadata *rest.Config, names
 	return nil
 }
 
-// connect stands for what a service does with its password. It prints the length, never the value.
+// connect is a placeholder for what a service does with its password. It prints the length, never the value.
 func connect(name string, password client.Value) {
 	log.Printf("%s: connected with a password of %d bytes", name, len(password.Expose()))
 }

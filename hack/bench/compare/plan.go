@@ -81,7 +81,7 @@ func (o Options) plan() (cells []cell) {
 	for _, size := range o.Sizes {
 		cells = append(cells, o.open(size)...)
 		for _, watchers := range o.Watchers {
-			if watchers <= 100 || size <= 8192 { // 500 clients that take 24 KiB each are no measurement of the server
+			if watchers <= 100 || size <= 8192 { // 500 clients that read 24 KiB each would measure the clients
 				cells = append(cells, o.cell("watch", size, watchers, load.Protobuf, report.Watch, 0))
 			}
 		}

@@ -15,7 +15,7 @@ import (
 	"github.com/securevalue/secret-apiserver/hack/bench/world"
 )
 
-// Run is a comparison under way.
+// Run is a running comparison.
 type Run struct {
 	Options
 
@@ -125,7 +125,7 @@ func (r *Run) cell(ctx context.Context, c cell) error {
 	if c.rate > 0 {
 		slowest := r.slowest(c)
 		if slowest == 0 {
-			return nil // without a closed loop there is no rate to take a part of
+			return nil // the rate is a fraction of that of the closed loop, which was not run
 		}
 		rate = c.rate * slowest
 	}

@@ -46,7 +46,7 @@ func requestsOf(t *testing.T, s *side, verb string) (n int64) {
 // What this program counted is what the servers counted: objects at the end, and requests of the verbs that only cells send.
 func TestCountsEqualThoseOfTheServers(t *testing.T) {
 	r := &Run{Options: small(), World: worldtest.New(t), Report: report.New("test", nil), Log: t.Output()}
-	r.Extras = false // a restart with audit would start the servers' counts anew
+	r.Extras = false // a restart with audit would reset the servers' counters
 	if err := r.Do(t.Context()); err != nil {
 		t.Fatal(err)
 	}

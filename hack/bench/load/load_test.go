@@ -76,7 +76,7 @@ func TestAServerThatGoesAwayIsCountedToTheEnd(t *testing.T) {
 	}
 }
 
-// One request that takes long delays those that were due behind it. Their latencies must say so.
+// One request that takes long delays those that were due after it. Their latencies must show it.
 func TestTheOpenLoopMeasuresFromWhenARequestWasDue(t *testing.T) {
 	const stall = 200 * time.Millisecond
 	var seen atomic.Int64

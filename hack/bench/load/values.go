@@ -13,7 +13,7 @@ const (
 	poolSize = 4 << 20
 )
 
-// values is one long random text; a value is a part of it, since making randomness anew would cost the client more than
+// values is one long random text; a value is a part of it, since generating randomness would cost the client more than
 // the request does. It is text, since a SecureValue is.
 var values = func() string {
 	var seed [32]byte
@@ -36,5 +36,5 @@ func value(random *mathrand.Rand, size int) string {
 // newRandom is a generator of a client's own.
 func newRandom() *mathrand.Rand {
 	seed, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 63)) // never fails
-	return mathrand.New(mathrand.NewPCG(seed.Uint64(), 1))                //nolint:gosec // which object is next is no secret
+	return mathrand.New(mathrand.NewPCG(seed.Uint64(), 1))                //nolint:gosec // which object is next is not secret
 }

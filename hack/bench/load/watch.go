@@ -16,7 +16,7 @@ import (
 	"github.com/securevalue/secret-apiserver/hack/bench/wire"
 )
 
-// watchPatience is how long an event may be under way until it counts as lost.
+// watchPatience is how long an event may be in flight before it counts as lost.
 const watchPatience = 60 * time.Second
 
 // Fanout is a number of watchers of a namespace in which one client sets labels.

@@ -101,6 +101,6 @@ func TestCPUAndMemoryOfThisProcess(t *testing.T) {
 		t.Errorf("%+v, %v", memory, err)
 	}
 	if _, err := CPU(0); err == nil {
-		t.Error("there is no process 0")
+		t.Error("process 0 does not exist")
 	}
 }

@@ -13,7 +13,7 @@ import (
 // tick is the unit of CPU time in /proc: USER_HZ is 100 on every Linux that Go runs on.
 const tick = 10 * time.Millisecond
 
-// The fields of /proc/PID/stat, counted from 0 behind the name of the program.
+// The fields of /proc/PID/stat, counted from 0 after the program name.
 const (
 	userTimeField   = 11
 	systemTimeField = 12
@@ -42,7 +42,7 @@ func parseStat(data []byte) (time.Duration, error) {
 	}
 	fields := bytes.Fields(data[end+1:])
 	if len(fields) < statFields {
-		return 0, fmt.Errorf("%d fields behind the name, want at least %d", len(fields), statFields)
+		return 0, fmt.Errorf("%d fields after the name, want at least %d", len(fields), statFields)
 	}
 	var ticks int64
 	for _, field := range fields[userTimeField : systemTimeField+1] {
@@ -74,7 +74,7 @@ func ReadMemory(pid int) (Memory, error) {
 	return memory, nil
 }
 
-// ResetPeak makes Peak start anew.
+// ResetPeak resets Peak to the current value.
 func ResetPeak(pid int) error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }

@@ -28,7 +28,7 @@ func ThisMachine() Machine {
 		Cores: runtime.NumCPU(), CPU: field("/proc/cpuinfo", "model name"), Memory: gibibytes(field("/proc/meminfo", "MemTotal")),
 	}
 	if data, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		release, _, _ := strings.Cut(strings.TrimSpace(string(data)), "-") // behind it is who built it
+		release, _, _ := strings.Cut(strings.TrimSpace(string(data)), "-") // the rest names the builder
 		m.Kernel = "Linux " + release
 	}
 	if data, err := os.ReadFile("/proc/loadavg"); err == nil {

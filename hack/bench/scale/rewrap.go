@@ -16,11 +16,11 @@ const (
 	rewrapPoll = 200 * time.Millisecond
 	// rewrapTime is when a rotation that is not over has been measured for long enough.
 	rewrapTime = 3 * time.Minute
-	// rewrapPatience is how long nothing may be sealed anew until the stage is given up.
+	// rewrapPatience is how long re-encryption may make no progress before the stage fails.
 	rewrapPatience = 2 * time.Minute
 )
 
-// rewrap rotates the key of a server that is told to seal anew as fast as it can, with the key file of the next key.
+// rewrap rotates the key of a server that re-encrypts without a rate limit, with the key file of the next key.
 func (r *Run) rewrap(ctx context.Context) error {
 	if err := r.side.WriteKeys("next", "bench"); err != nil {
 		return err

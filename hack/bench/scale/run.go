@@ -31,7 +31,7 @@ func Defaults() Options {
 	return Options{Objects: 100_000, Size: 1024, Writers: 16, Listers: 16, Watchers: 1000, Restarts: 3}
 }
 
-// Run is a scale run under way.
+// Run is a running scale test.
 type Run struct {
 	Options
 

@@ -40,7 +40,7 @@ type Side struct {
 
 // Usage is the CPU time that a side has spent since its processes started.
 type Usage struct {
-	// Server is that of the API server; with an embedded etcd it holds that too. Etcd is that of the process of its own.
+	// Server is that of the API server; with an embedded etcd it holds that too. Etcd is that of the separate process.
 	Server, Etcd time.Duration
 }
 

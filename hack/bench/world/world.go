@@ -16,13 +16,13 @@ import (
 	"github.com/securevalue/secret-apiserver/hack/e2e/pki"
 )
 
-// startTimeout bounds a start on a busy machine; it is no claim about speed.
+// startTimeout bounds a start on a busy machine; it makes no claim about speed.
 const startTimeout = 3 * time.Minute
 
 // The names of the sides.
 const (
-	Core     = "core"     // Secrets on kube-apiserver with an etcd of its own
-	Ours     = "ours"     // SecureValues on secret-apiserver with an etcd of its own
+	Core     = "core"     // Secrets on kube-apiserver with a separate etcd
+	Ours     = "ours"     // SecureValues on secret-apiserver with a separate etcd
 	Embedded = "embedded" // SecureValues on secret-apiserver with its embedded etcd
 )
 

@@ -16,7 +16,7 @@ import (
 	"github.com/securevalue/secret-apiserver/hack/e2e/process"
 )
 
-// startTimeout bounds a start on a busy machine; it is no claim about speed.
+// startTimeout bounds a start on a busy machine; it makes no claim about speed.
 const startTimeout = 3 * time.Minute
 
 // ControlPlane is a running control plane.

@@ -12,7 +12,7 @@ import (
 	"github.com/securevalue/secret-apiserver/hack/e2e/process"
 )
 
-// readyTimeout bounds a start on a busy machine; it is no claim about speed.
+// readyTimeout bounds a start on a busy machine; it makes no claim about speed.
 const readyTimeout = 2 * time.Minute
 
 // Replica is one secret-apiserver.

@@ -24,7 +24,7 @@ import (
 
 const (
 	namespace = "secret-system"
-	// patience bounds what should happen soon; it is no claim about speed.
+	// patience bounds what should happen soon; it makes no claim about speed.
 	patience = 90 * time.Second
 )
 
@@ -262,7 +262,7 @@ func (c *cluster) refusals(t *testing.T) {
 	}
 }
 
-// survives applies the manifests once more, as a GitOps tool does every few minutes.
+// survives applies the manifests again, as a GitOps tool does every few minutes.
 func (c *cluster) survives(t *testing.T) {
 	before := c.bundle(t)
 	c.apply("deploy/overlays/production")

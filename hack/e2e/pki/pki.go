@@ -29,7 +29,7 @@ type Pair struct {
 	Certificate, Key []byte
 }
 
-// NewCA returns a CA of its own.
+// NewCA returns a new CA.
 func NewCA(name string) (*CA, error) {
 	template := newTemplate(name)
 	template.IsCA, template.BasicConstraintsValid = true, true

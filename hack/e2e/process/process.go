@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// stopTimeout bounds a graceful stop on a busy machine; it is no claim about speed.
+// stopTimeout bounds a graceful stop on a busy machine; it makes no claim about speed.
 const stopTimeout = 90 * time.Second
 
 // Process is a program that can be stopped and started again.
