@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command kubectl-securevalue is the kubectl plugin `kubectl securevalue`: it writes secure values without a trace of them in a shell
-// history, and tells who may open one.
+// Command kubectl-securevalue is the kubectl plugin `kubectl securevalue`: it writes secure values without leaving them
+// in the shell history, and shows who may open one.
 package main
 
 import (

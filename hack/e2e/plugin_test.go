@@ -135,9 +135,9 @@ func TestPluginAccess(t *testing.T) {
 		"ClusterRole/cluster-admin (* in verbs, apiGroups, resources): permission to use every decrypter is a wildcard",
 		"Refused: Group system:masters, in spite of ClusterRoleBinding/cluster-admin of ClusterRole/cluster-admin",
 		// The account lives in the namespace of the value: its admin can mint a token of it.
-		"Indirect, by rights over ServiceAccount " + namespace + "/bound:\n",
+		"Indirect, by permissions over ServiceAccount " + namespace + "/bound:\n",
 		"  ServiceAccount " + namespace + "/admin, by RoleBinding/", "    create serviceaccounts/token", "    impersonate serviceaccounts\n",
-		"Indirect, by rights over SecureValue " + namespace + "/held:\n", "are parts of Kubernetes (accounts in kube-system",
+		"Indirect, by permissions over SecureValue " + namespace + "/held:\n", "are parts of Kubernetes (accounts in kube-system",
 	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("the table lacks %q", want)
@@ -157,10 +157,10 @@ func TestPluginAccess(t *testing.T) {
 		return nil
 	})
 	if _, errs, code := plugin(t, namespace, reader, "who-can-decrypt", "held"); code != 1 || !strings.Contains(errs, "listing clusterroles: ") ||
-		!strings.Contains(errs, "takes the right to list roles, rolebindings, clusterroles and clusterrolebindings") {
+		!strings.Contains(errs, "requires permission to list roles, rolebindings, clusterroles and clusterrolebindings") {
 		t.Errorf("who-can-decrypt without the right: code %d, %s", code, errs)
 	}
-	if _, errs, code := plugin(t, namespace, reader, "can-decrypt", "held", "--as", "bound"); code != 2 || !strings.Contains(errs, "right to create subjectaccessreviews") {
+	if _, errs, code := plugin(t, namespace, reader, "can-decrypt", "held", "--as", "bound"); code != 2 || !strings.Contains(errs, "permission to create subjectaccessreviews") {
 		t.Errorf("can-decrypt of another without the right: code %d, %s", code, errs)
 	}
 }
@@ -203,7 +203,7 @@ func TestPluginImportsSecrets(t *testing.T) {
 		}
 	}
 	imported(namespace, 1, "db/PASSWORD db-password would be imported db/blob db-blob skipped: the value is not UTF-8 text", "-l", "app=shop", "--dry-run")
-	imported(namespace, 0, "release - left out: Secrets of type helm.sh/release.v1 are made by a program 1 imported, 0 existed, 4 left out",
+	imported(namespace, 0, "release - left out: Secrets of type helm.sh/release.v1 are created by a program 1 imported, 0 existed, 4 left out",
 		"-l", "app=shop", "--map", "db/blob=", "--map", "db/empty=", "--map", "db/tls.key=")
 	imported(namespace, 1, "db/PASSWORD db-password exists: imported before", "-l", "app=shop", "--map", "db/tls.key=shop-tls")
 	imported(target, 0, "unrelated/key unrelated-key imported", "--all", "--source-namespace", namespace, "--map", "db/blob=", "--map", "db/empty=")
@@ -220,7 +220,7 @@ func TestPluginImportsSecrets(t *testing.T) {
 		return nil
 	})
 	if _, errs, code := plugin(t, target, creator, "import", "--from-secrets", "--all", "--decrypter", "k6-cloud"); code != 1 ||
-		!strings.Contains(errs, "who moves Secrets has to be allowed to read them") {
+		!strings.Contains(errs, "importing Secrets requires permission to list them") {
 		t.Errorf("without the right to read Secrets: code %d, %s", code, errs)
 	}
 

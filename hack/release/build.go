@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 )
@@ -72,7 +71,7 @@ func environment(all []string, settings map[string]string, t tree) []string {
 
 // all builds everything but the checksums.
 func (b *builder) all(ctx context.Context, o options) error {
-	manual, err := b.manual(ctx)
+	pages, err := manual(b.version, b.date, b.work)
 	if err != nil {
 		return err
 	}
@@ -93,7 +92,7 @@ func (b *builder) all(ctx context.Context, o options) error {
 				return err
 			}
 			if program == plugin {
-				entries = append(entries, manual...)
+				entries = append(entries, pages...)
 			}
 			path := filepath.Join(o.out, name+".tar.gz")
 			if err := writeArchive(path, name, b.date, entries); err != nil {
@@ -135,30 +134,4 @@ func (b *builder) contents(binary string) ([]entry, error) {
 		{name: "README.md", file: filepath.Join(b.root, "README.md")},
 		{name: "THIRD_PARTY_LICENSES.txt", data: notices},
 	}, nil
-}
-
-// manual has the plugin print its manual pages and completions, which are the same on every platform.
-func (b *builder) manual(ctx context.Context) ([]entry, error) {
-	dir := filepath.Join(b.work, "here")
-	if err := b.compile(ctx, platform{runtime.GOOS, runtime.GOARCH}, dir, plugin); err != nil {
-		return nil, err
-	}
-	binary, pages := filepath.Join(dir, plugin), filepath.Join(b.work, "man1")
-	env := append(slices.Clone(b.env), "HOME=$HOME") // the pages name a folder below it
-	if _, err := output(ctx, b.work, env, binary, "man", pages); err != nil {
-		return nil, err
-	}
-	entries, err := files(pages, "man/man1")
-	if err != nil {
-		return nil, err
-	}
-	for _, shell := range []string{"bash", "fish", "zsh"} {
-		script, err := output(ctx, b.work, env, binary, "completion", shell)
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, entry{name: "completions/" + plugin + "." + shell, data: []byte(script + "\n")})
-	}
-	// This is the name by which kubectl asks its plugin for completions.
-	return append(entries, entry{name: "kubectl_complete-securevalue", link: plugin}), nil
 }

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package plugin is the kubectl plugin `kubectl securevalue`. It owns the root command, the exit codes and the completion that
-// kubectl asks for; each command lives in a package below.
+// Package plugin is the kubectl plugin `kubectl securevalue`: it writes secure values, imports them, shows who may open
+// one, and follows key rotations.
 //
-// It must never take a value as an argument, never print one but for --generate --show-once, and never register the verbosity flag
-// of the Kubernetes libraries: at level 8 they print the bodies of requests.
+// The access rules are those of package rights, as on the decrypt port: the verb decrypt on the value and the verb use
+// on one of its decrypters, both in the value's namespace, granted by name, and without the group system:masters. RBAC
+// is evaluated by package rbac or by the cluster.
+//
+// The package must never take a value as an argument, never print one except with --generate --show-once, and never
+// repeat in an error what was typed after a flag. It must never register the verbosity flag of the Kubernetes
+// libraries: at level 8 they print request bodies. import must never overwrite or delete anything, and who-can-decrypt
+// must never claim that nobody has a permission that it could not check.
 package plugin

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package version knows which release of this project a program is. The version that k8s.io/component-base reports is that
-// of Kubernetes: its libraries switch features by it. This package must not change it.
+// Package version knows which release of this project a program is. The version that k8s.io/component-base reports is
+// that of Kubernetes: its libraries switch features by it. This package must not change it.
 package version
 
 import (

@@ -18,7 +18,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// commands are those that scripts have beside testscript's own.
+// commands are the additions to testscript's own.
 func (s *suite) commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"sv":     s.sv,
@@ -32,13 +32,13 @@ func (s *suite) commands() map[string]func(*testscript.TestScript, bool, []strin
 	}
 }
 
-// sv ARG... runs `kubectl securevalue ARG...` and fails when what it prints holds a value.
+// sv ARG... runs `kubectl securevalue ARG...` and fails if its output contains a value.
 func (s *suite) sv(ts *testscript.TestScript, neg bool, args []string) {
 	run(ts, neg, args)
 	clean(ts, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
 }
 
-// shows ARG... is sv for what is meant to print the value.
+// shows ARG... is sv for commands that are meant to print the value.
 func (*suite) shows(ts *testscript.TestScript, neg bool, args []string) { run(ts, neg, args) }
 
 func run(ts *testscript.TestScript, neg bool, args []string) {
@@ -68,11 +68,11 @@ func exitCode(ts *testscript.TestScript, err error) int {
 	return 0
 }
 
-// clean fails when one of the outputs holds a value of the script.
+// clean fails if one of the outputs contains a value of the script.
 func clean(ts *testscript.TestScript, outputs ...string) {
 	for _, output := range outputs {
 		if found := harness.Find([]byte(output), ts.Value(canariesKey{}).([]string)...); len(found) > 0 {
-			ts.Fatalf("the output holds %q:\n%s", found, output)
+			ts.Fatalf("the output contains %q:\n%s", found, output)
 		}
 	}
 }
@@ -84,14 +84,14 @@ func code(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// write FILE TEXT writes a text, with the escapes of Go, to a file, and makes its folder.
+// write FILE TEXT writes a text, with the escapes of Go, to a file and creates its directory.
 func write(ts *testscript.TestScript, _ bool, args []string) {
 	file := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(filepath.Dir(file), 0o700))
 	ts.Check(os.WriteFile(file, unescape(ts, args[1]), 0o600))
 }
 
-// append FILE TEXT puts a text, with the escapes of Go, behind what is in a file.
+// append FILE TEXT appends a text, with the escapes of Go, to a file.
 func appendTo(ts *testscript.TestScript, _ bool, args []string) {
 	text := append([]byte(ts.ReadFile(args[0])), unescape(ts, args[1])...)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), text, 0o600))

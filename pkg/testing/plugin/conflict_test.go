@@ -18,32 +18,21 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
+	typedv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// TestSetAgainstAnother has somebody else edit the object between the read and the write of `set`: both changes are
-// there in the end. When that happens each time, the plugin says so.
-func TestSetAgainstAnother(t *testing.T) {
+// TestSetWithConcurrentEdits edits the object between the read and the write of `set`: both changes persist. If that
+// happens every time, the plugin reports it.
+func TestSetWithConcurrentEdits(t *testing.T) {
 	s := startServer(t)
-	clients, err := versioned.NewForConfig(s.RESTConfig(t, ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := clients.SecretV1beta1().SecureValues("default")
-	if _, err := client.Create(t.Context(), &v1beta1.SecureValue{
-		ObjectMeta: metav1.ObjectMeta{Name: "api-key"},
-		Spec:       v1beta1.SecureValueSpec{Description: "External API key", Value: sensitive.New("first"), Decrypters: []string{"k6-cloud"}},
-	}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	client := clientOf(t, s, "")
+	create(t, client, "api-key", "first")
 	var edits, most atomic.Int64
 	edit := func() {
 		if edits.Load() < most.Load() {
 			edits.Add(1)
-			if _, err := client.Patch(t.Context(), "api-key", types.MergePatchType,
-				[]byte(`{"metadata":{"labels":{"team":"web"}},"spec":{"value":"another"}}`), metav1.PatchOptions{}); err != nil {
-				t.Error(err)
-			}
+			patch(t, client, "api-key", `{"metadata":{"labels":{"team":"web"}},"spec":{"value":"another"}}`)
 		}
 	}
 	address := proxy(t, s, edit)
@@ -70,50 +59,31 @@ func TestSetAgainstAnother(t *testing.T) {
 
 	most.Store(1000)
 	output, err := set()
-	if err == nil || !bytes.Contains([]byte(output), []byte("somebody else changed it meanwhile, look at it and try again")) {
+	if err == nil || !bytes.Contains([]byte(output), []byte("it was changed concurrently, review it and try again")) {
 		t.Errorf("with an edit each time: %v\n%s", err, output)
 	}
 	s.Leaks(t, canary)
 }
 
-// TestSetAgainstAPlanter has a writer lengthen the list between the look at it and the write of `set`: the value is not
-// written for a list that nobody looked at, whether set replaces the object or patches it.
-func TestSetAgainstAPlanter(t *testing.T) {
+// TestSetWithConcurrentDecrypters adds a decrypter between the check of the list and the write of `set`: the value is
+// not written for an unchecked list, whether set replaces the object or patches it.
+func TestSetWithConcurrentDecrypters(t *testing.T) {
 	s := startServer(t)
-	clients, err := versioned.NewForConfig(s.RESTConfig(t, ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := clients.SecretV1beta1().SecureValues("default")
+	client := clientOf(t, s, "")
 	canary, name := harness.Canary(), ""
 	address := proxy(t, s, func() {
-		if _, err := client.Patch(t.Context(), name, types.MergePatchType,
-			[]byte(`{"spec":{"value":"junk","decrypters":["k6-cloud","synthetic-monitoring"]}}`), metav1.PatchOptions{}); err != nil {
-			t.Error(err)
-		}
+		patch(t, client, name, `{"spec":{"value":"junk","decrypters":["k6-cloud","synthetic-monitoring"]}}`)
 	})
 	for owner, token := range map[string]string{"owner": ownerToken, "writer": writerToken} {
 		name = owner
-		if _, err := client.Create(t.Context(), &v1beta1.SecureValue{
-			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Spec:       v1beta1.SecureValueSpec{Description: "External API key", Value: sensitive.New("first"), Decrypters: []string{"k6-cloud"}},
-		}, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		own, err := versioned.NewForConfig(s.RESTConfig(t, token))
-		if err != nil {
-			t.Fatal(err)
-		}
-		// The owner knows the list.
-		if _, err := own.SecretV1beta1().SecureValues("default").Patch(t.Context(), name, types.MergePatchType,
-			[]byte(`{"spec":{"value":"second"}}`), metav1.PatchOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		create(t, client, name, "first")
+		patch(t, clientOf(t, s, token), name, `{"spec":{"value":"second"}}`) // the owner knows the list
 		command := exec.CommandContext(t.Context(), "kubectl-securevalue", "set", name, "--from-stdin",
 			"--server="+address, "--token="+token, "--kubeconfig=/dev/null", "--insecure-skip-tls-verify")
 		command.Stdin = bytes.NewBufferString(canary)
 		output, err := command.CombinedOutput()
-		if err == nil || !bytes.Contains(output, []byte(`synthetic-monitoring (listed by "admin")`)) || !bytes.Contains(output, []byte("nothing was written")) {
+		if err == nil || !bytes.Contains(output, []byte(`synthetic-monitoring (listed by "admin")`)) ||
+			!bytes.Contains(output, []byte("nothing was written")) {
 			t.Errorf("as %s: %v\n%s", owner, err, output)
 		}
 		sv, err := client.Get(t.Context(), name, metav1.GetOptions{})
@@ -124,7 +94,33 @@ func TestSetAgainstAPlanter(t *testing.T) {
 	s.Leaks(t, canary)
 }
 
-// proxy stands before the server and calls edit before each write of an object.
+func clientOf(t *testing.T, s *harness.Server, token string) typedv1beta1.SecureValueInterface {
+	t.Helper()
+	return versioned.NewForConfigOrDie(s.RESTConfig(t, token)).SecretV1beta1().SecureValues("default")
+}
+
+func create(t *testing.T, client typedv1beta1.SecureValueInterface, name, value string) {
+	t.Helper()
+	if _, err := client.Create(t.Context(), &v1beta1.SecureValue{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: v1beta1.SecureValueSpec{
+			Description: "test", Value: sensitive.New(value), Decrypters: []string{"k6-cloud"},
+		},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// patch reports errors without ending the test, so that the proxy may call it.
+func patch(t *testing.T, client typedv1beta1.SecureValueInterface, name, body string) {
+	t.Helper()
+	_, err := client.Patch(t.Context(), name, types.MergePatchType, []byte(body), metav1.PatchOptions{})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// proxy forwards to the server and calls edit before each write of an object.
 func proxy(t *testing.T, s *harness.Server, edit func()) string {
 	t.Helper()
 	target, err := url.Parse(s.URL)

@@ -19,7 +19,6 @@ import (
 	"github.com/creack/pty"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
 	typedv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
@@ -29,7 +28,8 @@ import (
 // runPlugin runs the plugin as the administrator of a server.
 func runPlugin(t *testing.T, s *harness.Server, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), "kubectl-securevalue", append([]string{"--kubeconfig=" + s.Kubeconfig}, args...)...)
+	args = append([]string{"--kubeconfig=" + s.Kubeconfig}, args...)
+	command := exec.CommandContext(t.Context(), "kubectl-securevalue", args...)
 	var out, errs bytes.Buffer
 	command.Stdout, command.Stderr = &out, &errs
 	err = command.Run()
@@ -43,26 +43,21 @@ func eventually(t *testing.T, what string, done func() bool) {
 			return
 		}
 	}
-	t.Fatalf("waited in vain until %s", what)
+	t.Fatalf("timed out waiting until %s", what)
 }
 
-// values makes n values in a namespace and returns what is in them.
+// values creates n secure values in a namespace and returns their values.
 func values(t *testing.T, client typedv1beta1.SecureValueInterface, n int) []string {
 	t.Helper()
 	var canaries []string
 	for i := range n {
 		canaries = append(canaries, harness.Canary())
-		if _, err := client.Create(t.Context(), &v1beta1.SecureValue{
-			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("value-", i)},
-			Spec:       v1beta1.SecureValueSpec{Description: "test", Value: sensitive.New(canaries[i]), Decrypters: []string{"k6-cloud"}},
-		}, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		create(t, client, fmt.Sprint("value-", i), canaries[i])
 	}
 	return canaries
 }
 
-// TestKeys counts values by key, through a rotation that this test carries out value by value.
+// TestKeys counts values by key while the test rewraps one after the other.
 func TestKeys(t *testing.T) {
 	s := harness.Start(t, harness.Options{
 		Args: []string{"--rewrap=false"}, Tokens: []string{harness.Token(readerToken, "reader")},
@@ -88,17 +83,18 @@ func TestKeys(t *testing.T) {
 	if err != nil || !strings.Contains(out, `"stale": 0`) {
 		t.Errorf("json: %v\n%s", err, out)
 	}
-	expect("3 values, all under aesgcm/key-")
+	expect("3 values, all under the active key aesgcm/key-")
 
 	rotate(t, s)
-	eventually(t, "the new key seals", func() bool {
+	eventually(t, "the new key is active", func() bool {
 		out, _, _ := runPlugin(t, s, "keys")
-		return strings.Contains(out, "3 values, 3 still to move to aesgcm/new, which seals now")
+		return strings.Contains(out, "3 values, 3 still to re-encrypt with the active key aesgcm/new")
 	})
-	expect("4 values, 4 still to move to aesgcm/new", "--all-namespaces")
-	expect("1 value, 1 still to move", "-n", "other")
-	expect("takes the right to create securevalues/rewrap", "--token", readerToken)
-	if _, errs, err := runPlugin(t, s, "keys", "--watch", "--token", readerToken); err == nil || !strings.Contains(errs, "securevalues/rewrap") {
+	expect("4 values, 4 still to re-encrypt with the active key aesgcm/new", "--all-namespaces")
+	expect("1 value, 1 still to re-encrypt", "-n", "other")
+	expect("requires permission to create securevalues/rewrap", "--token", readerToken)
+	_, errs, err := runPlugin(t, s, "keys", "--watch", "--token", readerToken)
+	if err == nil || !strings.Contains(errs, "securevalues/rewrap") {
 		t.Errorf("following without the right: %v\n%s", err, errs)
 	}
 
@@ -118,21 +114,25 @@ func TestKeys(t *testing.T) {
 			t.Errorf("line %q, want %q", lines.Text(), want)
 		}
 		if moved < 3 {
-			if _, err := client.SecureValues("default").CreateRewrap(t.Context(), fmt.Sprint("value-", moved), &v1beta1.SecureValueRewrap{}, metav1.CreateOptions{}); err != nil {
+			_, err := client.SecureValues("default").CreateRewrap(t.Context(), fmt.Sprint("value-", moved),
+				&v1beta1.SecureValueRewrap{}, metav1.CreateOptions{})
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if err := following.Wait(); err != nil || !strings.Contains(table.String(), "3 values, all under aesgcm/new, which seals now") {
+	err = following.Wait()
+	if err != nil || !strings.Contains(table.String(), "3 values, all under the active key aesgcm/new") {
 		t.Errorf("following: %v\n%s", err, table.String())
 	}
-	expect("aesgcm/new 3 75.0% seals now", "-A")
-	if shown := onTerminal(t, "keys", "-w", "--kubeconfig="+s.Kubeconfig); !strings.Contains(shown, "[==============================] 3 of 3 values under the new key") {
+	expect("aesgcm/new 3 75.0% active", "-A")
+	shown := onTerminal(t, "keys", "-w", "--kubeconfig="+s.Kubeconfig)
+	if !strings.Contains(shown, "["+strings.Repeat("=", 30)+"] 3 of 3 values under the new key") {
 		t.Errorf("the terminal shows %q", shown)
 	}
 }
 
-// rotate puts a key in front of the server's own.
+// rotate adds a new active key.
 func rotate(t *testing.T, s *harness.Server) {
 	t.Helper()
 	key := make([]byte, 32)
@@ -142,7 +142,7 @@ func rotate(t *testing.T, s *harness.Server) {
 		"keys:\n", "keys:\n      - name: new\n        secret: "+base64.StdEncoding.EncodeToString(key)+"\n", 1))
 }
 
-// onTerminal runs the plugin on a pseudo-terminal and returns what that shows.
+// onTerminal runs the plugin on a pseudo-terminal and returns its output.
 func onTerminal(t *testing.T, args ...string) string {
 	t.Helper()
 	control, err := pty.Start(exec.CommandContext(t.Context(), "kubectl-securevalue", args...))
@@ -157,7 +157,7 @@ func onTerminal(t *testing.T, args ...string) string {
 	return string(shown)
 }
 
-// TestAuditVerify checks the decrypt audit log of a server through the plugin, whole and with a line gone.
+// TestAuditVerify verifies the decrypt audit log of a server with the plugin, intact and edited.
 func TestAuditVerify(t *testing.T) {
 	s := startServer(t)
 	client := versioned.NewForConfigOrDie(s.RESTConfig(t, "")).SecretV1beta1().SecureValues("default")
@@ -165,11 +165,15 @@ func TestAuditVerify(t *testing.T) {
 	decrypting := *s
 	decrypting.URL = s.DecryptURL
 	path := "/decrypt/v1/namespaces/default/secrets/value-0/decrypt"
-	if response := decrypting.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: k6Token}); response.Code != http.StatusOK {
+	response := decrypting.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: k6Token})
+	if response.Code != http.StatusOK {
 		t.Fatalf("decrypting: %d", response.Code)
 	}
 	s.Stop(t)
-	args := []string{"audit", "verify", "--key-file", filepath.Join(s.DataDir, "decrypt-audit.key"), filepath.Join(s.DataDir, "decrypt-audit")}
+	args := []string{
+		"audit", "verify", "--key-file", filepath.Join(s.DataDir, "decrypt-audit.key"),
+		filepath.Join(s.DataDir, "decrypt-audit"),
+	}
 	out, errs, err := runPlugin(t, s, args...)
 	if err != nil || !strings.Contains(out, "The log verifies") {
 		t.Errorf("audit verify: %v\n%s%s", err, out, errs)
@@ -179,7 +183,8 @@ func TestAuditVerify(t *testing.T) {
 	}
 	log := filepath.Join(s.DataDir, "decrypt-audit", "decrypt.log")
 	harness.WriteFile(t, log, strings.Replace(string(harness.ReadFile(t, log)), "k6", "mallory", 1))
-	if _, errs, err := runPlugin(t, s, args...); err == nil || !strings.Contains(errs, "error: the log does not verify") {
+	_, errs, err = runPlugin(t, s, args...)
+	if err == nil || !strings.Contains(errs, "error: the log does not verify") {
 		t.Errorf("audit verify of an edited log: %v\n%s", err, errs)
 	}
 }

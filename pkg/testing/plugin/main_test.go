@@ -63,17 +63,18 @@ func startServer(t *testing.T) *harness.Server {
 		},
 		RBAC: []string{bindings},
 		RBACFiles: []string{
-			"config/rbac/clusterrole-admin.yaml", "config/rbac/clusterrole-creator.yaml", "config/rbac/clusterrole-writer.yaml", "config/rbac/clusterrole-reader.yaml",
+			"config/rbac/clusterrole-admin.yaml", "config/rbac/clusterrole-creator.yaml",
+			"config/rbac/clusterrole-writer.yaml", "config/rbac/clusterrole-reader.yaml",
 			"config/rbac/decrypter-k6-cloud.yaml", "config/rbac/decrypter-synthetic-monitoring.yaml",
 		},
 	})
 }
 
-// suite is what scripts share.
+// suite is shared by all scripts.
 type suite struct {
 	server *harness.Server
 	mu     sync.Mutex
-	// canaries are all values that scripts used.
+	// canaries are the values of all scripts.
 	canaries []string
 }
 
@@ -88,7 +89,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// setup gives a script its namespace, kubeconfig and values.
+// setup sets the namespace, kubeconfig and values of a script.
 func (s *suite) setup(env *testscript.Env, kubectl string) error {
 	namespace := strings.ToLower(strings.TrimPrefix(filepath.Base(env.WorkDir), "script-"))
 	config, err := clientcmd.LoadFromFile(s.server.Kubeconfig)
@@ -120,5 +121,5 @@ func (s *suite) setup(env *testscript.Env, kubectl string) error {
 	return nil
 }
 
-// canariesKey is where a script keeps its values.
+// canariesKey identifies the values of a script.
 type canariesKey struct{}

@@ -18,13 +18,14 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/screen"
 )
 
-// patience bounds what should happen soon; it is no claim about speed.
+// patience is a generous timeout, not a claim about speed.
 const patience = 60 * time.Second
 
-// typed DIALOGUE ARG... runs the plugin with a pseudo-terminal as standard input and standard error, and plays a dialogue with it.
-// Each line of the file is `wait TEXT`, until the terminal shows it; `hidden`, until the terminal shows nothing of what is typed;
-// `shown`, until it does again; `type TEXT`, a line, with variables of the script; `send TEXT`, no whole line; `press ^C`. Afterwards the file
-// terminal is what was shown, and stdout holds standard output. What is shown must hold no value.
+// typed DIALOGUE ARG... runs the plugin with a pseudo-terminal as standard input and standard error, and plays a
+// dialogue with it. Each line of the file is `wait TEXT`, until the terminal shows it; `hidden`, until the terminal
+// shows nothing of what is typed; `shown`, until it does again; `type TEXT`, a line, with variables of the script;
+// `send TEXT`, no whole line; `press ^C`. Afterwards the file terminal is what was shown, and stdout holds standard
+// output. What is shown must hold no value.
 func (s *suite) typed(ts *testscript.TestScript, neg bool, args []string) {
 	dialogue := ts.ReadFile(args[0])
 	control, tty, err := pty.Open()
@@ -60,7 +61,7 @@ func (s *suite) typed(ts *testscript.TestScript, neg bool, args []string) {
 	expect(ts, neg, err)
 }
 
-// play says a dialogue's lines.
+// play executes the lines of a dialogue.
 func play(ts *testscript.TestScript, control, tty *os.File, shown *screen.Screen, dialogue string) {
 	for line := range strings.Lines(dialogue) {
 		ts.Logf("  %s", strings.TrimSuffix(line, "\n"))
@@ -89,19 +90,19 @@ func play(ts *testscript.TestScript, control, tty *os.File, shown *screen.Screen
 func until(ts *testscript.TestScript, what string, done func() bool) {
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			ts.Fatalf("not within %s: %s", patience, what)
+			ts.Fatalf("timed out after %s waiting until %s", patience, what)
 		}
 	}
 }
 
-// echoes reports whether a terminal shows what is typed.
+// echoes reports whether a terminal echoes input.
 func echoes(ts *testscript.TestScript, tty *os.File) bool {
 	yes, err := screen.Echoes(tty)
 	ts.Check(err)
 	return yes
 }
 
-// environment is that of the script.
+// environment returns the variables of the script.
 func environment(ts *testscript.TestScript) []string {
 	var all []string
 	for _, name := range []string{"PATH", "HOME", "KUBECONFIG", "TERM", "CANARY"} {

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plugin
+
+import (
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
+)
+
+// TestAttackKeyNameOnTheTerminal: a server of another version may return what was written to etcd directly.
+func TestAttackKeyNameOnTheTerminal(t *testing.T) {
+	found := &tally{keys: map[types.NamespacedName]string{}, counts: map[string]int64{}}
+	for name, key := range map[string]string{"a": "aesgcm/\x1b[2Jgone", "b": "aesgcm/\xff", "c": "aesgcm/team:2026"} {
+		found.put(&v1beta1.SecureValue{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Status: v1beta1.SecureValueStatus{Key: key},
+		})
+	}
+	var out strings.Builder
+	report := found.report()
+	if err := report.table(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"unreadable         2", "aesgcm/team:2026   1"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "\x1b") || strings.Contains(out.String(), "\xff") {
+		t.Errorf("the terminal gets %q", out.String())
+	}
+}
