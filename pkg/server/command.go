@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package server is the command secret-apiserver: it reads the flags, starts what a standalone server needs, runs the
-// API server and stops everything in order. It must never write outside of the data folder and the files that flags
-// name.
+// Package server is the command secret-apiserver. Read run.go first, which has the life of the process, then wire.go, the one place that
+// joins everything. It must never write outside of the data folder and the files that flags name.
 package server
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"strings"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"google.golang.org/grpc/grpclog"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apiserver/pkg/util/compatibility"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	cliflag "k8s.io/component-base/cli/flag"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/component-base/term"
+	"k8s.io/klog/v2"
 
 	"github.com/securevalue/secret-apiserver/pkg/logging"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
@@ -26,13 +31,13 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
-const long = `secret-apiserver serves SecureValue of secret.grafana.app/v1beta1: secrets that anybody with the right may write and
-nobody can read back. Values are sealed before they reach etcd.`
+const long = `secret-apiserver serves SecureValue of secret.grafana.app/v1beta1: write-only secrets. Authorized users
+can write them, nobody can read them back. Values are encrypted before they reach etcd.`
 
 const example = `  # Everything in one folder: embedded etcd, generated keys, certificate and admin token.
   secret-apiserver --standalone --data-dir ./data
 
-  # The same with your own tokens and roles.
+  # The same, with your own tokens and roles.
   secret-apiserver --standalone --data-dir ./data --token-auth-file tokens.csv --rbac-dir ./rbac
 
   # In a Pod, behind the kube-apiserver of its cluster.
@@ -75,4 +80,39 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	cliflag.SetUsageAndHelpFunc(command, flags, columns)
 	addCommands(command, auditlog.New(), keys.NewCommand(ctx), backup.NewCommand(ctx), backup.NewRestoreCommand(ctx))
 	return command
+}
+
+// addCommands adds the tools. The help of the server lists them; they have cobra's help, since that of the server is about flags.
+func addCommands(root *cobra.Command, commands ...*cobra.Command) {
+	root.CompletionOptions.HiddenDefaultCmd = true
+	var list strings.Builder
+	for _, command := range commands {
+		root.AddCommand(command)
+		command.PersistentPreRun = quiet
+		if command.LocalFlags().HasFlags() { // it does something itself, and has its own help
+			fmt.Fprintf(&list, "\n  %-32s %s", command.CommandPath(), command.Short)
+		} else {
+			ownHelp(command)
+		}
+		for _, leaf := range command.Commands() {
+			fmt.Fprintf(&list, "\n  %-32s %s", leaf.CommandPath(), leaf.Short)
+		}
+	}
+	root.Long += "\n\nTools:\n" + list.String()
+}
+
+// quiet drops the log of libraries: a tool reports errors itself.
+func quiet(*cobra.Command, []string) {
+	klog.SetLogger(logr.Discard())
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+}
+
+// ownHelp gives a command cobra's help without the log flags: nothing is logged.
+func ownHelp(command *cobra.Command) {
+	standard := &cobra.Command{}
+	command.SetUsageFunc(standard.UsageFunc())
+	command.SetHelpFunc(func(command *cobra.Command, args []string) {
+		command.InheritedFlags().VisitAll(func(flag *pflag.Flag) { flag.Hidden = true })
+		standard.HelpFunc()(command, args)
+	})
 }

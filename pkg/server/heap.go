@@ -10,22 +10,21 @@ import (
 )
 
 const (
-	// heapRoom is what may be allocated, in bytes, before the heap is collected again, however little of it is live. An idle
-	// server has 30 MB of live objects, one that holds the history of many writes for its watches many more: with Go's default they
-	// collect a few times a second under load, a fifth of their CPU.
+	// heapRoom is how many bytes may be allocated between two collections, however little of the heap is live. An idle server has
+	// 30 MB of live objects: with Go's default it collects a few times per second under load, which takes a fifth of its CPU.
 	heapRoom = 256 << 20
-	// defaultGCPercent is Go's: a heap with more than heapRoom live is collected when it has doubled.
+	// defaultGCPercent is Go's default: a heap with more than heapRoom live is collected when it has doubled.
 	defaultGCPercent = 100
 )
 
-// letHeapGrow has the garbage collector wait for heapRoom. GOGC, when set, wins; GOMEMLIMIT is always kept to.
+// letHeapGrow delays garbage collection until heapRoom was allocated. GOGC, if set, wins; GOMEMLIMIT always applies.
 func letHeapGrow() {
 	if os.Getenv("GOGC") == "" {
 		afterCollection(&sentinel{})
 	}
 }
 
-// sentinel is a block of its own: the allocator joins smaller objects, which outlive each other.
+// sentinel has its own block: the allocator joins smaller objects, which outlive each other.
 type sentinel struct{ _ [32]byte }
 
 // afterCollection adjusts the collector after each of its cycles: a finalizer runs when a cycle found its object dead.
@@ -36,8 +35,8 @@ func afterCollection(s *sentinel) {
 	runtime.SetFinalizer(s, afterCollection)
 }
 
-// gcPercent is the GOGC that gives a heap with live bytes heapRoom, at least Go's default. It is that too before the first
-// collection, when nothing is known to be live.
+// gcPercent is the GOGC that gives a heap with live bytes heapRoom, at least Go's default, which it also is before the first
+// collection, when live is unknown.
 func gcPercent(live uint64) int {
 	if live == 0 {
 		return defaultGCPercent

@@ -7,34 +7,58 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"strconv"
 	"syscall"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	restclient "k8s.io/client-go/rest"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 
+	"github.com/securevalue/secret-apiserver/pkg/httpguard"
+	"github.com/securevalue/secret-apiserver/pkg/keys"
 	"github.com/securevalue/secret-apiserver/pkg/reload"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
 	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
-// errAbandoned is why a start did not end: it was told to stop while it waited for something that cannot be told. What it holds is
-// in use then, and the end of the process frees it.
+// server is one run of the process:
+//
+//	listen      open both ports, before anything is written: a port in use changes nothing
+//	load        read every file that a flag names: an invalid file changes nothing
+//	standalone  lock and fill the data folder, start the embedded etcd (standalone.go)
+//	wire        join everything into the configuration of the API server (wire.go)
+//	serve       until the context ends
+//	close       the decrypt port, the connection to etcd, the embedded etcd, the data folder
+type server struct {
+	opts     options.CompletedOptions
+	listener net.Listener
+	decrypt  *decryptPort // nil when it is off
+	inputs   *inputs
+	etcd     etcdConnection
+	keys     *keys.Provider
+	notices  notices
+
+	servingCA        string // file of the CA that issued a generated serving certificate
+	generateAuditKey bool
+}
+
+// errAbandoned is returned for a start that was stopped while it waited for something that cannot be cancelled. What it
+// holds is still in use and is released by the end of the process.
 var errAbandoned = fmt.Errorf("stopped during the start: %w", context.Canceled)
 
-// Run serves until ctx ends and returns when everything is closed. The banner of a standalone server goes to out once
-// it is ready. It returns nil when it was told to stop before that, and nothing was wrong.
+// Run serves until ctx ends and returns when everything is closed. The banner of a standalone server is written to out once it is
+// ready. Run returns nil when ctx ended before that.
 func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) error {
 	reload.CatchHangup()
 	letHeapGrow()
 	if err := forbidDumps(); err != nil {
 		return err
 	}
-	syscall.Umask(0o077)                                          // whatever the caller's takes away: 0277 would make files that a second start cannot write
-	_ = legacyregistry.Registerer().Register(version.BuildInfo()) // a second run in one process finds it there
+	syscall.Umask(0o077)                                          // with another one, as 0277, a second start could not write its files
+	_ = legacyregistry.Registerer().Register(version.BuildInfo()) // fails in a second run in one process
 	err := run(ctx, opts, out)
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled) {
 		klog.InfoS("Stopped during the start")
@@ -44,81 +68,117 @@ func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) erro
 }
 
 func run(ctx context.Context, opts options.CompletedOptions, out io.Writer) (err error) {
-	listener, err := opts.Serving.Listen(ctx)
+	s := &server{opts: opts}
+	if err := s.listen(ctx); err != nil {
+		return err
+	}
+	// The generic server closes the listener too; this is for errors before it runs.
+	defer func() { _ = s.listener.Close() }()
+	defer s.close(&err)
+	if opts.Standalone.Enabled {
+		return s.runStandalone(ctx, out)
+	}
+	return s.runAggregated(ctx)
+}
+
+// listen opens both ports.
+func (s *server) listen(ctx context.Context) (err error) {
+	bind := s.opts.Serving.BindAddress
+	s.listener, err = listenOn(ctx, bind, strconv.Itoa(s.opts.Serving.BindPort), "choose another --secure-port or --bind-address")
 	if err != nil {
 		return err
 	}
-	// The generic server closes the listener too; this is for the ways out before it has it.
-	defer func() { _ = listener.Close() }()
-	if err := opts.Decrypt.Listen(ctx, opts.Serving.BindAddress()); err != nil {
+	s.opts.Serving.Listener = s.listener
+	if !s.opts.Decrypt.Enabled() {
+		return nil
+	}
+	listener, err := listenOn(ctx, bind, s.opts.Decrypt.ListenPort(), "choose another --decrypt-port, or 0 for none")
+	if err != nil {
+		return errors.Join(err, s.listener.Close())
+	}
+	s.decrypt = &decryptPort{listener: listener}
+	return nil
+}
+
+func listenOn(ctx context.Context, bind net.IP, port, hint string) (net.Listener, error) {
+	address := net.JoinHostPort(bind.String(), port)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w; %s", address, err, hint)
+	}
+	return httpguard.NewListener(listener), nil
+}
+
+// runAggregated serves behind the kube-apiserver of a cluster and keeps no state.
+func (s *server) runAggregated(ctx context.Context) (err error) {
+	if s.inputs, err = s.load(ctx, nil); err != nil {
 		return err
 	}
-	defer closeUnlessAbandoned(opts, &err)
-	if opts.Standalone.Enabled {
-		return runStandalone(ctx, opts, listener, out)
-	}
-	return runAggregated(ctx, opts, listener)
+	return s.serve(ctx, func() {
+		klog.InfoS("Ready", "address", s.listener.Addr().String(), "decrypt", s.decrypt.address())
+	})
 }
 
-func closeUnlessAbandoned(opts options.CompletedOptions, err *error) {
-	if !errors.Is(*err, errAbandoned) {
-		opts.Decrypt.Close()
-		opts.Storage.Close()
-	}
-}
-
-// serve runs the API server until ctx ends. ready is called in a goroutine of its own once every readiness check has
-// passed.
-func serve(ctx context.Context, opts options.CompletedOptions, inputs *options.Inputs, ready func()) (err error) {
-	defer closeUnlessAbandoned(opts, &err) // before etcd is stopped
-	server, err := build(ctx, opts, inputs)
+// serve runs the API server until ctx ends. ready is called in another goroutine once all readiness checks pass.
+func (s *server) serve(ctx context.Context, ready func()) (err error) {
+	defer s.close(&err) // before the embedded etcd is stopped
+	generic, err := s.build(ctx)
 	if err != nil {
 		return err
 	}
-	server.ShutdownTimeout = options.ConnectionGrace
-	prepared := server.PrepareRun()
-	if opts.Standalone.Enabled {
-		defer startFreeing(ctx, server.LoopbackClientConfig)()
-		defer startRewrap(ctx, server.LoopbackClientConfig, opts.Rewrap)()
+	generic.ShutdownTimeout = connectionGrace
+	prepared := generic.PrepareRun()
+	loopback := generic.LoopbackClientConfig
+	if s.opts.Standalone.Enabled {
+		defer startFreeing(ctx, loopback)()
+		defer startRewrap(ctx, loopback, s.opts.Standalone)()
 	}
-	go whenReady(ctx, server.LoopbackClientConfig, ready)
+	go func() {
+		if waitReady(ctx, loopback) == nil { // an error means that the server stops, which RunWithContext reports
+			ready()
+		}
+	}()
 	return prepared.RunWithContext(ctx)
 }
 
-// build makes the server. It waits for an etcd that does not answer, which nothing can end: see errAbandoned.
-func build(ctx context.Context, opts options.CompletedOptions, inputs *options.Inputs) (*genericapiserver.GenericAPIServer, error) {
+// build creates the API server. It waits for an etcd that does not answer, which cannot be cancelled: see errAbandoned.
+func (s *server) build(ctx context.Context) (*genericapiserver.GenericAPIServer, error) {
 	type result struct {
-		server *genericapiserver.GenericAPIServer
-		err    error
+		generic *genericapiserver.GenericAPIServer
+		err     error
 	}
 	built := make(chan result, 1)
 	go func() {
-		config, err := opts.Config(inputs) //nolint:contextcheck // a hook gets its context when it runs
+		config, err := s.wire() //nolint:contextcheck // a hook gets its context when it runs
+		if err == nil {
+			err = s.compareKeys(ctx)
+		}
 		if err != nil {
 			built <- result{nil, err}
 			return
 		}
-		if err := opts.CompareKeys(ctx); err != nil {
-			built <- result{nil, err}
-			return
-		}
-		server, err := config.Complete().New()
-		built <- result{server, err}
+		generic, err := config.Complete().New()
+		built <- result{generic, err}
 	}()
 	select {
 	case <-ctx.Done():
 		return nil, errAbandoned
 	case done := <-built:
 		if errors.Is(done.err, context.DeadlineExceeded) {
-			return nil, fmt.Errorf("no answer from --etcd-servers %s: %w", opts.Storage.ServerNames(), done.err)
+			return nil, s.noAnswer(done.err)
 		}
-		return done.server, done.err
+		return done.generic, done.err
 	}
 }
 
-func whenReady(ctx context.Context, loopback *restclient.Config, ready func()) {
-	if err := waitReady(ctx, loopback); err != nil {
-		return // the server stops before it was ready, and says why itself
+// close closes what uses etcd. It may be called more than once.
+func (s *server) close(err *error) {
+	if !errors.Is(*err, errAbandoned) {
+		s.decrypt.close()
+		s.etcd.close()
 	}
-	ready()
+}
+
+func (s *server) noAnswer(err error) error {
+	return fmt.Errorf("no answer from --etcd-servers %s: %w", s.opts.Storage.ServerNames(), err)
 }

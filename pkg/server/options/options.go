@@ -3,82 +3,73 @@
 package options
 
 import (
-	"sync/atomic"
+	"errors"
+	"fmt"
 
+	"github.com/spf13/pflag"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/logs"
 
-	"github.com/securevalue/secret-apiserver/pkg/apiserver"
 	"github.com/securevalue/secret-apiserver/pkg/logging"
 	"github.com/securevalue/secret-apiserver/pkg/tracing"
 )
 
-// Options is everything that flags can say.
+// The flag sets that are valid in one of the two modes only.
+const (
+	setStandalone     = "standalone"
+	setAuthentication = "standalone authentication"
+	setAuthorization  = "standalone authorization"
+	setRewrap         = "standalone rewrap"
+	setCluster        = "cluster"
+)
+
+// Options holds the flags, one struct for each concern.
 type Options struct {
-	Standalone     *StandaloneOptions
-	Serving        *ServingOptions
-	Storage        *StorageOptions
-	Encryption     *EncryptionOptions
-	Authentication *AuthenticationOptions
-	Authorization  *AuthorizationOptions
-	API            *APIOptions
-	Audit          *AuditOptions
-	Decrypt        *DecryptOptions
-	Rewrap         *RewrapOptions
-	Server         *ServerOptions
-	Tracing        *tracing.Options
-	Logs           *logs.Options
+	Standalone *StandaloneOptions
+	Serving    *ServingOptions
+	Storage    *StorageOptions
+	Encryption *EncryptionOptions
+	Cluster    *ClusterOptions
+	Audit      *AuditOptions
+	Decrypt    *DecryptOptions
+	Requests   *RequestOptions
+	Tracing    *tracing.Options
+	Logs       *logs.Options
 
-	Core                    *CoreOptions
-	DelegatedAuthentication *DelegatedAuthenticationOptions
-	DelegatedAuthorization  *DelegatedAuthorizationOptions
-
-	flags   cliflag.NamedFlagSets // what Flags returned
-	notices []notice
-
-	noticesServed atomic.Bool
+	flags cliflag.NamedFlagSets // result of Flags
 }
 
-// NewOptions returns all defaults.
+// NewOptions returns the defaults.
 func NewOptions() *Options {
 	return &Options{
-		Standalone:     NewStandaloneOptions(),
-		Serving:        NewServingOptions(),
-		Storage:        NewStorageOptions(apiserver.NewStorageCodec()),
-		Encryption:     NewEncryptionOptions(),
-		Authentication: &AuthenticationOptions{},
-		Authorization:  &AuthorizationOptions{},
-		API:            NewAPIOptions(),
-		Audit:          NewAuditOptions(),
-		Decrypt:        NewDecryptOptions(),
-		Rewrap:         NewRewrapOptions(),
-		Server:         NewServerOptions(),
-		Tracing:        &tracing.Options{},
-		Logs:           logs.NewOptions(),
-
-		Core:                    &CoreOptions{},
-		DelegatedAuthentication: NewDelegatedAuthenticationOptions(),
-		DelegatedAuthorization:  NewDelegatedAuthorizationOptions(),
+		Standalone: newStandaloneOptions(),
+		Serving:    newServingOptions(),
+		Storage:    newStorageOptions(),
+		Encryption: newEncryptionOptions(),
+		Cluster:    newClusterOptions(),
+		Audit:      newAuditOptions(),
+		Decrypt:    newDecryptOptions(),
+		Requests:   newRequestOptions(),
+		Tracing:    &tracing.Options{},
+		Logs:       logs.NewOptions(),
 	}
 }
 
-// Flags returns the flags, grouped as --help prints them.
+// Flags returns the flags, grouped and ordered as --help prints them.
 func (o *Options) Flags() cliflag.NamedFlagSets {
 	var fss cliflag.NamedFlagSets
-	o.Standalone.AddFlags(fss.FlagSet(setStandalone))
-	o.Serving.AddFlags(fss.FlagSet("serving"))
-	o.Storage.AddFlags(fss.FlagSet("storage and encryption"))
-	o.Encryption.AddFlags(fss.FlagSet("storage and encryption"))
-	o.Authentication.AddFlags(fss.FlagSet(setAuthentication))
-	o.Authorization.AddFlags(fss.FlagSet(setAuthorization))
-	o.Core.AddFlags(fss.FlagSet(setCluster))
-	o.DelegatedAuthentication.AddFlags(fss.FlagSet(setCluster))
-	o.DelegatedAuthorization.AddFlags(fss.FlagSet(setCluster))
-	o.API.AddFlags(fss.FlagSet("secure values"))
-	o.Audit.AddFlags(fss.FlagSet("audit"))
-	o.Decrypt.AddFlags(fss.FlagSet("decrypt"))
-	o.Rewrap.AddFlags(fss.FlagSet(setRewrap))
-	o.Server.AddFlags(fss.FlagSet("requests and shutdown"))
+	o.Standalone.addFlags(fss.FlagSet(setStandalone))
+	o.Serving.addFlags(fss.FlagSet("serving"))
+	o.Storage.addFlags(fss.FlagSet("storage and encryption"))
+	o.Encryption.addFlags(fss.FlagSet("storage and encryption"))
+	o.Standalone.addAuthenticationFlags(fss.FlagSet(setAuthentication))
+	o.Standalone.addAuthorizationFlags(fss.FlagSet(setAuthorization))
+	o.Cluster.addFlags(fss.FlagSet(setCluster))
+	o.Decrypt.addAPIFlags(fss.FlagSet("secure values"))
+	o.Audit.addFlags(fss.FlagSet("audit"))
+	o.Decrypt.addFlags(fss.FlagSet("decrypt"))
+	o.Standalone.addRewrapFlags(fss.FlagSet(setRewrap))
+	o.Requests.addFlags(fss.FlagSet("requests and shutdown"))
 	o.Tracing.AddFlags(fss.FlagSet("traces"))
 	logging.AddFlags(o.Logs, fss.FlagSet("logs"))
 	o.flags = fss
@@ -94,26 +85,82 @@ type CompletedOptions struct {
 	*completedOptions
 }
 
-// Complete fills in what follows from other flags. It does no I/O.
+// Complete sets defaults that depend on other flags.
 func (o *Options) Complete() CompletedOptions {
 	o.Standalone.complete()
-	o.Server.complete(o.Standalone.Enabled)
+	o.Requests.complete(o.Standalone.Enabled)
 	return CompletedOptions{&completedOptions{o}}
 }
 
-// Validate returns every fault, each naming its flag.
+// Validate returns all errors. Each names its flag.
 func (o CompletedOptions) Validate() []error {
-	var errs []error
-	errs = append(errs, o.validateMode()...)
+	errs := o.validateMode()
 	errs = append(errs, o.Standalone.validate()...)
 	errs = append(errs, o.Serving.validate()...)
 	errs = append(errs, o.Storage.validate()...)
 	errs = append(errs, o.Encryption.validate()...)
-	errs = append(errs, o.API.validate()...)
+	errs = append(errs, o.Decrypt.validateAPI()...)
 	errs = append(errs, o.Audit.validate()...)
 	errs = append(errs, o.Decrypt.validate()...)
-	errs = append(errs, o.DelegatedAuthentication.validate()...)
-	errs = append(errs, o.DelegatedAuthorization.validate()...)
-	errs = append(errs, o.Rewrap.Validate()...)
-	return append(errs, o.Server.validate()...)
+	errs = append(errs, o.Cluster.validate()...)
+	errs = append(errs, o.Standalone.Rewrap.Validate()...)
+	return append(errs, o.Requests.Validate()...)
+}
+
+// validateMode refuses flags of the other mode, on which somebody may rely, and requires in a cluster what a standalone server generates.
+func (o *Options) validateMode() []error {
+	if o.Standalone.Enabled {
+		if o.Serving.HasCertificate() && len(o.Standalone.SANs) > 0 {
+			return []error{errors.New("--tls-san is for the certificate that a standalone server issues: leave it out, or --tls-cert-file")}
+		}
+		return o.refuse("is for a server in a cluster: leave it out, or --standalone", setCluster)
+	}
+	errs := o.refuse("needs --standalone", setStandalone, setAuthentication, setAuthorization, setRewrap)
+	if !o.Storage.HasServers() {
+		errs = append(errs, errors.New("--etcd-servers is required in a cluster; to run without one, use --standalone"))
+	}
+	if o.Encryption.ConfigFile == "" {
+		errs = append(errs, errors.New("--encryption-provider-config is required in a cluster"))
+	}
+	if !o.Serving.HasCertificate() {
+		errs = append(errs, errors.New("--tls-cert-file and --tls-private-key-file are required in a cluster"))
+	}
+	if o.Decrypt.Enabled() && o.Decrypt.Audit.LogPath == "" && o.Decrypt.Audit.KeyFile == "" {
+		errs = append(errs, errors.New("--decrypt-audit-log-path and --decrypt-audit-key-file are required in a cluster; "+
+			"to run without the decrypt service, use --decrypt-port=0"))
+	}
+	return append(errs, o.Requests.validateShares()...)
+}
+
+// refuse returns an error for each flag of the sets that was given.
+func (o *Options) refuse(why string, sets ...string) []error {
+	var errs []error
+	for _, set := range sets {
+		if o.flags.FlagSets[set] == nil {
+			continue // Flags was not called
+		}
+		o.flags.FlagSets[set].VisitAll(func(flag *pflag.Flag) {
+			if flag.Changed && flag.Name != setStandalone {
+				errs = append(errs, fmt.Errorf("--%s %s", flag.Name, why))
+			}
+		})
+	}
+	return errs
+}
+
+// pick adds the named flags of those that add adds, with another usage where one is given. It panics when upstream has
+// removed a flag, which the first start of a new version shows.
+func pick(fs *pflag.FlagSet, add func(*pflag.FlagSet), usage map[string]string, names ...string) {
+	all := pflag.NewFlagSet("", pflag.ContinueOnError)
+	add(all)
+	for _, name := range names {
+		flag := all.Lookup(name)
+		if flag == nil {
+			panic("upstream has no flag --" + name)
+		}
+		if text, ok := usage[name]; ok {
+			flag.Usage = text
+		}
+		fs.AddFlag(flag)
+	}
 }

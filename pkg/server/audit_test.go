@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package options
+package server
 
 import (
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/securevalue/secret-apiserver/pkg/server/options"
 )
 
 // auditWorld is an audit log in a folder of its own.
@@ -17,12 +19,12 @@ type auditWorld struct {
 
 func newAuditWorld(t *testing.T) *auditWorld {
 	t.Helper()
-	options := NewAuditOptions()
-	options.LogPath, options.MaxSizeMB = filepath.Join(t.TempDir(), "log", "audit.log"), 1
-	if err := os.Mkdir(filepath.Dir(options.LogPath), 0o700); err != nil {
+	opts := options.NewOptions().Audit
+	opts.LogPath, opts.MaxSizeMB = filepath.Join(t.TempDir(), "log", "audit.log"), 1
+	if err := os.Mkdir(filepath.Dir(opts.LogPath), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	file, err := newAuditFile(options)
+	file, err := newAuditFile(opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package options
+package server
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"sync"
 	"time"
@@ -15,20 +17,20 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 )
 
-// certificate is one that the process uses. It is read when metrics are: what its source holds then is what is used.
+// certificate is one that the process uses. It is read whenever metrics are, from the source that its user reads.
 type certificate struct {
 	use string
-	// bundle is a set of CAs, of which any may verify: it ends with the last of them. A chain ends with the first.
+	// bundle is a set of CAs, which expires with the last of them. A chain expires with the first.
 	bundle bool
 	pem    func() []byte
 }
 
-// certificateFile is for what is read from its file whenever it is used.
+// certificateFile is a certificate that is read from its file whenever it is used.
 func certificateFile(use string, bundle bool, file string) certificate {
 	return certificate{use: use, bundle: bundle, pem: func() []byte {
 		data, err := os.ReadFile(file) //nolint:gosec // named by a flag
 		if err != nil {
-			return nil // its user reports that
+			return nil // its user reports the error
 		}
 		return data
 	}}
@@ -38,7 +40,7 @@ func certificateAuthority(use string, ca dynamiccertificates.CAContentProvider) 
 	return certificate{use: use, bundle: true, pem: ca.CurrentCABundleContent}
 }
 
-// end returns when c ends, and false when there is none.
+// end returns when c expires, and false if there is none.
 func (c certificate) end() (end time.Time, ok bool) {
 	certs, err := cert.ParseCertsPEM(c.pem())
 	if err != nil {
@@ -53,8 +55,8 @@ func (c certificate) end() (end time.Time, ok bool) {
 	return end, true
 }
 
-// certificates lists those of this process.
-func (o CompletedOptions) certificates(inputs *Inputs, api *genericapiserver.SecureServingInfo) []certificate {
+// certificates lists the certificates of this process.
+func (s *server) certificates(api *genericapiserver.SecureServingInfo) []certificate {
 	keyContent := func(content dynamiccertificates.CertKeyContentProvider) func() []byte {
 		return func() []byte {
 			chain, _ := content.CurrentCertKeyContent()
@@ -62,24 +64,23 @@ func (o CompletedOptions) certificates(inputs *Inputs, api *genericapiserver.Sec
 		}
 	}
 	list := []certificate{{use: "serving", pem: keyContent(api.Cert)}}
-	for _, own := range api.SNICerts { // the only one is upstream's, for this process's own requests: see WithLoopback
+	for _, own := range api.SNICerts { // the only one is upstream's for the loopback client: see WithLoopback
 		list = append(list, certificate{use: "loopback", pem: keyContent(own)})
 	}
-	files := []certificate{
-		certificateFile("serving-ca", true, o.Serving.caFile),
-		certificateFile("etcd-client", false, o.Storage.upstream.StorageConfig.Transport.CertFile),
-		certificateFile("etcd-ca", true, o.Storage.upstream.StorageConfig.Transport.TrustedCAFile),
-	}
-	list = append(list, files...)
-	return append(list, inputs.certificates()...)
+	transport := s.opts.Storage.StorageConfig.Transport
+	list = append(list,
+		certificateFile("serving-ca", true, s.servingCA),
+		certificateFile("etcd-client", false, transport.CertFile),
+		certificateFile("etcd-ca", true, transport.TrustedCAFile))
+	return append(list, s.inputs.certificates()...)
 }
 
-// certificates are those that callers are verified with, and those for kube-apiserver.
-func (i *Inputs) certificates() []certificate {
-	if i.cluster != nil {
-		list := append(i.cluster.core.certificates, certificateAuthority("client-ca", i.cluster.authn.ClientCA()),
-			certificateAuthority("front-proxy-ca", i.cluster.authn.ProxyCA()))
-		if ca := i.cluster.authn.ServiceCA(); ca != nil {
+// certificates are those that verify callers, and those of the kubeconfigs.
+func (i *inputs) certificates() []certificate {
+	if c := i.cluster; c != nil {
+		list := append(c.certificates, certificateAuthority("client-ca", c.authn.ClientCA()),
+			certificateAuthority("front-proxy-ca", c.authn.ProxyCA()))
+		if ca := c.authn.ServiceCA(); ca != nil {
 			list = append(list, certificateAuthority("decrypt-client-ca", ca))
 		}
 		return list
@@ -90,7 +91,7 @@ func (i *Inputs) certificates() []certificate {
 	return nil
 }
 
-// clientCertificates are those of a kubeconfig. flag names it.
+// clientCertificates are those of the kubeconfig of a flag.
 func clientCertificates(flag string, config *restclient.Config) []certificate {
 	part := func(use string, bundle bool, file string, data []byte) certificate {
 		if len(data) > 0 {
@@ -102,10 +103,22 @@ func clientCertificates(flag string, config *restclient.Config) []certificate {
 	return []certificate{part(flag+"-client", false, tls.CertFile, tls.CertData), part(flag+"-ca", true, tls.CAFile, tls.CAData)}
 }
 
-var certificateExpiry = metrics.NewDesc("secret_certificate_expiry_timestamp_seconds",
-	"When a certificate ends that the server uses, by use. A CA bundle ends with the last certificate in it.", []string{"use"}, nil, metrics.ALPHA, "")
+// certificateFault returns why the certificate in force is not the one in the file, or nil.
+func (s *server) certificateFault(inForce dynamiccertificates.CertKeyContentProvider) error {
+	found, err := os.ReadFile(s.opts.Serving.ServerCert.CertKey.CertFile)
+	if err != nil {
+		return err
+	}
+	if chain, _ := inForce.CurrentCertKeyContent(); !bytes.Equal(found, chain) {
+		return errors.New("another certificate is in force")
+	}
+	return nil
+}
 
-// certificateCollector publishes the ends of certificates.
+var certificateExpiry = metrics.NewDesc("secret_certificate_expiry_timestamp_seconds",
+	"Expiry of each certificate that the server uses, by use. A CA bundle expires with its last certificate.", []string{"use"}, nil, metrics.ALPHA, "")
+
+// certificateCollector publishes when certificates expire.
 type certificateCollector struct {
 	metrics.BaseStableCollector
 	mu   sync.Mutex

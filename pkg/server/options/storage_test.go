@@ -29,7 +29,7 @@ func TestKMSStartupGraceIsLongerThanTheProgressDeadline(t *testing.T) {
 	}
 	server := deployment.Spec.Template.Spec.Containers[0]
 	given := strings.Contains(strings.Join(server.Args, " "), "--kms-startup-grace")
-	if grace := NewEncryptionOptions().KMSStartupGrace; grace < deadline+time.Minute || given {
+	if grace := newEncryptionOptions().KMSStartupGrace; grace < deadline+time.Minute || given {
 		t.Errorf("--kms-startup-grace is %s by default and progressDeadlineSeconds %s: want a minute more, and no flag", grace, deadline)
 	}
 	for _, exclude := range []string{"kms-startup", "kms-providers"} {

