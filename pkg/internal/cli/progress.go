@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cli draws a bar on a terminal while a command works through something long. It must never write to what is
-// not a terminal.
 package cli
 
 import (
@@ -18,11 +16,11 @@ import (
 const (
 	// width is the number of characters of the bar.
 	width = 30
-	// every is how much time lies between two of its pictures.
+	// every is the redraw interval.
 	every = 100 * time.Millisecond
 )
 
-// Bar is a bar on a terminal. A nil one draws nothing.
+// Bar is a progress bar on a terminal. A nil one draws nothing.
 type Bar struct {
 	out   io.Writer
 	label func(done, total int64) string
@@ -30,7 +28,7 @@ type Bar struct {
 	drawn time.Time
 }
 
-// New returns nil when out is not a terminal. label says what was done, and of how much when total is not 0.
+// New returns nil when out is not a terminal. label formats the progress; total is 0 when it is unknown.
 func New(out io.Writer, label func(done, total int64) string) *Bar {
 	if _, _, err := term.TerminalSize(out); err != nil {
 		return nil
@@ -38,12 +36,12 @@ func New(out io.Writer, label func(done, total int64) string) *Bar {
 	return &Bar{out: out, label: label}
 }
 
-// Count labels a number of things, which have a name.
+// Count returns the label of a number of things.
 func Count(things string) func(done, total int64) string {
 	return func(done, total int64) string { return fmt.Sprintf("%d of %d %s", done, total, things) }
 }
 
-// Values labels a count of values.
+// Values labels a number of values.
 func Values(done, total int64) string { return Count("values")(done, total) }
 
 // Bytes labels a number of bytes.
@@ -54,22 +52,22 @@ func Bytes(done, total int64) string {
 	return Size(done) + " of " + Size(total)
 }
 
-// Size is a number of bytes for people.
+// Size formats a number of bytes.
 func Size(bytes int64) string { return humanize.IBytes(uint64(max(bytes, 0))) }
 
-// NumberOfValues is a number of values for people.
+// NumberOfValues formats a number of values.
 func NumberOfValues(n int64) string {
 	return fmt.Sprintf("%d %s", n, english.PluralWord(int(n), "value", ""))
 }
 
-// Add says that n more of total is done. total is 0 when it is not known.
+// Add reports that n more of total are done. total is 0 when it is unknown.
 func (b *Bar) Add(n, total int64) {
 	if b != nil {
 		b.Set(b.done+n, total)
 	}
 }
 
-// Set says how much of total is done. Pictures that come too fast are left out, but for the last.
+// Set reports how much of total is done. It redraws at most once per interval, and at the end.
 func (b *Bar) Set(done, total int64) {
 	if b == nil {
 		return
@@ -87,10 +85,10 @@ func (b *Bar) draw(total int64) {
 		part := int(b.done * width / max(total, b.done))
 		picture = "[" + strings.Repeat("=", part) + strings.Repeat(" ", width-part) + "] "
 	}
-	_, _ = fmt.Fprint(b.out, "\r"+picture+b.label(b.done, total)+"\x1b[K") // a picture, no result
+	_, _ = fmt.Fprint(b.out, "\r"+picture+b.label(b.done, total)+"\x1b[K") // decoration only
 }
 
-// End leaves the line to what comes next.
+// End clears the line.
 func (b *Bar) End() {
 	if b != nil && !b.drawn.IsZero() {
 		_, _ = fmt.Fprint(b.out, "\r\x1b[K")

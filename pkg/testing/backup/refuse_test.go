@@ -103,7 +103,7 @@ func TestDamagedBackupsAreRefused(t *testing.T) {
 	database := whole[:len(whole)-sha256.Size]
 	page := os.Getpagesize()
 
-	const none, sum, unsound = "it is no backup, or was cut", "its checksum does not match", "no sound etcd database"
+	const none, sum, unsound = "not a backup, or cut", "its checksum does not match", "not a valid etcd database"
 	for name, test := range map[string]struct {
 		content []byte
 		want    string
@@ -143,7 +143,7 @@ func TestDamagedBackupsAreRefused(t *testing.T) {
 		})
 	}
 	target := filepath.Join(t.TempDir(), "target")
-	refused(t, "it is no backup", "restore", "--from="+t.TempDir(), "--data-dir="+target)
+	refused(t, "not a backup", "restore", "--from="+t.TempDir(), "--data-dir="+target)
 }
 
 // lose overwrites most pages behind the first four with zeros.

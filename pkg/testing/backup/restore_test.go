@@ -213,7 +213,7 @@ func TestRestoreRefusesAFolderThatIsNotEmpty(t *testing.T) {
 	refused(t, "holds ", "restore", "--from="+backup, "--data-dir="+s.DataDir)
 	s.Stop(t)
 	before := tree(t, s.DataDir)
-	refused(t, "restore into a folder that is empty or absent; nothing was touched", "restore", "--from="+backup, "--data-dir="+s.DataDir)
+	refused(t, "restore into a folder that is empty or absent; nothing was changed", "restore", "--from="+backup, "--data-dir="+s.DataDir)
 	if after := tree(t, s.DataDir); after != before {
 		t.Errorf("the folder was touched:\n%s", after)
 	}

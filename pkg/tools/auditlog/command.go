@@ -15,11 +15,11 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
 )
 
-const long = `Check that a decrypt audit log is as the server wrote it: no line edited, removed, repeated or put in another order, over
-all files that are given, in any order; a folder stands for the files in it. It names the first line that is bad.
+const long = `Check that a decrypt audit log is as the server wrote it: no line edited, removed, repeated or reordered, over all given
+files, in any order; a folder stands for the files in it. It reports the first bad line.
 
-Lines cut off at the end do not show in the files alone. Pass a published head with --head: the server writes one to its
-log and to etcd every few seconds, and the metrics secret_decrypt_audit_head_sequence and _head_mac48 hold it too.`
+The files alone do not show lines that were cut off at the end. Pass a published head with --head: the server writes one
+to its log and to etcd every few seconds, and the metrics secret_decrypt_audit_head_sequence and _head_mac48 have it too.`
 
 const example = `  secret-apiserver audit verify --key-file /etc/secret/decrypt-audit.key /var/log/secret-decrypt
 
@@ -39,8 +39,8 @@ func New() *cobra.Command {
 	return command
 }
 
-// flags are those of verify.
-type flags struct {
+// options are the flags of verify.
+type options struct {
 	keyFile string
 	heads   []string
 	part    bool
@@ -48,7 +48,7 @@ type flags struct {
 }
 
 func newVerify() *cobra.Command {
-	var f flags
+	var o options
 	command := &cobra.Command{
 		Use:           "verify FILE|DIR...",
 		Short:         "Check the chain of a decrypt audit log",
@@ -58,22 +58,24 @@ func newVerify() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(command *cobra.Command, args []string) error {
-			return f.run(command.OutOrStdout(), args)
+			return o.run(command.OutOrStdout(), args)
 		},
 	}
-	set := command.Flags()
-	set.StringVar(&f.keyFile, "key-file", "", "Key `file` of the log, that of the server's --decrypt-audit-key-file. Required.")
-	set.StringArrayVar(&f.heads, "head", nil, "Published head, `SEQUENCE:MAC`, that the log must hold; the first 12 digits of the MAC do. May be given more than once.")
-	set.BoolVar(&f.part, "part", false, "The files are a part of the log: do not miss the older ones.")
-	set.IntSliceVar(&f.known, "known-fault", nil, "Sequence `numbers` of opening lines whose fault (cut-off, rewritten, damaged) has been looked into.")
+	fs := command.Flags()
+	fs.StringVar(&o.keyFile, "key-file", "", "Key `file` of the log: --decrypt-audit-key-file of the server. Required.")
+	fs.StringArrayVar(&o.heads, "head", nil, "Published head, `SEQUENCE:MAC`, that the log must have. The first 12 digits of "+
+		"the MAC are enough. May be repeated.")
+	fs.BoolVar(&o.part, "part", false, "Accept that older files are missing: these are a part of the log.")
+	fs.IntSliceVar(&o.known, "known-fault", nil, "Sequence `numbers` of opening lines with a known fault (cut-off, rewritten, "+
+		"damaged).")
 	if err := command.MarkFlagRequired("key-file"); err != nil {
 		panic(err) // the flag is defined above
 	}
 	return command
 }
 
-func (f flags) run(out io.Writer, paths []string) error {
-	verification, err := f.verification()
+func (o options) run(out io.Writer, paths []string) error {
+	verification, err := o.verification()
 	if err != nil {
 		return err
 	}
@@ -81,35 +83,36 @@ func (f flags) run(out io.Writer, paths []string) error {
 	if err != nil {
 		return fmt.Errorf("the log does not verify: %w", err)
 	}
-	_, err = fmt.Fprintf(out, `The log verifies: %d lines in %d files.
+	text := fmt.Sprintf(`The log verifies: %d lines in %d files.
   instance    %s, chain %s
   first line  %d at %s
   head        %s at %s
   records     %d allowed, %d denied, %d more denied and only counted
 `, report.Lines, report.Files, report.Instance, report.Chain, report.FirstLine, report.FirstTime.Format(time.RFC3339),
 		report.Head, report.LastTime.Format(time.RFC3339), report.Allowed, report.Denied, report.Suppressed)
-	if err == nil && len(f.heads) == 0 {
-		_, err = fmt.Fprintln(out, "No --head was given: lines cut off behind the last one would not show.")
+	if len(o.heads) == 0 {
+		text += "No --head was given: lines cut off at the end would not show.\n"
 	}
+	_, err = fmt.Fprint(out, text)
 	return err
 }
 
-func (f flags) verification() (audit.Verification, error) {
-	keys, err := audit.LoadKeys(f.keyFile)
+func (o options) verification() (audit.Verification, error) {
+	keys, err := audit.LoadKeys(o.keyFile)
 	if err != nil {
 		return audit.Verification{}, fmt.Errorf("--key-file: %w", err)
 	}
-	v := audit.Verification{Keys: keys, Part: f.part, Known: map[uint64]bool{}}
-	for _, text := range f.heads {
+	v := audit.Verification{Keys: keys, Part: o.part, Known: map[uint64]bool{}}
+	for _, text := range o.heads {
 		witness, err := audit.ParseWitness(text)
 		if err != nil {
 			return audit.Verification{}, fmt.Errorf("--head: %w", err)
 		}
 		v.Heads = append(v.Heads, witness)
 	}
-	for _, number := range f.known {
+	for _, number := range o.known {
 		if number < 1 {
-			return audit.Verification{}, fmt.Errorf("--known-fault: %d is no number of a line", number)
+			return audit.Verification{}, fmt.Errorf("invalid --known-fault %d: lines are numbered from 1", number)
 		}
 		v.Known[uint64(number)] = true
 	}

@@ -124,7 +124,7 @@ func TestBadUse(t *testing.T) {
 		"key is missing":    {[]string{dir, "--key-file", key + "x"}, "--key-file: "},
 		"key is readable":   {[]string{dir, "--key-file", loose}, "can be read by every user"},
 		"bad head":          {[]string{dir, "--key-file", key, "--head", "12"}, "--head: "},
-		"bad known fault":   {[]string{dir, "--key-file", key, "--known-fault", "0"}, "--known-fault: "},
+		"bad known fault":   {[]string{dir, "--key-file", key, "--known-fault", "0"}, "--known-fault 0: "},
 		"no such log":       {[]string{dir + "x", "--key-file", key}, "no such file"},
 		"unknown flag":      {[]string{dir, "--verbose"}, "unknown flag"},
 		"the key as a file": {[]string{key, "--key-file", key}, "or this is another file"},

@@ -7,26 +7,29 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 	cliflag "k8s.io/component-base/cli/flag"
-	"k8s.io/component-base/term"
 
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
+	"github.com/securevalue/secret-apiserver/pkg/internal/atomicfile"
 	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
 )
 
-const backupLong = `Write a snapshot of the database to a file: all values as they are stored, which is sealed, at one revision. Everything
-that was acknowledged before is in it. The server goes on meanwhile; a stopped one is backed up too. Names, labels and
+const backupLong = `Write a snapshot of the database to a file: all values, sealed as they are stored, at one revision. It contains everything
+that was acknowledged before. It needs no pause of the server, and works for a stopped one too. Names, labels and
 descriptions are not sealed.
 
 The keys are not in it. Keep the file of --encryption-provider-config (encryption.yaml in the folder of a standalone
 server), or the KMS, apart from the backup: without it no value opens, and with both of them every value does.
 
-The file has mode 0600 and the form of 'etcdctl snapshot save'. An existing one is never overwritten.`
+The file has mode 0600 and the format of 'etcdctl snapshot save'. An existing one is never overwritten.`
 
 const backupExample = `  # Of a standalone server, running or stopped.
   secret-apiserver backup --data-dir ./data --to backup.db
@@ -54,39 +57,43 @@ type backupOptions struct {
 // NewCommand returns the command `backup` with its subcommand. They stop when ctx ends.
 func NewCommand(ctx context.Context) *cobra.Command {
 	var opts backupOptions
-	command := &cobra.Command{
-		Use:     "backup",
-		Short:   "Write all values, sealed as they are, to a file",
-		Long:    backupLong + "\n\nExamples:\n\n" + backupExample,
-		Example: backupExample,
-		Args:    cobra.NoArgs,
-		RunE:    func(command *cobra.Command, _ []string) error { return opts.run(ctx, command) },
-	}
+	command := cli.NewCommand("backup", "Write all values, sealed as they are, to a file", backupLong, backupExample,
+		func(command *cobra.Command) error { return opts.run(ctx, command) })
 	var flags cliflag.NamedFlagSets
 	opts.source.AddFlags(flags.FlagSet("database"))
 	addPrefix(flags.FlagSet("database"), &opts.prefix)
-	flags.FlagSet("backup").StringVar(&opts.to, "to", "", "File to write. It must not exist. - writes to standard output, unchecked: run `backup verify` on what arrived.")
-	opts.verify.addFlags(flags.FlagSet("backup"), "Then open every value of the new backup, with the keys of --encryption-provider-config.")
-	addFlags(command, flags)
+	flags.FlagSet("backup").StringVar(&opts.to, "to", "", "File to write. It must not exist. - writes to standard output, "+
+		"unchecked: run `backup verify` on what arrived.")
+	opts.verify.addFlags(flags.FlagSet("backup"), "Then open every value of the new backup, with the keys of "+
+		"--encryption-provider-config.")
+	cli.AddFlags(command, flags)
 	command.AddCommand(newVerifyCommand(ctx))
 	return command
 }
 
-func (o *backupOptions) run(ctx context.Context, command *cobra.Command) error {
-	errs := append(o.source.Validate(), o.verify.validate()...)
-	if o.to == "" {
-		errs = append(errs, errors.New("--to is required"))
+func addPrefix(fs *pflag.FlagSet, prefix *string) {
+	fs.StringVar(prefix, "etcd-prefix", options.EtcdPrefix, "--etcd-prefix of the server, to find the values.")
+}
+
+func checkPrefix(prefix string) error {
+	if prefix == "" {
+		return errors.New("--etcd-prefix must not be empty")
 	}
-	if o.to == standardOutput && o.verify.asked {
+	return nil
+}
+
+func (o *backupOptions) run(ctx context.Context, command *cobra.Command) error {
+	errs := append(o.source.Validate(), o.verify.validate(), cli.Required("to", o.to))
+	if o.to == standardOutput && o.verify.enabled {
 		errs = append(errs, errors.New("--verify needs a file: it cannot read back what goes to standard output"))
 	}
-	if err := usage(append(errs, checkPrefix(o.prefix)...)); err != nil {
+	if err := cli.UsageError(append(errs, checkPrefix(o.prefix))...); err != nil {
 		return err
 	}
 	if o.to == standardOutput {
 		return stream(ctx, &o.source, command.OutOrStdout(), command.ErrOrStderr())
 	}
-	opener, err := o.verify.open(ctx, o.prefix) // before the long part: a wrong file of keys shows at once
+	opener, err := o.verify.open(ctx, o.prefix) // before the long part: a wrong file of keys shows immediately
 	if err != nil {
 		return err
 	}
@@ -95,44 +102,91 @@ func (o *backupOptions) run(ctx context.Context, command *cobra.Command) error {
 		return err
 	}
 	defer func() { _ = saved.close() }() // only read
-	if err := announce(command.OutOrStdout(), saved); err != nil || opener == nil {
+	_, err = fmt.Fprintf(command.OutOrStdout(), "%s: %s (%d bytes), revision %d, %s. The keys are not in it: keep the file "+
+		"of --encryption-provider-config (encryption.yaml of a standalone server) apart from it; without it no value opens\n",
+		saved.path, cli.Size(saved.size), saved.size, saved.revision, cli.NumberOfValues(int64(len(saved.records))))
+	if err != nil || opener == nil {
 		return err
 	}
 	return saved.verify(ctx, opener, command)
 }
 
-// announce prints the closing line.
-func announce(out io.Writer, f *file) error {
-	_, err := fmt.Fprintf(out, "%s: %s (%d bytes), revision %d, %s. The keys are not in it: keep the file of "+
-		"--encryption-provider-config (encryption.yaml of a standalone server) apart from it; without it no value opens\n",
-		f.path, cli.Size(f.size), f.size, f.revision, cli.NumberOfValues(int64(len(f.records))))
-	return err
+// errExists refuses a name that is taken.
+var errExists = errors.New("exists already, and a backup never overwrites: name another file with --to")
+
+// save writes a snapshot to target, which must not exist, and returns it opened. Until all of it is on the disk and
+// checked it has another name, so that a file of the requested name is always complete.
+func save(ctx context.Context, source *etcd.Source, target, root string, out io.Writer) (*file, error) {
+	_, err := os.Lstat(target) // before the long part
+	if err == nil {
+		return nil, fmt.Errorf("%s %w", target, errExists)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("--to: %w", err)
+	}
+	client, stop, err := source.OpenMember(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	temp, err := atomicfile.Create(target)
+	if err != nil {
+		return nil, fmt.Errorf("--to: %w", err)
+	}
+	defer func() { _ = os.Remove(temp.Name()) }() // published by then, or useless
+	err = fetch(ctx, client, temp, out)
+	if err == nil {
+		err = temp.Sync()
+	}
+	if err = errors.Join(err, temp.Close()); err != nil {
+		return nil, fmt.Errorf("writing the backup: %w", err)
+	}
+	checked, err := openFile(ctx, temp.Name(), root, nil)
+	if err != nil {
+		return nil, fmt.Errorf("checking the new backup: %w", err)
+	}
+	if err := atomicfile.Publish(temp.Name(), target); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("%s %w", target, errExists)
+		} else {
+			err = fmt.Errorf("--to: %w", err)
+		}
+		return nil, errors.Join(err, checked.close())
+	}
+	checked.path = target
+	return checked, nil
 }
 
-func addPrefix(fs *pflag.FlagSet, prefix *string) {
-	fs.StringVar(prefix, "etcd-prefix", options.EtcdPrefix, "The --etcd-prefix of the server, to know the values by.")
-}
-
-func checkPrefix(prefix string) []error {
-	if prefix == "" {
-		return []error{errors.New("--etcd-prefix must not be empty")}
+// stream writes a snapshot to out as it arrives. The checksum at its end shows a reader whether it is complete.
+func stream(ctx context.Context, source *etcd.Source, out, progress io.Writer) error {
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return errors.New("--to -: standard output is a terminal: redirect it to a file or pipe it to a program")
+	}
+	client, stop, err := source.OpenMember(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := fetch(ctx, client, out, progress); err != nil {
+		return fmt.Errorf("writing the backup to standard output: %w", err)
 	}
 	return nil
 }
 
-// usage joins the faults of flags.
-func usage(errs []error) error {
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("%w; see --help", err)
+// fetch copies a snapshot as etcd sends it: the database, then its checksum.
+func fetch(ctx context.Context, client etcd.Snapshotter, to, out io.Writer) error {
+	var total int64
+	if endpoints := client.Endpoints(); len(endpoints) > 0 {
+		if status, err := client.Status(ctx, endpoints[0]); err == nil { // only for the progress bar
+			total = status.DbSize
+		}
 	}
-	return nil
-}
-
-// addFlags groups the flags of a command as --help prints them.
-func addFlags(command *cobra.Command, flags cliflag.NamedFlagSets) {
-	for _, name := range flags.Order {
-		command.Flags().AddFlagSet(flags.FlagSets[name])
+	snapshot, err := client.SnapshotWithVersion(ctx)
+	if err != nil {
+		return fmt.Errorf("requesting a snapshot from etcd: %w", err)
 	}
-	columns, _, _ := term.TerminalSize(command.OutOrStdout())
-	cliflag.SetUsageAndHelpFunc(command, flags, columns)
+	bar := cli.New(out, cli.Bytes)
+	_, err = io.Copy(to, watched(ctx, snapshot.Snapshot, bar, total))
+	bar.End()
+	return errors.Join(err, snapshot.Snapshot.Close())
 }

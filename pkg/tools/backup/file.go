@@ -5,45 +5,59 @@ package backup
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/server/v3/storage/mvcc"
+	"go.etcd.io/etcd/server/v3/storage/schema"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 )
 
 // The faults of a file. Nothing of its content is quoted.
 var (
-	errNoBackup = errors.New("it is no backup, or was cut: its length is not that of a database with a checksum behind it")
-	errChecksum = errors.New("it was cut or changed since it was made: its checksum does not match")
-	errDatabase = errors.New("it has a good checksum, but is no sound etcd database")
+	errNotBackup = errors.New("not a backup, or cut: its length is not that of a database followed by a checksum")
+	errChecksum  = errors.New("cut or changed since it was made: its checksum does not match")
+	errDatabase  = errors.New("its checksum matches, but it is not a valid etcd database")
 )
 
-// sector divides the length of a database, so that a checksum behind it shows. etcd tells the two apart in the same
-// way.
+// sector divides the length of a database, so that a checksum after it is detected. etcd does the same.
 const sector = 512
 
-// openTimeout bounds the wait for a file that somebody holds for writing.
+// openTimeout bounds the wait for a file that another process has open for writing.
 const openTimeout = 5 * time.Second
+
+// revisionLength is that of a key in etcd's bucket "key": two numbers of 8 bytes and a separator. A tombstone's is longer.
+const revisionLength = 17
 
 // file is a backup whose checksum matches.
 type file struct {
 	path string
 	size int64
 	db   *bolt.DB
-	index
+	// revision is that of the whole database.
+	revision int64
+	// records has the revision of each record's last version, about 150 bytes per record.
+	records map[string][revisionLength]byte
 }
 
 // openFile checks a backup and finds what is stored under root in it. Its errors name the file.
 func openFile(ctx context.Context, path, root string, bar *cli.Bar) (*file, error) {
 	size, err := checkSum(ctx, path, bar)
 	if err != nil {
+		if in, ok := errors.AsType[*os.PathError](err); ok {
+			err = in.Err // the path is added below
+		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	f := &file{path: path, size: size}
@@ -53,46 +67,37 @@ func openFile(ctx context.Context, path, root string, bar *cli.Bar) (*file, erro
 	return f, nil
 }
 
-// checkSum reads the whole file once.
+// checkSum reads the whole file once, before bbolt trusts its pages.
 func checkSum(ctx context.Context, path string, bar *cli.Bar) (size int64, err error) {
 	f, err := os.Open(path) //nolint:gosec // named by a flag
 	if err != nil {
-		return 0, reason(err)
+		return 0, err
 	}
-	defer func() { _ = f.Close() }()
+	defer func() { _ = f.Close() }() // only read
 	info, err := f.Stat()
 	if err != nil {
-		return 0, reason(err)
+		return 0, err
 	}
 	size = info.Size()
 	if !info.Mode().IsRegular() || size < sector || size%sector != sha256.Size {
-		return 0, errNoBackup
+		return 0, errNotBackup
 	}
 	sum := sha256.New()
 	if _, err := io.CopyN(sum, watched(ctx, f, bar, size), size-sha256.Size); err != nil {
-		return 0, reason(err)
+		return 0, err
 	}
 	var want [sha256.Size]byte
 	if _, err := io.ReadFull(f, want[:]); err != nil {
-		return 0, reason(err)
+		return 0, err
 	}
-	if subtle.ConstantTimeCompare(sum.Sum(nil), want[:]) != 1 {
+	if [sha256.Size]byte(sum.Sum(nil)) != want {
 		return 0, errChecksum
 	}
 	return size, nil
 }
 
-// reason drops the path from an error of os, because the caller names it.
-func reason(err error) error {
-	if in, ok := errors.AsType[*os.PathError](err); ok {
-		return in.Err
-	}
-	return err
-}
-
-// load opens the database and reads all of it. What somebody put together with a checksum of its own must not end the
-// command in a panic, nor keep it busy for ever: bbolt panics on a page that is not what it should be, and a page that
-// is not there is a fault of memory. bbolt's own check is of no use here, since it runs on a goroutine of its own.
+// load opens the database and reads every key. bbolt panics on an invalid page, and a page outside of the file is a memory
+// fault: both are errors here. Pages that refer to each other in a circle need a checksum made for them, and may hang it.
 func (f *file) load(root string) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -112,14 +117,6 @@ func (f *file) load(root string) (err error) {
 	if tx.Size() > f.size {
 		return errDatabase
 	}
-	raw, err := os.Open(f.path)
-	if err != nil {
-		return reason(err)
-	}
-	defer func() { _ = raw.Close() }() // only read
-	if err := checkPages(raw, f.db, tx); err != nil {
-		return err
-	}
 	if err := tx.ForEach(func(_ []byte, bucket *bolt.Bucket) error { return touch(bucket) }); err != nil {
 		return errDatabase
 	}
@@ -136,6 +133,58 @@ func touch(bucket *bolt.Bucket) error {
 	})
 }
 
+// read indexes the keys that start with root.
+func (f *file) read(tx *bolt.Tx, root string) error {
+	history, meta := tx.Bucket(schema.Key.Name()), tx.Bucket(schema.Meta.Name())
+	if history == nil || meta == nil {
+		return errDatabase
+	}
+	f.records, f.revision = map[string][revisionLength]byte{}, 1 // of an empty etcd
+	for _, name := range [][]byte{schema.ScheduledCompactKeyName, schema.FinishedCompactKeyName} {
+		if compacted := meta.Get(name); len(compacted) >= revisionLength {
+			f.revision = max(f.revision, mvcc.BytesToRev(compacted).Main)
+		}
+	}
+	return history.ForEach(func(revision, record []byte) error {
+		if len(revision) < revisionLength {
+			return errDatabase
+		}
+		f.revision = max(f.revision, mvcc.BytesToRev(revision).Main)
+		var kv mvccpb.KeyValue
+		if err := proto.Unmarshal(record, &kv); err != nil {
+			return errDatabase
+		}
+		key := string(kv.Key)
+		switch {
+		case !strings.HasPrefix(key, root):
+		case mvcc.IsTombstone(revision):
+			delete(f.records, key)
+		default:
+			f.records[key] = [revisionLength]byte(revision)
+		}
+		return nil
+	})
+}
+
+// each calls visit for every record in the order of keys, until it fails or ctx ends.
+func (f *file) each(ctx context.Context, visit func(key string, record []byte)) error {
+	return f.db.View(func(tx *bolt.Tx) error {
+		history := tx.Bucket(schema.Key.Name())
+		for _, key := range slices.Sorted(maps.Keys(f.records)) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			revision := f.records[key]
+			var kv mvccpb.KeyValue
+			if err := proto.Unmarshal(history.Get(revision[:]), &kv); err != nil {
+				return errDatabase
+			}
+			visit(key, kv.Value)
+		}
+		return nil
+	})
+}
+
 func (f *file) close() error {
 	if f.db == nil {
 		return nil
@@ -143,7 +192,7 @@ func (f *file) close() error {
 	return f.db.Close()
 }
 
-// watched reports what is read, and fails when ctx ends.
+// watched reports progress on what is read, and fails when ctx ends.
 func watched(ctx context.Context, in io.Reader, bar *cli.Bar, total int64) io.Reader {
 	return readerFunc(func(p []byte) (int, error) {
 		if err := ctx.Err(); err != nil {

@@ -22,25 +22,26 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
-const restoreLong = `Make the folder of a standalone server out of a backup. The folder must be absent or empty. A backup that was cut or changed
-is refused, and a restore that is interrupted leaves no database behind.
+const restoreLong = `Create the folder of a standalone server from a backup. The folder must be absent or empty. A backup that was cut or changed
+is refused, and an interrupted restore leaves no database.
 
 Put the keys of the backup's time into the folder as encryption.yaml, or name them with --encryption-provider-config, and
-start the server. It makes a new certificate authority and a new admin token, and a new decrypt audit log.
+start the server. It creates a new certificate authority, a new admin token and a new decrypt audit log.
 
-Revisions go on above every one that was ever handed out: a watch from before gets 410 Gone and lists anew.
+Revisions continue above all earlier ones: a watch from before gets 410 Gone and lists again.
 
-A cluster of etcd members is restored by 'etcdutl snapshot restore' from the same file: see docs/operations.md.`
+Restore a cluster of etcd members with 'etcdutl snapshot restore' from the same file: see docs/operations.md.`
 
 const restoreExample = `  secret-apiserver restore --from backup.db --data-dir ./restored
   cp encryption.yaml ./restored/
   secret-apiserver --standalone --data-dir ./restored`
 
-// leftover marks the folder of a restore that is under way, or was interrupted.
-const leftover = ".restore-"
-
-// growInterval is how often the growing database is looked at.
-const growInterval = 200 * time.Millisecond
+const (
+	// leftover marks the folder of a restore that is in progress or was interrupted.
+	leftover = ".restore-"
+	// growInterval is how often the size of the growing database is read.
+	growInterval = 200 * time.Millisecond
+)
 
 // restoreOptions are the flags of restore.
 type restoreOptions struct {
@@ -51,33 +52,23 @@ type restoreOptions struct {
 // NewRestoreCommand returns the command `restore`. It stops when ctx ends.
 func NewRestoreCommand(ctx context.Context) *cobra.Command {
 	var opts restoreOptions
-	command := &cobra.Command{
-		Use:     "restore",
-		Short:   "Make the folder of a standalone server out of a backup",
-		Long:    restoreLong + "\n\nExamples:\n\n" + restoreExample,
-		Example: restoreExample,
-		Args:    cobra.NoArgs,
-		RunE:    func(command *cobra.Command, _ []string) error { return opts.run(ctx, command) },
-	}
+	command := cli.NewCommand("restore", "Create the folder of a standalone server from a backup", restoreLong, restoreExample,
+		func(command *cobra.Command) error { return opts.run(ctx, command) })
 	var flags cliflag.NamedFlagSets
 	fs := flags.FlagSet("restore")
 	fs.StringVar(&opts.from, "from", "", "Backup to restore.")
-	fs.StringVar(&opts.dataDir, "data-dir", "", "Folder to make. It must be absent or empty.")
+	fs.StringVar(&opts.dataDir, "data-dir", "", "Folder to create. It must be absent or empty.")
 	addPrefix(fs, &opts.prefix)
-	opts.verify.addFlags(fs, "First open every value with the keys of --encryption-provider-config, and restore nothing when one does not open.")
-	addFlags(command, flags)
+	opts.verify.addFlags(fs, "First open every value with the keys of --encryption-provider-config, and restore nothing "+
+		"when one does not open.")
+	cli.AddFlags(command, flags)
 	return command
 }
 
 func (o *restoreOptions) run(ctx context.Context, command *cobra.Command) error {
-	errs := append(o.verify.validate(), checkPrefix(o.prefix)...)
-	if o.from == "" {
-		errs = append(errs, errors.New("--from is required"))
-	}
-	if o.dataDir == "" {
-		errs = append(errs, errors.New("--data-dir is required"))
-	}
-	if err := usage(errs); err != nil {
+	err := cli.UsageError(o.verify.validate(), checkPrefix(o.prefix),
+		cli.Required("from", o.from), cli.Required("data-dir", o.dataDir))
+	if err != nil {
 		return err
 	}
 	if err := checkFolder(o.dataDir); err != nil {
@@ -106,14 +97,14 @@ func (o *restoreOptions) run(ctx context.Context, command *cobra.Command) error 
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(command.OutOrStdout(), "%s: %s of revision %d, which is now %d. The keys were not in the backup: put "+
-		"those of its time at %s, then start the server\n",
-		o.dataDir, cli.NumberOfValues(int64(len(f.records))), f.revision, f.revision+int64(bump), filepath.Join(o.dataDir, "encryption.yaml")) //nolint:gosec // far below
+	now := f.revision + int64(bump) //nolint:gosec // far below
+	_, err = fmt.Fprintf(command.OutOrStdout(), "%s: %s of revision %d, which is now %d. The keys were not in the backup: "+
+		"put those of its time at %s, then start the server\n",
+		o.dataDir, cli.NumberOfValues(int64(len(f.records))), f.revision, now, filepath.Join(o.dataDir, "encryption.yaml"))
 	return err
 }
 
-// checkFolder refuses a folder that holds anything but the rest of an interrupted restore, or that a server would
-// refuse.
+// checkFolder refuses a folder that holds anything but leftovers of an interrupted restore, or that a server would refuse.
 func checkFolder(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -124,7 +115,8 @@ func checkFolder(dir string) error {
 	}
 	for _, entry := range entries {
 		if !strings.HasPrefix(entry.Name(), leftover) {
-			return fmt.Errorf("--data-dir: %s holds %s: restore into a folder that is empty or absent; nothing was touched", dir, entry.Name())
+			return fmt.Errorf("--data-dir: %s holds %s: restore into a folder that is empty or absent; nothing was changed",
+				dir, entry.Name())
 		}
 	}
 	info, err := os.Stat(dir)
@@ -137,7 +129,7 @@ func checkFolder(dir string) error {
 	return nil
 }
 
-// restore makes the database in a folder of another name inside of dir, so that dir may be a mount, and renames it when
+// restore creates the database in a folder of another name inside of dir, so that dir may be a mount, and renames it when
 // it is on the disk.
 func restore(ctx context.Context, from *file, dir string, bump uint64, bar *cli.Bar) (err error) {
 	_, statErr := os.Stat(dir)
@@ -157,9 +149,9 @@ func restore(ctx context.Context, from *file, dir string, bump uint64, bar *cli.
 		return fmt.Errorf("--data-dir: %w", err)
 	}
 	defer func() {
-		_ = os.RemoveAll(temp) // empty by now, or no use
+		_ = os.RemoveAll(temp) // empty by now, or useless
 		if err != nil && errors.Is(statErr, fs.ErrNotExist) {
-			_ = os.Remove(dir) // which this made; not when somebody put something there
+			_ = os.Remove(dir) // created here; fails when something else put a file there
 		}
 	}()
 	database := filepath.Join(temp, "etcd")
@@ -184,7 +176,7 @@ func restore(ctx context.Context, from *file, dir string, bump uint64, bar *cli.
 	return atomicfile.SyncDir(dir)
 }
 
-// grow shows how large a file has become, until stop is called: etcd's restore tells nothing.
+// grow shows the size of a file until stop is called: etcd's restore reports no progress.
 func grow(path string, bar *cli.Bar, total int64) (stop func()) {
 	if bar == nil {
 		return func() {}
@@ -211,7 +203,7 @@ func grow(path string, bar *cli.Bar, total int64) (stop func()) {
 	}
 }
 
-// lock keeps a second restore out of dir. The kernel gives it back whatever way the process ends.
+// lock keeps a second restore out of dir. The kernel releases it however the process ends.
 func lock(dir string) (unlock func(), err error) {
 	d, err := os.Open(dir) //nolint:gosec // named by a flag
 	if err != nil {
@@ -224,7 +216,7 @@ func lock(dir string) (unlock func(), err error) {
 }
 
 func removeLeftovers(dir string) error {
-	if err := checkFolder(dir); err != nil { // again, now that nobody else restores
+	if err := checkFolder(dir); err != nil { // again, now that no other restore runs
 		return err
 	}
 	entries, err := os.ReadDir(dir)
@@ -233,13 +225,13 @@ func removeLeftovers(dir string) error {
 	}
 	for _, entry := range entries {
 		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
-			return fmt.Errorf("removing the rest of an interrupted restore: %w", err)
+			return fmt.Errorf("removing the leftovers of an interrupted restore: %w", err)
 		}
 	}
 	return nil
 }
 
-// syncTree makes everything below dir durable, before its rename says that it is there.
+// syncTree makes everything below dir durable, before its rename.
 func syncTree(dir string) error {
 	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
@@ -247,4 +239,26 @@ func syncTree(dir string) error {
 		}
 		return atomicfile.SyncDir(path) // a file is synced by the same two calls
 	})
+}
+
+// A restore raises the revision above every one that was ever handed out, or a watch from before would wait in silence and
+// miss changes. Those are: what was written after the backup, and what was written after an earlier restore of the same
+// backup, which starts from the same revision. Both are a time before now multiplied by a rate of writes. So the bump grows
+// with the clock, faster than etcd can write: a later restore ends above an earlier one and all that was written in between,
+// and any backup that is younger than the epoch is covered.
+const (
+	// writesPerSecond is what etcd's own benchmark (etcd.io/docs, "Performance") reaches with a thousand clients and values
+	// of 256 bytes.
+	writesPerSecond = 50_000
+	// leastBump is what etcd's documentation of disaster recovery recommends for a backup of up to a week, for a wrong clock.
+	leastBump = 1_000_000_000
+)
+
+// epoch is before the first backup that this program can have written.
+var epoch = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// revisionBump is how much a restore at a time raises the revision. In ten years that is about 2^44: five hundred restores
+// of one another fit in the 53 bits that a JSON number holds exactly, and far more in etcd's 63.
+func revisionBump(now time.Time) uint64 {
+	return leastBump + writesPerSecond*uint64(max(now.Sub(epoch)/time.Second, 0))
 }

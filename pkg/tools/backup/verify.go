@@ -4,12 +4,10 @@ package backup
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
-	"text/tabwriter"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -21,38 +19,38 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
-const verifyLong = `Check that a backup is whole, and open every value in it with the keys of a file for --encryption-provider-config. Prints how
-many values opened and how many did not, by key, and the names of those that did not. Values are not printed.
+const verifyLong = `Check that a backup is complete, and open every value in it with the keys of a file for --encryption-provider-config. Prints
+how many values opened and how many did not, by key, and the names of those that did not. Values are not printed.
 
-The exit code is 0 only when the backup is whole and every value opened.`
+The exit code is 0 only when the backup is complete and every value opened.`
 
 const verifyExample = `  secret-apiserver backup verify --from backup.db --encryption-provider-config encryption.yaml`
 
-// maxNamed is how many values that do not open are named.
+// maxNamed bounds how many values that do not open are named.
 const maxNamed = 1000
 
-// verifyOptions are the flags that ask to open every value.
+// verifyOptions are the flags to open every value.
 type verifyOptions struct {
-	asked bool
-	keys  string
+	enabled bool
+	keys    string
 }
 
 func (o *verifyOptions) addFlags(fs *pflag.FlagSet, usage string) {
-	fs.BoolVar(&o.asked, "verify", false, usage)
-	fs.StringVar(&o.keys, keys.Flag, "", "File with the keys that --verify opens values with.")
+	fs.BoolVar(&o.enabled, "verify", false, usage)
+	fs.StringVar(&o.keys, keys.Flag, "", "File with the keys for --verify.")
 }
 
-func (o *verifyOptions) validate() []error {
-	if o.asked != (o.keys != "") {
-		return []error{fmt.Errorf("--verify and --%s go together", keys.Flag)}
+func (o *verifyOptions) validate() error {
+	if o.enabled != (o.keys != "") {
+		return fmt.Errorf("--verify and --%s go together", keys.Flag)
 	}
 	return nil
 }
 
-// open returns nil when nobody asked. The keys stay in memory until ctx ends.
+// open returns nil without keys. The keys stay in memory until ctx ends.
 func (o *verifyOptions) open(ctx context.Context, prefix string) (*sealed.Verifier, error) {
 	if o.keys == "" {
-		return nil, nil //nolint:nilnil // nothing to verify is no fault
+		return nil, nil //nolint:nilnil // nothing to verify is not an error
 	}
 	provider, err := keys.New(ctx, keys.Config{File: o.keys, APIServerID: "backup"})
 	if err != nil {
@@ -63,38 +61,26 @@ func (o *verifyOptions) open(ctx context.Context, prefix string) (*sealed.Verifi
 
 func newVerifyCommand(ctx context.Context) *cobra.Command {
 	var from, prefix string
-	var decryption verifyOptions
-	command := &cobra.Command{
-		Use:     "verify",
-		Short:   "Open every value in a backup",
-		Long:    verifyLong + "\n\nExamples:\n\n" + verifyExample,
-		Example: verifyExample,
-		Args:    cobra.NoArgs,
-	}
-	command.RunE = func(command *cobra.Command, _ []string) error {
-		errs := checkPrefix(prefix)
-		if from == "" {
-			errs = append(errs, errors.New("--from is required"))
-		}
-		if decryption.keys == "" {
-			errs = append(errs, fmt.Errorf("--%s is required", keys.Flag))
-		}
-		if err := usage(errs); err != nil {
-			return err
-		}
-		return verifyFile(ctx, command, from, prefix, decryption)
-	}
+	var verify verifyOptions
+	command := cli.NewCommand("verify", "Open every value in a backup", verifyLong, verifyExample,
+		func(command *cobra.Command) error {
+			err := cli.UsageError(checkPrefix(prefix), cli.Required("from", from), cli.Required(keys.Flag, verify.keys))
+			if err != nil {
+				return err
+			}
+			return verifyFile(ctx, command, from, prefix, verify)
+		})
 	var flags cliflag.NamedFlagSets
 	fs := flags.FlagSet("verify")
 	fs.StringVar(&from, "from", "", "Backup to read.")
-	fs.StringVar(&decryption.keys, keys.Flag, "", "File with the keys.")
+	fs.StringVar(&verify.keys, keys.Flag, "", "File with the keys.")
 	addPrefix(fs, &prefix)
-	addFlags(command, flags)
+	cli.AddFlags(command, flags)
 	return command
 }
 
-func verifyFile(ctx context.Context, command *cobra.Command, from, prefix string, decryption verifyOptions) error {
-	opener, err := decryption.open(ctx, prefix)
+func verifyFile(ctx context.Context, command *cobra.Command, from, prefix string, verify verifyOptions) error {
+	opener, err := verify.open(ctx, prefix)
 	if err != nil {
 		return err
 	}
@@ -108,88 +94,76 @@ func verifyFile(ctx context.Context, command *cobra.Command, from, prefix string
 	return f.verify(ctx, opener, command)
 }
 
-// outcome is what opening all values of one key gave.
-type outcome struct{ opened, failed int }
-
-// verdict is what opening all values of a backup gave.
-type verdict struct {
-	byKey   map[string]outcome
-	failed  []sealed.Scanned
-	values  int // records that hold a value
-	deleted int // objects that are deleted and wait for their finalizers without a value
+// result is what opening all values of a backup gave.
+type result struct {
+	opened, failed map[string]int // by key
+	faults         []sealed.Scanned
+	values         int // records that hold a value
+	deleted        int // objects that are deleted and wait for their finalizers without a value
 }
 
-func (v *verdict) add(found sealed.Scanned) {
+func (r *result) add(found sealed.Scanned) {
 	if found.Deleted {
-		v.deleted++
+		r.deleted++
 		return
 	}
-	v.values++
-	count := v.byKey[found.Key]
+	r.values++
 	if found.Err == nil {
-		count.opened++
-	} else {
-		count.failed++
-		v.failed = append(v.failed, found)
+		r.opened[found.Key]++
+		return
 	}
-	v.byKey[found.Key] = count
+	r.failed[found.Key]++
+	r.faults = append(r.faults, found)
 }
 
 // verify opens every value, prints the counts, and fails when one did not open.
 func (f *file) verify(ctx context.Context, opener *sealed.Verifier, command *cobra.Command) error {
 	bar := cli.New(command.ErrOrStderr(), cli.Values)
-	v := &verdict{byKey: map[string]outcome{}}
+	r := &result{opened: map[string]int{}, failed: map[string]int{}}
 	err := f.each(ctx, func(key string, record []byte) {
-		v.add(opener.Verify(ctx, key, record))
+		r.add(opener.Verify(ctx, key, record))
 		bar.Add(1, int64(len(f.records)))
 	})
 	bar.End()
 	if err != nil {
 		return fmt.Errorf("verifying %s: %w", f.path, err)
 	}
-	if err := f.print(command.OutOrStdout(), v); err != nil {
+	if _, err := fmt.Fprintf(command.OutOrStdout(), "%s at revision %d\n", r.text(), f.revision); err != nil {
 		return err
 	}
-	if len(v.failed) == 0 {
+	if len(r.faults) == 0 {
 		return nil
 	}
-	first := v.failed[0]
-	if v.values == 1 {
+	first := r.faults[0]
+	if r.values == 1 {
 		return fmt.Errorf("the only value in %s, %s/%s, does not open", f.path, first.Namespace, first.Name)
 	}
-	return fmt.Errorf("%d of the %d values in %s do not open, %s/%s among them", len(v.failed), v.values, f.path, first.Namespace, first.Name)
+	return fmt.Errorf("%d of the %d values in %s do not open, %s/%s among them",
+		len(r.faults), r.values, f.path, first.Namespace, first.Name)
 }
 
-func (f *file) print(out io.Writer, v *verdict) error {
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	_, _ = fmt.Fprintln(table, "PROVIDER\tKEY\tOPENED\tFAILED") // Flush returns the error
-	for _, name := range slices.Sorted(maps.Keys(v.byKey)) {
+// text is the report, up to the revision.
+func (r *result) text() string {
+	rows := [][]string{{"PROVIDER", "KEY", "OPENED", "FAILED"}}
+	all := maps.Clone(r.opened)
+	maps.Copy(all, r.failed)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		provider, key := sealed.SplitKey(name)
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%d\n", provider, key, v.byKey[name].opened, v.byKey[name].failed)
+		rows = append(rows, []string{provider, key, strconv.Itoa(r.opened[name]), strconv.Itoa(r.failed[name])})
 	}
-	if err := table.Flush(); err != nil {
-		return err
+	text := cli.Table(rows)
+	for _, record := range r.faults[:min(len(r.faults), maxNamed)] {
+		text += fmt.Sprintf("does not open: %s/%s: %v\n", record.Namespace, record.Name, record.Err)
 	}
-	for _, record := range v.failed[:min(len(v.failed), maxNamed)] {
-		if _, err := fmt.Fprintf(out, "does not open: %s/%s: %v\n", record.Namespace, record.Name, record.Err); err != nil {
-			return err
-		}
+	if more := len(r.faults) - maxNamed; more > 0 {
+		text += fmt.Sprintf("and %d more\n", more)
 	}
-	if more := len(v.failed) - maxNamed; more > 0 {
-		if _, err := fmt.Fprintf(out, "and %d more\n", more); err != nil {
-			return err
-		}
-	}
-	if v.deleted > 0 {
-		if _, err := fmt.Fprintf(out, "%d deleted, waiting for finalizers: nothing to open\n", v.deleted); err != nil {
-			return err
-		}
+	if r.deleted > 0 {
+		text += fmt.Sprintf("%d deleted, waiting for finalizers: nothing to open\n", r.deleted)
 	}
 	verb := "open"
-	if v.values == 1 {
+	if r.values == 1 {
 		verb = "opens"
 	}
-	_, err := fmt.Fprintf(out, "%d of %s %s at revision %d\n",
-		v.values-len(v.failed), cli.NumberOfValues(int64(v.values)), verb, f.revision)
-	return err
+	return text + fmt.Sprintf("%d of %s %s", r.values-len(r.faults), cli.NumberOfValues(int64(r.values)), verb)
 }

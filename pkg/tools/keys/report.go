@@ -10,7 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -18,19 +20,54 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 	"github.com/securevalue/secret-apiserver/pkg/keys"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
 const reportLong = `Count the stored values by the key that seals them, all at one revision of the database. OLDEST is when the oldest of these
 values was created.
 
 The exit code is 0 only when every record was read, and no value is under a key of --fail-on. Each of those keys must be named
-by a stored value or by the file of --encryption-provider-config: a misspelt name proves nothing.`
+by a stored value or by the file of --encryption-provider-config: a misspelled name proves nothing.`
 
 const reportExample = `  # What is sealed under what?
   secret-apiserver keys report --data-dir ./data
 
   # The proof at the end of a rotation: nothing is left under the old key.
   secret-apiserver keys report --data-dir ./data --fail-on aesgcm/key-20250101-3f9c2e71`
+
+// Report is what --output json prints.
+type Report struct {
+	// Revision is the etcd revision at which everything was read.
+	Revision int64 `json:"revision"`
+	// Values counts the stored values.
+	Values int64 `json:"values"`
+	// Deleted counts the objects that are deleted and wait for their finalizers: they hold no value.
+	Deleted int64 `json:"deleted"`
+	// Keys has an entry for each key that seals a value.
+	Keys []KeyReport `json:"keys"`
+	// Undecodable counts the records that the server did not write, Faults names the first thousand.
+	Undecodable int64         `json:"undecodable"`
+	Faults      []FaultReport `json:"faults,omitempty"`
+}
+
+// KeyReport describes what one key seals.
+type KeyReport struct {
+	// Provider and Key are the two parts of status.key. Provider is "-" for a name that must not be shown.
+	Provider string `json:"provider"`
+	Key      string `json:"key"`
+	// Count is the number of values that the key seals.
+	Count int64 `json:"count"`
+	// Oldest is when the oldest of them was created.
+	Oldest *time.Time `json:"oldest,omitempty"`
+}
+
+// FaultReport names a record that the server did not write.
+type FaultReport struct {
+	// Name is NAMESPACE/NAME.
+	Name string `json:"name"`
+	// Reason quotes nothing of the record.
+	Reason string `json:"reason"`
+}
 
 // reportOptions are the flags of keys report.
 type reportOptions struct {
@@ -42,30 +79,24 @@ type reportOptions struct {
 
 func newReportCommand(ctx context.Context) *cobra.Command {
 	var opts reportOptions
-	command := &cobra.Command{
-		Use:     "report",
-		Short:   "Count the stored values by key",
-		Long:    reportLong + "\n\nExamples:\n\n" + reportExample,
-		Example: reportExample,
-		Args:    cobra.NoArgs,
-		RunE:    func(command *cobra.Command, _ []string) error { return opts.run(ctx, command) },
-	}
+	command := cli.NewCommand("report", "Count the stored values by key", reportLong, reportExample,
+		func(command *cobra.Command) error { return opts.run(ctx, command) })
 	var flags cliflag.NamedFlagSets
 	opts.source.addFlags(flags.FlagSet("database"))
 	opts.addFlags(flags.FlagSet("report"))
-	flags.FlagSet("report").StringVar(&opts.file, keys.Flag, "",
-		"File whose keys may be named by --fail-on. Only names are read. With --data-dir it is encryption.yaml in that folder if there is one.")
-	addFlags(command, flags)
+	cli.AddFlags(command, flags)
 	return command
 }
 
 func (o *reportOptions) addFlags(fs *pflag.FlagSet) {
-	fs.StringVarP(&o.output, "output", "o", "table", "Form of the report: table or json.")
-	fs.StringArrayVar(&o.failOn, "fail-on", nil,
-		"Exit with 1 while a value is sealed under this key, as PROVIDER/NAME. kms/NAME stands for all keys of that plugin. May be repeated.")
+	fs.StringVarP(&o.output, "output", "o", "table", "Output format: table or json.")
+	fs.StringArrayVar(&o.failOn, "fail-on", nil, "Key, as PROVIDER/NAME, that must seal no value: exit with 1 while one is "+
+		"under it. kms/NAME stands for all keys of that plugin. May be repeated.")
+	fs.StringVar(&o.file, keys.Flag, "", "File with more key names for --fail-on. Only names are read. "+
+		"Default with --data-dir: encryption.yaml in that folder, if it exists.")
 }
 
-// providers are the first parts of names that a key can have.
+// providers are the first parts of key names.
 var providers = []string{"aesgcm", "aescbc", "secretbox", "kms"}
 
 func (o *reportOptions) validate() error {
@@ -75,69 +106,102 @@ func (o *reportOptions) validate() error {
 	}
 	for _, key := range o.failOn {
 		if provider, name, _ := strings.Cut(key, "/"); !slices.Contains(providers, provider) || name == "" {
-			errs = append(errs, fmt.Errorf("--fail-on: %q is no PROVIDER/NAME with one of the providers %s", key, strings.Join(providers, ", ")))
+			errs = append(errs, fmt.Errorf("invalid --fail-on %q: expected PROVIDER/NAME with one of the providers %s",
+				key, strings.Join(providers, ", ")))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("%w; see --help", err)
-	}
-	return nil
+	return cli.UsageError(errs...)
 }
 
 func (o *reportOptions) run(ctx context.Context, command *cobra.Command) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	names, err := o.names()
+	configured, err := o.keyNames()
 	if err != nil {
 		return err
 	}
-	found, err := o.source.survey(ctx, cli.New(command.ErrOrStderr(), cli.Values), withAsked(names, o.failOn), nil)
+	// The longest names first: a value's key is the first name that it starts with.
+	names := slices.Concat(configured, o.failOn)
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	found, err := o.source.survey(ctx, cli.New(command.ErrOrStderr(), cli.Values), names, nil)
 	if err != nil {
 		return err
 	}
 	report := found.report()
-	write := printTable
 	if o.output == "json" {
-		write = printJSON
+		err = cli.PrintJSON(command.OutOrStdout(), report)
+	} else {
+		_, err = fmt.Fprint(command.OutOrStdout(), report.table())
 	}
-	if err := write(command.OutOrStdout(), report); err != nil {
+	if err != nil {
 		return fmt.Errorf("printing the report: %w", err)
 	}
-	return errors.Join(found.incomplete(), found.failOn(o.failOn, names))
+	return errors.Join(found.incomplete(), found.failOn(o.failOn, configured))
 }
 
-// names returns the keys of the file, or nothing when there is none.
-func (o *reportOptions) names() ([]string, error) {
-	if o.file == "" && o.source.DataDir != "" {
-		file := filepath.Join(o.source.DataDir, "encryption.yaml")
-		if _, err := os.Stat(file); err == nil {
-			o.file = file
+// keyNames returns the key names of the file, none without a file.
+func (o *reportOptions) keyNames() ([]string, error) {
+	file := o.file
+	if file == "" && o.source.DataDir != "" {
+		file = filepath.Join(o.source.DataDir, "encryption.yaml")
+		if _, err := os.Stat(file); err != nil {
+			file = ""
 		}
 	}
-	if o.file == "" {
+	if file == "" {
 		return nil, nil
 	}
-	return readFile(o.file, keys.KeyNames)
+	return readFile(file, keys.KeyNames)
 }
 
-// withAsked adds keys that somebody asks about to the names by which a prefix is read, the longest first.
-func withAsked(names, asked []string) []string {
-	all := slices.Concat(names, asked)
-	slices.SortStableFunc(all, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
-	return all
+func (s *survey) report() Report {
+	report := Report{
+		Revision: s.revision, Values: s.values(), Deleted: s.deleted, Keys: []KeyReport{},
+		Undecodable: s.faultCount, Faults: s.faults,
+	}
+	for _, name := range s.names() {
+		key := s.keys[name]
+		entry := KeyReport{Count: key.count}
+		entry.Provider, entry.Key = sealed.SplitKey(name)
+		if !key.oldest.IsZero() {
+			oldest := key.oldest.UTC()
+			entry.Oldest = &oldest
+		}
+		report.Keys = append(report.Keys, entry)
+	}
+	return report
 }
 
-// incomplete says that some records could not be read, so that the counts prove nothing.
+func (r *Report) table() string {
+	rows := [][]string{{"PROVIDER", "KEY", "COUNT", "OLDEST"}}
+	for _, key := range r.Keys {
+		oldest := "-"
+		if key.Oldest != nil {
+			oldest = key.Oldest.Format(time.RFC3339)
+		}
+		rows = append(rows, []string{key.Provider, key.Key, strconv.FormatInt(key.Count, 10), oldest})
+	}
+	text := cli.Table(rows)
+	for _, f := range r.Faults {
+		text += fmt.Sprintf("undecodable: %s: %s\n", f.Name, f.Reason)
+	}
+	if r.Deleted > 0 {
+		text += fmt.Sprintf("%d deleted, waiting for finalizers\n", r.Deleted)
+	}
+	return text + fmt.Sprintf("%s at revision %d\n", cli.NumberOfValues(r.Values), r.Revision)
+}
+
+// incomplete returns an error when records could not be read, so that the counts prove nothing.
 func (s *survey) incomplete() error {
 	if s.faultCount == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d records cannot be decoded, %s among them: delete them, or restore them from a backup", s.faultCount, s.faults[0].name)
+	return fmt.Errorf("%d records cannot be decoded, %s among them: delete them, or restore them from a backup",
+		s.faultCount, s.faults[0].Name)
 }
 
-// failOn returns an error for each key that seals a value, and for one that neither a value nor the configuration
-// names.
+// failOn returns an error for each key that seals a value, and for one that neither a value nor the configuration names.
 func (s *survey) failOn(keys, configured []string) error {
 	var errs []error
 	for _, key := range keys {

@@ -11,30 +11,29 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
-// maxNames is how many values are named where all would be too many.
-const maxNames = 10
+const (
+	// maxNames bounds how many values of a key are named.
+	maxNames = 10
+	// maxFaults bounds the memory for records that cannot be read; all are counted.
+	maxFaults = 1000
+)
 
-// survey is what a scan found. Its size does not grow with the number of values.
+// survey is the result of a scan. Its size does not grow with the number of values.
 type survey struct {
 	revision, total int64 // total counts records, deleted those that wait for their finalizers without a value
 	deleted         int64
 	keys            map[string]*usage
-	faults          []fault
+	faults          []FaultReport
 	faultCount      int64
 	// wrong are the keys whose secret opens none of their values, each with such a value.
 	wrong map[string]string
 }
 
-// usage is what one key seals.
+// usage describes what one key seals.
 type usage struct {
 	count  int64
 	oldest time.Time
 	names  []string // the first few
-}
-
-// fault is a record that is not what the server writes.
-type fault struct {
-	name, reason string
 }
 
 func newSurvey() *survey { return &survey{keys: map[string]*usage{}} }
@@ -46,7 +45,7 @@ func (s *survey) add(record sealed.Scanned) {
 	}
 	if record.Err != nil {
 		if s.faultCount++; len(s.faults) < maxFaults {
-			s.faults = append(s.faults, fault{name, record.Err.Error()})
+			s.faults = append(s.faults, FaultReport{Name: name, Reason: record.Err.Error()})
 		}
 	}
 	if record.Key == "" {
@@ -66,24 +65,20 @@ func (s *survey) add(record sealed.Scanned) {
 	}
 }
 
-// maxFaults bounds the memory for records that cannot be read; all are counted.
-const maxFaults = 1000
-
 // values counts the records that hold a value.
 func (s *survey) values() int64 { return s.total - s.deleted }
 
 // names returns the keys in order.
 func (s *survey) names() []string { return slices.Sorted(maps.Keys(s.keys)) }
 
-// under adds up what is sealed under a key as a person names it: PROVIDER/NAME, which for a KMS stands for all keys of
-// its plugin.
-func (s *survey) under(asked string) usage {
+// under sums what is sealed under PROVIDER/NAME, which for a KMS stands for all keys of its plugin.
+func (s *survey) under(key string) usage {
 	var sum usage
 	for _, name := range s.names() {
-		if secret.CoversKey(asked, name) {
-			key := s.keys[name]
-			sum.count += key.count
-			sum.names = append(sum.names, key.names...)
+		if secret.CoversKey(key, name) {
+			used := s.keys[name]
+			sum.count += used.count
+			sum.names = append(sum.names, used.names...)
 		}
 	}
 	sum.names = sum.names[:min(len(sum.names), maxNames)]
