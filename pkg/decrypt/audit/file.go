@@ -30,7 +30,7 @@ type file struct {
 // released on a full disk.
 const aheadBytes = 4 << 20
 
-// allocateAhead ignores errors: then there is no such reserve, or the disk is full already.
+// allocateAhead ignores errors: then nothing is reserved, or the disk is full already.
 func (f *file) allocateAhead() {
 	if f.size+aheadBytes/2 > f.allocated && fileutil.Preallocate(f.f, f.size+aheadBytes, false) == nil {
 		f.allocated = f.size + aheadBytes

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// testConfig is a log in a folder of its own that does nothing by itself.
+// testConfig is a log in a separate folder that does nothing by itself.
 func testConfig(t testing.TB) Config {
 	t.Helper()
 	dir := t.TempDir()

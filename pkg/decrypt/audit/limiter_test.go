@@ -110,7 +110,7 @@ func TestCallersAreBounded(t *testing.T) {
 	}
 	r := denied("new", "x")
 	if !l.admit(&r) || l.callers[caller{user: "new"}] == nil {
-		t.Error("a new caller got no bucket of their own")
+		t.Error("a new caller got no separate bucket")
 	}
 }
 
@@ -122,7 +122,7 @@ func TestUnauthenticatedCallersAreToldApartByAddress(t *testing.T) {
 		r := denied("", "x")
 		r.Source = address
 		if !l.admit(&r) || l.admit(&r) {
-			t.Errorf("%s has no bucket of its own", address)
+			t.Errorf("%s has no separate bucket", address)
 		}
 	}
 }

@@ -90,7 +90,7 @@ func readLine(in *bufio.Reader) (raw []byte, length int64, err error) {
 	return bytes.TrimSuffix(raw, []byte("\n")), length, err
 }
 
-// opening reads the first line and checks it under the key that it names. The error is errTorn when there is no line.
+// opening reads the first line and checks it under the key that it names. The error is errTorn without a line.
 func (r *reader) opening(keys *Keys) (line, opening, *key, error) {
 	for first, err := range r.lines(0, nil) {
 		if err != nil {
@@ -113,7 +113,7 @@ func (r *reader) opening(keys *Keys) (line, opening, *key, error) {
 	return line{}, opening{}, nil, errTorn
 }
 
-// firstSequence returns the number of the first line, false when there is no such line.
+// firstSequence returns the number of the first line, false without such a line.
 func (r *reader) firstSequence() (uint64, bool) {
 	for first, err := range r.lines(0, nil) {
 		return first.sequence, err == nil

@@ -195,7 +195,7 @@ func (l *Log) compareWithPublished(ctx context.Context, last fileState) error {
 	return nil
 }
 
-// lookUp returns the MAC of a line from the file that must hold it: fs.ErrNotExist when there is no such file.
+// lookUp returns the MAC of a line from the file that must hold it: fs.ErrNotExist without such a file.
 func (l *Log) lookUp(last fileState, sequence uint64) (MAC, bool, error) {
 	if last.first <= sequence {
 		return last.macOf(sequence, l.keys)

@@ -21,7 +21,7 @@ func TestAttackLogTouchedUnderTheServer(t *testing.T) {
 	}{
 		"deleted": {func(t *testing.T, path string) { must(t, os.Remove(path)) }, "lines 1 to 5 missing before the first one"},
 		"moved":   {func(t *testing.T, path string) { must(t, os.Rename(path, path+".1")) }, ""},
-		"moved and made anew, as logrotate does": {func(t *testing.T, path string) {
+		"moved and recreated, as logrotate does": {func(t *testing.T, path string) {
 			must(t, os.Rename(path, path+".1"))
 			write(t, path, nil)
 		}, ""},

@@ -250,7 +250,7 @@ func (v *verifying) opening(l *line, c *content) error {
 	case c.Opened == openRewritten:
 		problem = "the server found at its start that the log no longer held the line it had published"
 	case c.Opened == openDamaged:
-		problem = "the server found at its start that the last line was not one of its own"
+		problem = "the server found at its start that it had not written the last line"
 	default:
 		return nil
 	}

@@ -15,11 +15,42 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
 )
 
+// CacheConfig configures what a Cache watches and keeps. NewCacheConfig returns the defaults.
+type CacheConfig struct {
+	// Namespace of the secure values.
+	Namespace string
+	// Decrypter is the name of this service in spec.decrypters. When set, only values that list it are watched.
+	Decrypter string
+	// MaxEntries is the maximum number of cached values; the least recently used is evicted first.
+	MaxEntries int
+	// MaxAge is how long an unchanged value is served without a request. It bounds how late a service notices revoked
+	// permissions, which metadata does not show.
+	MaxAge time.Duration
+	// MaxStale is how long an old value is served while the server is unavailable, from the first failed attempt. 0
+	// serves none. A value that the server denies is never served again.
+	MaxStale time.Duration
+}
+
+// NewCacheConfig returns the defaults for a namespace.
+func NewCacheConfig(namespace string) CacheConfig {
+	return CacheConfig{Namespace: namespace, MaxEntries: 1000, MaxAge: 10 * time.Minute, MaxStale: 5 * time.Minute}
+}
+
+func (c CacheConfig) validate() error {
+	if c.Namespace == "" {
+		return errors.New("decrypt cache: Namespace is required")
+	}
+	if c.MaxEntries < 1 || c.MaxAge <= 0 || c.MaxStale < 0 {
+		return errors.New("decrypt cache: MaxEntries and MaxAge must be positive, MaxStale not negative")
+	}
+	return nil
+}
+
 const (
-	// refreshTimeout bounds a fetch for which an old value could stand in, so that an outage does not slow down a
+	// refreshTimeout bounds a fetch that has an old value to fall back to, so that an outage does not slow down a
 	// service that has what it needs.
 	refreshTimeout = 2 * time.Second
-	// refreshPause is the time between such fetches once one failed.
+	// refreshPause is the time between such fetches after a failure.
 	refreshPause = time.Second
 )
 
@@ -28,12 +59,12 @@ type getter interface {
 	GetOne(ctx context.Context, namespace, name string) (Value, error)
 }
 
-// Cache keeps decrypted values as long as the metadata of their secure values says that they are the newest. It needs
-// the right to list and watch securevalues in its namespace.
+// Cache keeps decrypted values while the metadata of their secure values shows that they are the newest. It requires
+// permission to list and watch securevalues in its namespace.
 //
-// While the watch runs, a value that is kept costs no request, and one that was changed, deleted, made anew or
-// withdrawn is fetched again at the next Get. While it does not run every Get asks the server; see CacheConfig.MaxStale
-// for what happens when that fails too.
+// While the watch runs, a cached value costs no request, and one that was changed, deleted, recreated or withdrawn is
+// fetched again by the next Get. While it does not run every Get is a request; see CacheConfig.MaxStale for what
+// happens when that fails too.
 type Cache struct {
 	client  getter
 	config  CacheConfig
@@ -48,18 +79,18 @@ type Cache struct {
 	entries *lru.Cache // name → *entry
 }
 
-// entry is a value and what was known of its object before it was fetched. When that was nothing, the value only ever
-// stands in for one that cannot be fetched.
+// entry is a value and the state of its object before it was fetched. When that was unknown, the value is only a
+// fallback for a failed fetch.
 type entry struct {
 	value   Value
 	state   state
 	fetched time.Time
-	// failing is since when it could not be fetched again, next when that is tried again.
+	// failing is when fetches started to fail, next when the next one is due.
 	failing, next time.Time
 }
 
-// NewCache returns a cache that watches until Close. It does not wait for the first answer: until it is there Get asks
-// the server each time. api reads the metadata of secure values; decrypt fetches the values.
+// NewCache returns a cache that watches until Close. It does not wait for the first list: until then every Get is a
+// request. api reads the metadata of secure values; decrypt fetches the values.
 func NewCache(decrypt *Client, api versioned.Interface, config CacheConfig) (*Cache, error) {
 	return newCache(decrypt, decrypt.timeout, api, config)
 }
@@ -80,7 +111,7 @@ func newCache(decrypt getter, timeout time.Duration, api versioned.Interface, co
 	return c, nil
 }
 
-// Close stops the watch and forgets all values. Get returns ErrClosed from then on.
+// Close stops the watch and drops all values. Get returns ErrClosed from then on.
 func (c *Cache) Close() {
 	c.stop()
 	c.stopped.Wait()
@@ -90,10 +121,10 @@ func (c *Cache) Close() {
 	c.entries.Clear()
 }
 
-// ErrClosed says that the cache is closed.
+// ErrClosed: the cache is closed.
 var ErrClosed = errors.New("the decrypt cache is closed")
 
-// Get returns a value: the one that is kept when it is the newest, else a new one. Its errors are those of Client.Get.
+// Get returns a value, from the cache when that is the newest. Its errors are those of Client.Get.
 func (c *Cache) Get(ctx context.Context, name string) (Value, error) {
 	if c.watched.closed() {
 		return Value{}, ErrClosed
@@ -102,9 +133,9 @@ func (c *Cache) Get(ctx context.Context, name string) (Value, error) {
 	if value, ok := c.kept(name, newest); ok {
 		return value, nil
 	}
-	// Callers who know the same of one name share a request, which does not end with the caller who came first.
+	// Callers with the same state of a name share a request, which outlives the caller that started it.
 	flight := c.flights.DoChan(fmt.Sprint(name, newest), func() (any, error) {
-		if value, ok := c.kept(name, newest); ok { // by a request that ended since this caller looked
+		if value, ok := c.kept(name, newest); ok { // by a request that ended since this caller checked
 			return value, nil
 		}
 		return c.fetch(context.WithoutCancel(ctx), name, newest)
@@ -120,7 +151,7 @@ func (c *Cache) Get(ctx context.Context, name string) (Value, error) {
 	}
 }
 
-// kept returns a value that may be served without asking.
+// kept returns a value that may be served without a request.
 func (c *Cache) kept(name string, newest state) (Value, bool) {
 	now := c.now()
 	c.mu.Lock()
@@ -133,12 +164,12 @@ func (c *Cache) kept(name string, newest state) (Value, bool) {
 	return e.value, waiting || c.current(e, newest, now)
 }
 
-// current says whether a value is known to be the newest.
+// current reports whether a value is known to be the newest.
 func (c *Cache) current(e *entry, newest state, now time.Time) bool {
 	return newest.watched && newest == e.state && now.Sub(e.fetched) < c.config.MaxAge
 }
 
-// standsIn says whether an old value may be served after a fetch that failed.
+// standsIn reports whether an old value may be served after a failed fetch.
 func (c *Cache) standsIn(e *entry, now time.Time) bool {
 	return c.config.MaxStale > 0 && (e.failing.IsZero() || now.Sub(e.failing) < c.config.MaxStale)
 }
@@ -150,8 +181,7 @@ func (c *Cache) entry(name string) *entry {
 	return nil
 }
 
-// fetch asks the server and keeps what it answers. before is what was known of the object: the answer is at least as
-// new.
+// fetch requests a value and caches it. before is the state of the object at that time: the answer is at least as new.
 func (c *Cache) fetch(ctx context.Context, name string, before state) (Value, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.patience(name))
 	defer cancel()
@@ -177,7 +207,7 @@ func (c *Cache) patience(name string) time.Duration {
 	return c.timeout
 }
 
-// failed serves an old value when the server was out of reach, and forgets it when the server denied it.
+// failed serves an old value when the server is unavailable, and drops it when the server denied it.
 func (c *Cache) failed(name string, err error) (Value, error) {
 	e := c.entry(name)
 	if e == nil {
@@ -199,7 +229,7 @@ func temporary(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// forget drops the value of an object that is gone.
+// forget drops the value of a deleted object.
 func (c *Cache) forget(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,23 +7,27 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"os"
 	"slices"
 	"time"
 
 	"connectrpc.com/connect"
 	"go.opentelemetry.io/otel/propagation"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/decryptv1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/decryptv1beta1/decryptv1beta1connect"
 )
 
-// maxNames is how many names the server takes in one call.
+// maxNames is the maximum number of names per call of the server.
 const maxNames = 128
 
-// maxResponse is more than maxNames values of the largest size take.
+// maxResponse is more than the size of maxNames values of the largest size.
 const maxResponse = 8 << 20
 
-// Client asks the decrypt service. It may be used by any number of goroutines.
+// Client calls the decrypt service. It is safe for concurrent use.
 type Client struct {
 	rpc     decryptv1beta1connect.SecureValueDecrypterClient
 	http    *http.Client
@@ -48,7 +52,7 @@ func New(config Config) (*Client, error) {
 	return &Client{rpc: rpc, http: client, timeout: timeout}, nil
 }
 
-// Close closes idle connections. Calls that run go on.
+// Close closes idle connections. Calls in flight continue.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Get returns the values of names in a namespace. Names are asked for once each, 128 a call; the values of one call are
@@ -57,8 +61,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // When ctx carries an OpenTelemetry span, the server's span of the call is part of its trace.
 //
 // When some names do not open, Get returns the values of the others together with an error that joins one *NameError
-// for each: errors.Is(err, ErrNotFound) says whether any was not found. What is temporary is tried again until ctx
-// ends.
+// for each: errors.Is(err, ErrNotFound) reports whether any was not found. Temporary errors are retried until ctx ends.
 func (c *Client) Get(ctx context.Context, namespace string, names ...string) (map[string]Value, error) {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
@@ -69,7 +72,8 @@ func (c *Client) Get(ctx context.Context, namespace string, names ...string) (ma
 	got := &results{namespace: namespace, values: make(map[string]Value, len(wanted))}
 	for batch := range slices.Chunk(wanted, maxNames) {
 		if err := c.batch(ctx, got, batch); err != nil {
-			return got.values, errors.Join(errors.Join(got.failed...), fmt.Errorf("decrypting values of namespace %s: %w", namespace, err))
+			err = fmt.Errorf("decrypting values of namespace %s: %w", namespace, err)
+			return got.values, errors.Join(append(got.failed, err)...)
 		}
 	}
 	return got.values, errors.Join(got.failed...)
@@ -81,11 +85,11 @@ func (c *Client) GetOne(ctx context.Context, namespace, name string) (Value, err
 	return values[name], err
 }
 
-// batch asks for at most maxNames names, again for those that the server could not read at the time.
+// batch requests at most maxNames names, and again those that the server could not read.
 func (c *Client) batch(ctx context.Context, got *results, names []string) error {
 	retry := newRetry()
 	for {
-		response, asked, err := c.call(ctx, got.namespace, names)
+		response, after, err := c.call(ctx, got.namespace, names)
 		if err == nil {
 			if names = got.add(names, response); len(names) == 0 {
 				return nil
@@ -94,15 +98,17 @@ func (c *Client) batch(ctx context.Context, got *results, names []string) error 
 		} else if !retry.allows(ctx, err) {
 			return callError(err)
 		}
-		if waited := retry.wait(ctx, asked); waited != nil {
+		if waited := retry.wait(ctx, after); waited != nil {
 			got.fail(names, ErrUnavailable)
 			return fmt.Errorf("%w (%w)", callError(err), waited)
 		}
 	}
 }
 
-// call is one attempt. asked is how long the server wants to be left alone after it.
-func (c *Client) call(ctx context.Context, namespace string, names []string) (_ *decryptv1beta1.DecryptSecureValuesResponse, asked time.Duration, _ error) {
+// call is one attempt. after is the Retry-After of the server.
+func (c *Client) call(
+	ctx context.Context, namespace string, names []string,
+) (_ *decryptv1beta1.DecryptSecureValuesResponse, after time.Duration, _ error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	ctx, h := withHint(ctx)
@@ -110,19 +116,19 @@ func (c *Client) call(ctx context.Context, namespace string, names []string) (_ 
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(request.Header()))
 	response, err := c.rpc.DecryptSecureValues(ctx, request)
 	if err != nil {
-		return nil, h.asked(), err
+		return nil, h.after(), err
 	}
-	return response.Msg, h.asked(), nil
+	return response.Msg, h.after(), nil
 }
 
-// results is what Get has so far.
+// results is what Get has received so far.
 type results struct {
 	namespace string
 	values    map[string]Value
 	failed    []error
 }
 
-// add takes the results of names over and returns the names that are to be asked for again.
+// add stores the results of names and returns the names to request again.
 func (r *results) add(names []string, response *decryptv1beta1.DecryptSecureValuesResponse) (again []string) {
 	for _, name := range names {
 		switch result := response.GetDecryptedValues()[name].GetResult().(type) {
@@ -146,4 +152,70 @@ func (r *results) fail(names []string, err error) {
 	for _, name := range names {
 		r.failed = append(r.failed, &NameError{Namespace: r.namespace, Name: name, Err: err})
 	}
+}
+
+// Config is the address of the decrypt service and the credentials for it.
+type Config struct {
+	// URL is https://HOST:PORT of the decrypt port, not of the API: https://secret-decrypt.secret-system.svc:8444.
+	URL string
+	// CAFile is the CA bundle used to verify the server. Empty means the CAs of the system.
+	CAFile string
+	// ServerName is verified instead of the host in URL when it is set.
+	ServerName string
+	// TokenFile holds the bearer token. It is read again every minute, and after a refusal, so a projected
+	// ServiceAccount token (audience secret.grafana.app) works.
+	TokenFile string
+	// CertFile and KeyFile are a client certificate, for services without a token. A server in a cluster accepts only
+	// those of its --decrypt-client-ca-file.
+	CertFile, KeyFile string
+	// UserAgent names the service in the server's logs.
+	UserAgent string
+	// Timeout bounds a call without a deadline, retries included. 0 means 30 seconds.
+	Timeout time.Duration
+}
+
+const (
+	defaultTimeout = 30 * time.Second
+	// attemptTimeout bounds one attempt, so that a hanging server leaves time for another.
+	attemptTimeout = 10 * time.Second
+)
+
+func (c Config) validate() error {
+	address, err := url.Parse(c.URL)
+	switch {
+	case err != nil || address.Host == "":
+		return fmt.Errorf("decrypt client: invalid URL %q: expected https://HOST:PORT", c.URL)
+	case address.Scheme != "https":
+		return fmt.Errorf("decrypt client: URL %q is not https: values and tokens go over TLS only", c.URL)
+	case c.TokenFile == "" && c.CertFile == "":
+		return errors.New("decrypt client: TokenFile or CertFile is required: anonymous access is not possible")
+	case (c.CertFile == "") != (c.KeyFile == ""):
+		return errors.New("decrypt client: CertFile and KeyFile go together")
+	}
+	return nil
+}
+
+// httpClient has the TLS and token handling of client-go, and does not follow redirects: a token is for one server.
+func (c Config) httpClient() (*http.Client, error) {
+	config := &rest.Config{
+		Host:      c.URL,
+		UserAgent: c.UserAgent,
+		TLSClientConfig: rest.TLSClientConfig{
+			CAFile: c.CAFile, ServerName: c.ServerName, CertFile: c.CertFile, KeyFile: c.KeyFile,
+		},
+	}
+	if c.TokenFile != "" {
+		if _, err := os.Stat(c.TokenFile); err != nil {
+			return nil, fmt.Errorf("decrypt client: %w", err)
+		}
+		// Unlike rest.Config.BearerTokenFile this also reads the file again after a refusal.
+		config.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedFileTokenSource(c.TokenFile)))
+	}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &hinting{next: next} })
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("decrypt client: %w", err)
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return client, nil
 }

@@ -156,7 +156,7 @@ func TestUnreachableServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := c.GetOne(t.Context(), "default", "a"); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("Get without a deadline of its own = %v, want %v", err, ErrUnavailable)
+		t.Errorf("Get without a deadline = %v, want %v", err, ErrUnavailable)
 	}
 	cancelled, stop := context.WithCancel(t.Context())
 	stop()
@@ -239,10 +239,10 @@ func TestConfigFaults(t *testing.T) {
 		spoil func(*Config)
 		want  string
 	}{
-		"no URL":           {func(c *Config) { c.URL = "" }, "is no address"},
-		"no host":          {func(c *Config) { c.URL = "secret-decrypt:8444" }, "is no address"},
+		"no URL":           {func(c *Config) { c.URL = "" }, "expected https://HOST:PORT"},
+		"no host":          {func(c *Config) { c.URL = "secret-decrypt:8444" }, "expected https://HOST:PORT"},
 		"plain HTTP":       {func(c *Config) { c.URL = "http://secret-decrypt:8444" }, "is not https"},
-		"nobody":           {func(c *Config) { c.TokenFile = "" }, "anonymously"},
+		"nobody":           {func(c *Config) { c.TokenFile = "" }, "anonymous access"},
 		"half a pair":      {func(c *Config) { c.CertFile = "x" }, "go together"},
 		"no such CA":       {func(c *Config) { c.CAFile += "x" }, "no such file"},
 		"no such token":    {func(c *Config) { c.TokenFile += "x" }, "no such file"},

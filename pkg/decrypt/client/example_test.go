@@ -100,7 +100,7 @@ func ExampleCache_Watch() {
 
 	for value, err := range cache.Watch(context.Background(), "api-key") {
 		if err != nil {
-			log.Print(err) // gone, or out of reach; the loop goes on
+			log.Print(err) // deleted, or unavailable; the loop continues
 			continue
 		}
 		fmt.Println("connecting with", value.Expose())

@@ -22,11 +22,13 @@ type retry struct {
 }
 
 func newRetry() *retry {
-	return &retry{backoff: wait.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 5 * time.Second}}
+	return &retry{backoff: wait.Backoff{
+		Duration: 50 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 5 * time.Second,
+	}}
 }
 
-// allows says whether a failed attempt is worth another: the server was out of reach, busy or hung, or refused a token
-// that may have been replaced in its file.
+// allows reports whether to retry a failed attempt: the server was unavailable, busy or hung, or refused a token that
+// may have been replaced in its file.
 func (r *retry) allows(ctx context.Context, err error) bool {
 	if ctx.Err() != nil {
 		return false
@@ -43,13 +45,13 @@ func (r *retry) allows(ctx context.Context, err error) bool {
 	}
 }
 
-// errTooLate says that the next attempt would come after the end of ctx.
+// errTooLate: the next attempt would start after the end of ctx.
 var errTooLate = errors.New("no time is left for another attempt")
 
-// wait waits for the next attempt: longer each time, and at least as long as the server asked for. When ctx ends
-// before, it says so at once.
-func (r *retry) wait(ctx context.Context, asked time.Duration) error {
-	delay := max(r.backoff.Step(), asked)
+// wait waits for the next attempt: longer each time, and at least for after, the Retry-After of the server. When ctx
+// ends before that, it fails immediately.
+func (r *retry) wait(ctx context.Context, after time.Duration) error {
+	delay := max(r.backoff.Step(), after)
 	if deadline, bounded := ctx.Deadline(); bounded && time.Until(deadline) < delay {
 		return errTooLate
 	}
@@ -63,10 +65,10 @@ func (r *retry) wait(ctx context.Context, asked time.Duration) error {
 	}
 }
 
-// hint is what a response says beside its RPC: a filter in front of the service speaks none, so the error lacks it.
+// hint is the Retry-After header of a response: the error of an answer that did not come from the RPC service lacks it.
 type hint struct{ retryAfter atomic.Int64 }
 
-func (h *hint) asked() time.Duration { return time.Duration(h.retryAfter.Load()) }
+func (h *hint) after() time.Duration { return time.Duration(h.retryAfter.Load()) }
 
 type hintKey struct{}
 
@@ -75,7 +77,7 @@ func withHint(ctx context.Context) (context.Context, *hint) {
 	return context.WithValue(ctx, hintKey{}, h), h
 }
 
-// hinting notes Retry-After in the hint of a request.
+// hinting stores Retry-After in the hint of a request.
 type hinting struct{ next http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
@@ -90,10 +92,10 @@ func (t *hinting) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// WrappedRoundTripper lets client-go find the transport below.
+// WrappedRoundTripper is for client-go, to find the transport.
 func (t *hinting) WrappedRoundTripper() http.RoundTripper { return t.next }
 
-// retryAfter reads a number of seconds or a date; anything else is no wish.
+// retryAfter parses a number of seconds or a date; anything else is 0.
 func retryAfter(text string) time.Duration {
 	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second

@@ -203,7 +203,7 @@ type Result_Value struct {
 }
 
 type Result_ErrorMessage struct {
-	// "not authorized": the caller may not decrypt this name. "not found": there is no such value, or the caller is
+	// "not authorized": the caller may not decrypt this name. "not found": the value does not exist, or the caller is
 	// none of its decrypters. "decryption failed": the stored value cannot be opened. "unavailable": try again later.
 	ErrorMessage string `protobuf:"bytes,2,opt,name=error_message,json=errorMessage,proto3,oneof"`
 }

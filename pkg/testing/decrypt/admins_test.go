@@ -20,7 +20,7 @@ import (
 const clusterAdmins = "kubeadm:cluster-admins"
 
 // clusterRBAC is what kube-apiserver answers where administrators are bound to cluster-admin, and account, certified
-// and whoever has no credentials to the role of k6-cloud.
+// and callers without credentials to the role of k6-cloud.
 func clusterRBAC(review authorizationv1.SubjectAccessReviewSpec) bool {
 	for _, everything := range []string{"system:masters", clusterAdmins, "system:serviceaccounts:ops"} {
 		if slices.Contains(review.Groups, everything) {

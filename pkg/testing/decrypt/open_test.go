@@ -115,7 +115,7 @@ func wantRevision(t *testing.T, header []string) {
 		t.Fatalf("want one revision, got %q", header)
 	}
 	if n, err := strconv.Atoi(header[0]); err != nil || n < 1 {
-		t.Errorf("%q is no revision", header[0])
+		t.Errorf("%q is not a revision", header[0])
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// oddPaths are what no client of the service sends. Some are no paths at all.
+// oddPaths are what no client of the service sends. Some are not paths at all.
 var oddPaths = []string{
 	"decryptv1beta1.SecureValueDecrypter/DecryptSecureValues", // CVE-2026-33186: no slash in front
 	"/decryptv1beta1.SecureValueDecrypter/decryptSecureValues",
@@ -50,7 +50,7 @@ var oddPaths = []string{
 	"/" + strings.Repeat("a", 8<<10),
 }
 
-// TestIncident18OddPaths asks for odd paths by HTTP/2 frames of its own, as GET and as gRPC, with good credentials and
+// TestIncident18OddPaths asks for odd paths by raw HTTP/2 frames, as GET and as gRPC, with good credentials and
 // with none. None may reach a value, and without credentials every answer that is one is a 401.
 func TestIncident18OddPaths(t *testing.T) {
 	s := start(t)
@@ -66,7 +66,7 @@ func TestIncident18OddPaths(t *testing.T) {
 				}
 				switch {
 				case answer.reset, answer.status == "400", answer.status == "431":
-					// The HTTP server itself refused what is no request.
+					// The HTTP server itself refused what is not a request.
 				case token != k6Token && answer.status != "401" && answer.grpc != "16":
 					t.Errorf("%q (gRPC %v) with token %q: %+v", path, grpc, token, answer)
 				case token == k6Token && answer.status != "404":

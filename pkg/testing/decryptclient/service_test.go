@@ -115,7 +115,7 @@ func TestServiceExample(t *testing.T) {
 	e.await(want...)
 
 	s.restart(t)
-	e.await(want...) // it neither dropped its value nor connected anew
+	e.await(want...) // it neither dropped its value nor reconnected
 	s.write(t, "login", 2)
 	want = append(want, connected(length+2))
 	e.await(want...)

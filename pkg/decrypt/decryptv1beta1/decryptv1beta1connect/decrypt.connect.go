@@ -47,7 +47,7 @@ const (
 type SecureValueDecrypterClient interface {
 	// DecryptSecureValues opens up to 128 values of one namespace, all read at one revision. The response header
 	// X-Secret-Revision says at which. A call that is refused as a whole (unauthenticated, malformed, overloaded, the
-	// store out of reach) ends with an error; anything that concerns one name is in that name's Result.
+	// store unavailable) ends with an error; anything that concerns one name is in that name's Result.
 	DecryptSecureValues(context.Context, *connect.Request[decryptv1beta1.DecryptSecureValuesRequest]) (*connect.Response[decryptv1beta1.DecryptSecureValuesResponse], error)
 }
 
@@ -86,7 +86,7 @@ func (c *secureValueDecrypterClient) DecryptSecureValues(ctx context.Context, re
 type SecureValueDecrypterHandler interface {
 	// DecryptSecureValues opens up to 128 values of one namespace, all read at one revision. The response header
 	// X-Secret-Revision says at which. A call that is refused as a whole (unauthenticated, malformed, overloaded, the
-	// store out of reach) ends with an error; anything that concerns one name is in that name's Result.
+	// store unavailable) ends with an error; anything that concerns one name is in that name's Result.
 	DecryptSecureValues(context.Context, *connect.Request[decryptv1beta1.DecryptSecureValuesRequest]) (*connect.Response[decryptv1beta1.DecryptSecureValuesResponse], error)
 }
 

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"connectrpc.com/connect"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+)
+
+// Value is a decrypted value. Only Expose returns it: fmt, log/slog, klog and encoding/json get "[REDACTED]", also
+// where it is a field of another type, and reflection finds a function.
+type Value struct {
+	reveal func() string
+}
+
+func newValue(plaintext string) Value { return Value{reveal: func() string { return plaintext }} }
+
+// Expose returns the plaintext. Do not log or wrap it. The zero Value has none.
+func (v Value) Expose() string {
+	if v.reveal == nil {
+		return ""
+	}
+	return v.reveal()
+}
+
+// String redacts the value.
+func (v Value) String() string { return sensitive.Redacted }
+
+// GoString redacts the value for %#v.
+func (v Value) GoString() string { return sensitive.Redacted }
+
+// Format redacts the value for every verb of package fmt.
+func (v Value) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, sensitive.Redacted) }
+
+// LogValue redacts the value for log/slog.
+func (v Value) LogValue() slog.Value { return slog.StringValue(sensitive.Redacted) }
+
+// MarshalLog redacts the value for logr and klog.
+func (v Value) MarshalLog() any { return sensitive.Redacted }
+
+// MarshalText redacts the value for encoding/json and the like. Unlike the value of a typed client this one only ever
+// comes from the server, so nothing is lost.
+func (v Value) MarshalText() ([]byte, error) { return []byte(sensitive.Redacted), nil }
+
+// Errors of Get, for errors.Is.
+var (
+	// ErrNotFound: the secure value does not exist, or it lists no decrypter that the caller may use. The server does
+	// not distinguish these.
+	ErrNotFound = errors.New("not found")
+	// ErrNotAuthorized: the caller is not allowed to decrypt this name in this namespace.
+	ErrNotAuthorized = errors.New("not authorized")
+	// ErrDecryptionFailed: the stored value does not open. Retrying does not help; the server's log has the reason.
+	ErrDecryptionFailed = errors.New("decryption failed")
+	// ErrUnauthenticated: the server does not accept the token or certificate.
+	ErrUnauthenticated = errors.New("unauthenticated")
+	// ErrUnavailable: the server, or what it needs, was unavailable until the timeout.
+	ErrUnavailable = errors.New("unavailable")
+)
+
+// NameError is the error of one name. Get joins those of all names; errors.As finds the first.
+type NameError struct {
+	Namespace, Name string
+	// Err is one of the errors above.
+	Err error
+}
+
+// Error implements error.
+func (e *NameError) Error() string {
+	return fmt.Sprintf("secure value %s/%s: %v", e.Namespace, e.Name, e.Err)
+}
+
+// Unwrap lets errors.Is see Err.
+func (e *NameError) Unwrap() error { return e.Err }
+
+// resultError returns the error for the text of a result. The texts are part of the protocol.
+func resultError(text string) error {
+	for _, known := range []error{ErrNotFound, ErrNotAuthorized, ErrDecryptionFailed, ErrUnavailable} {
+		if text == known.Error() {
+			return known
+		}
+	}
+	return fmt.Errorf("%w: the server answers %q", ErrDecryptionFailed, text)
+}
+
+// callError adds the sentinel for the code of a failed call.
+func callError(err error) error {
+	var sentinel error
+	switch connect.CodeOf(err) {
+	case connect.CodeUnauthenticated:
+		sentinel = ErrUnauthenticated
+	case connect.CodePermissionDenied:
+		sentinel = ErrNotAuthorized
+	case connect.CodeUnavailable, connect.CodeResourceExhausted, connect.CodeDeadlineExceeded:
+		sentinel = ErrUnavailable
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %w", sentinel, err)
+}
