@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -o errexit -o nounset -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run image release kubectl test test-e2e test-observe test-race fuzz leak overload seeded-bugs robustness robustness-bugs \
+.PHONY: help build run image release kubectl test test-e2e test-observe test-race fuzz leak overload seeded-bugs models robustness robustness-bugs \
 	bench bench-scale bench-profile bench-go bench-programs update update-metrics update-capture verify lint fmt clean
 
 # ARGS are more flags of the program that `make run`, `make bench` and `make release` start: make run ARGS="--secure-port 9443 -v=2".
@@ -75,6 +75,9 @@ overload: ## Flood a server with OVERLOAD times what the tests do, and ask that 
 
 seeded-bugs: ## Show that unit tests find bugs: put in each of hack/seeded-bugs and expect the test that it names to fail.
 	hack/seeded-bugs.sh
+
+models: ## Check every state of the protocols in models/, and that each mistake of their mutants is found (needs spin and gcc).
+	hack/models.sh
 
 robustness: ## Break two servers and their etcd for DURATION while clients work; look for lost writes (SEED repeats a run).
 	go test -count=1 -timeout 24h -v $(TESTFLAGS) ./pkg/testing/robustness -args -duration=$(DURATION) -seed=$(SEED) -clocks=$(CLOCKS)

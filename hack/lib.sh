@@ -77,8 +77,7 @@ missing_packages() {
     done < <(declared_tools)
 }
 
-# link_tools DIR fills DIR with links to the commands that .ci/run needs, to be a PATH without any other. A compiler
-# of C is not among them: Go would use it.
+# link_tools DIR fills DIR with links to the commands that .ci/run needs, to be a PATH without any other.
 link_tools() {
     local package commands command path
     while IFS=: read -r package commands; do
