@@ -63,7 +63,7 @@ func startBatched(t *testing.T, values int) *kv {
 	return &kv{KV: server.Client(), release: make(chan struct{})}
 }
 
-// ask sends count reads through b while the first of all is under way, and compares what each returns with what etcd says. The
+// ask sends count reads through b while the first of all is in flight, and compares what each returns with what etcd says. The
 // last is of a key that does not exist, every other one has options.
 func ask(t *testing.T, k *kv, b clientv3.KV, count int) {
 	t.Helper()
@@ -88,7 +88,7 @@ func ask(t *testing.T, k *kv, b clientv3.KV, count int) {
 		}
 	}
 	group.Go(func() { get(0) })
-	until(t, "the first read is under way", func() bool { return k.gets.Load() == 1 })
+	until(t, "the first read is in flight", func() bool { return k.gets.Load() == 1 })
 	for i := range count {
 		group.Go(func() { get(i + 1) })
 	}

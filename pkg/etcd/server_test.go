@@ -24,7 +24,7 @@ import (
 )
 
 // start runs a member on dir and stops it with the test. What it logged is shown when the test fails: on a busy machine
-// etcd warns of slow requests, which is no fault.
+// etcd warns of slow requests, which is not an error.
 func start(t *testing.T, dir string) *Server {
 	t.Helper()
 	log := &lockedBuffer{}

@@ -104,7 +104,7 @@ func TestHistoryIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// API servers that share an etcd compact it once, whoever notices first, and upstream's compactor, which goes by time, gives way.
+// API servers that share an etcd compact it once, and upstream's compactor, which goes by time, does not compact it as well.
 func TestOneOfManyServersCompacts(t *testing.T) {
 	s := start(t, filepath.Join(t.TempDir(), "etcd"))
 	begin := time.Now()

@@ -20,10 +20,9 @@ import (
 	_ "k8s.io/component-base/logs/json/register" // for --logging-format=json
 )
 
-// formatFlag says how log lines are written.
 const formatFlag = "logging-format"
 
-// AddFlags adds the flags that need no feature gate.
+// AddFlags adds the log flags that need no feature gate.
 func AddFlags(o *logs.Options, fs *pflag.FlagSet) {
 	all := pflag.NewFlagSet("", pflag.ContinueOnError)
 	logsapi.AddFlags(o, all)
@@ -32,7 +31,7 @@ func AddFlags(o *logs.Options, fs *pflag.FlagSet) {
 	}
 }
 
-// Apply applies the log flags of a command. On a terminal quiet leaves out what is no warning, unless -v is given.
+// Apply applies the log flags of a command. On a terminal, quiet drops lines of level info unless -v is given.
 func Apply(o *logs.Options, command *cobra.Command, quiet bool) error {
 	streams := logsapi.LoggingOptions{InfoStream: os.Stdout, ErrorStream: os.Stderr}
 	if quiet && !command.Flags().Changed("v") && term.IsTerminal(int(os.Stderr.Fd())) {
@@ -44,7 +43,7 @@ func Apply(o *logs.Options, command *cobra.Command, quiet bool) error {
 	return nil
 }
 
-// warnings passes on log lines but those of level info. It is given whole lines.
+// warnings drops log lines of level info. Each write is a whole line.
 type warnings struct{ io.Writer }
 
 func (w warnings) Write(line []byte) (int, error) {
@@ -54,12 +53,11 @@ func (w warnings) Write(line []byte) (int, error) {
 	return w.Writer.Write(line)
 }
 
-// WriteError writes why a program ended: one line, for whoever reads it and for whatever collects it. It is in the form of the
-// log lines before it, as far as the command line could be read.
+// WriteError writes why a program ended as one line in the format of the log, if the command line could be parsed.
 func WriteError(w io.Writer, command *cobra.Command, err error) {
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
 	if format := command.Flags().Lookup(formatFlag); format == nil || format.Value.String() != logsapi.JSONLogFormat {
-		_, _ = fmt.Fprintln(w, "error:", text) // there is nowhere else to say it
+		_, _ = fmt.Fprintln(w, "error:", text) // nowhere else to report it
 		return
 	}
 	_ = json.NewEncoder(w).Encode(struct { // as above

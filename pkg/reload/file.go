@@ -7,7 +7,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -16,20 +19,20 @@ import (
 // DefaultInterval is how often files are read to see whether they changed. A change counts after two reads.
 const DefaultInterval = time.Second
 
-// ErrRetry says, when an error of Apply wraps it, that the same content may be accepted later: it is tried again at each
-// check. Content that is refused for another reason is tried once.
+// ErrRetry, wrapped by an error of Apply, means that the same content may be accepted later: it is retried at each check. Content that
+// is refused for another reason is tried once.
 var ErrRetry = errors.New("it is tried again")
 
-// File is one file of the operator. Its methods are for one goroutine, except for Fault.
+// File is one file of the operator. Only Fault is safe for concurrent use.
 type File struct {
 	// Flag is the name of the flag that gave the path, without dashes.
 	Flag string
-	// Path is where the file is, Holds what is in it: a file to which others have more access than that allows is not read.
+	// Path is the path of the file, Holds its kind of content: a file to which others have more access than that allows is not read.
 	Path  string
 	Holds Content
-	// Apply puts the content in force. When it fails it has changed nothing. It must not keep data, which is wiped.
+	// Apply uses the content, or changes nothing and returns an error. It must not keep data, which is cleared.
 	Apply func(ctx context.Context, data []byte) error
-	// Done is told how each reload ended: nil when new content is in force. A failure is logged already.
+	// Done is called with the result of each reload, nil when new content is in force. Errors are already logged.
 	Done func(err error)
 
 	seen    [sha256.Size]byte // of the last read
@@ -49,7 +52,7 @@ func (f *File) Load(ctx context.Context) error {
 	return f.use(ctx, data, f.seen)
 }
 
-// Fault returns why the file as it was last seen is not in force, or nil when it is.
+// Fault returns why the current content of the file is not in force, or nil if it is.
 func (f *File) Fault() error {
 	if fault := f.fault.Load(); fault != nil {
 		return *fault
@@ -60,8 +63,8 @@ func (f *File) Fault() error {
 // Run checks the file until ctx ends.
 func (f *File) Run(ctx context.Context, every time.Duration) { Every(ctx, every, f.Check) }
 
-// Check reads the file once, and applies content that is new and was the same at the check before. When asked, by SIGHUP,
-// the file is taken for complete, and one that was refused is tried again.
+// Check reads the file once and applies content that is new and equal to that of the previous check. When asked, by SIGHUP, it applies
+// the content immediately and retries one that was refused.
 func (f *File) Check(ctx context.Context, asked bool) {
 	data, err := ReadFile(f.Path, f.Holds)
 	if err != nil {
@@ -75,7 +78,7 @@ func (f *File) Check(ctx context.Context, asked bool) {
 	switch {
 	case !settled:
 	case sum == f.inForce:
-		f.mended()
+		f.recovered()
 	case sum != f.tried || asked:
 		f.apply(ctx, data, sum)
 	}
@@ -94,8 +97,8 @@ func (f *File) apply(ctx context.Context, data []byte, sum [sha256.Size]byte) {
 	f.Done(nil)
 }
 
-// mended tells that the content in force is back after a fault.
-func (f *File) mended() {
+// recovered reports that the content in force is back after a fault.
+func (f *File) recovered() {
 	if f.fault.Load() == nil {
 		return
 	}
@@ -105,7 +108,7 @@ func (f *File) mended() {
 	f.Done(nil)
 }
 
-// use applies data and wipes it: it may hold tokens or keys.
+// use applies data and clears it: it may contain tokens or keys.
 func (f *File) use(ctx context.Context, data []byte, sum [sha256.Size]byte) error {
 	defer clear(data)
 	f.tried = sum
@@ -129,4 +132,35 @@ func (f *File) failed(err error) {
 	f.fault.Store(&err)
 	klog.ErrorS(err, "File not reloaded, its last good content stays in force")
 	f.Done(err)
+}
+
+// CatchHangup prevents SIGHUP from ending the process, the default: Every then calls its function immediately. Call it before a server
+// logs its first line.
+func CatchHangup() {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	go func() {
+		for range hangup {
+			klog.InfoS("SIGHUP: logs are reopened and files reloaded")
+		}
+	}()
+}
+
+// Every calls f immediately, after each interval, and on SIGHUP, for which asked is true, until ctx ends.
+func Every(ctx context.Context, interval time.Duration, f func(ctx context.Context, asked bool)) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for asked := false; ctx.Err() == nil; {
+		f(ctx, asked)
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+			asked = false
+		case <-hangup:
+			asked = true
+		}
+	}
 }

@@ -11,14 +11,13 @@ import (
 	"syscall"
 )
 
-// Content is what a file of the operator holds, which decides who else may have access to it.
+// Content is the kind of content of a file, which determines who else may have access to it.
 type Content int
 
 const (
-	// Rights decide who may do what, as RBAC manifests and CA bundles do: no other user may change them.
+	// Rights grant permissions, as RBAC manifests and CA bundles do: no other user may change them.
 	Rights Content = iota
-	// Credentials are rights that open something, as tokens and keys do: not every user may read them either. A group may,
-	// which is how a mounted Secret with an fsGroup is read.
+	// Credentials are tokens and keys: not every user may read them either. A group may, for mounted Secrets with an fsGroup.
 	Credentials
 )
 
@@ -30,8 +29,8 @@ const (
 	readOnlyMount = 1
 )
 
-// ReadFile reads a file of the operator. It returns an error, with the path and what to do, when other users have more
-// access to it than its content allows. Symbolic links are followed.
+// ReadFile reads a file of the operator. It returns an error with the path and what to do if other users have more access to it than its
+// content allows. It follows symbolic links.
 func ReadFile(path string, holds Content) ([]byte, error) {
 	f, err := os.Open(path) //nolint:gosec // named by the operator
 	if err != nil {
@@ -42,7 +41,7 @@ func ReadFile(path string, holds Content) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.IsDir() { // which cannot be read, and says so
+	if !info.IsDir() { // reading it fails below
 		err = checkMode(path, info, holds)
 	}
 	if err != nil {
@@ -60,13 +59,13 @@ func CheckFile(path string, holds Content) error {
 	return checkMode(path, info, holds)
 }
 
-// CheckFolder returns an error when other users may add files to a folder whose files decide who may do what.
+// CheckFolder returns an error when other users may add files to a folder whose files grant permissions.
 func CheckFolder(path string) error {
 	return CheckFile(path, Rights)
 }
 
-// checkMode passes what is on a read-only mount: nobody changes it, and what Kubernetes mounts into a Pod has loose modes, 0644
-// for the files of a Secret and 0777 for its folders.
+// checkMode accepts files on read-only mounts, which nobody can change: what Kubernetes mounts into a Pod has loose modes, 0644 for files
+// of a Secret and 0777 for its folders.
 func checkMode(path string, info fs.FileInfo, holds Content) error {
 	if isReadOnly(path) {
 		return nil
@@ -81,7 +80,7 @@ func checkMode(path string, info fs.FileInfo, holds Content) error {
 	return checkParent(path)
 }
 
-// checkParent refuses a folder in which everybody can replace the file. With the sticky bit, as in /tmp, only its owner can.
+// checkParent refuses a folder in which every user can replace the file. With the sticky bit, as in /tmp, only the owner can.
 func checkParent(path string) error {
 	parent := filepath.Dir(path)
 	info, err := os.Stat(parent)

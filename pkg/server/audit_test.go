@@ -11,7 +11,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
 )
 
-// auditWorld is an audit log in a folder of its own.
+// auditWorld is an audit log in its own folder.
 type auditWorld struct {
 	*auditFile
 	t *testing.T
@@ -54,7 +54,7 @@ func (w *auditWorld) do(err error) {
 	}
 }
 
-// Whatever somebody else does to the file, the next look goes on in one that the path names.
+// TestAuditLogFollowsItsPath: whatever another process does to the file, the next check continues in a file that the path names.
 func TestAuditLogFollowsItsPath(t *testing.T) {
 	for name, touch := range map[string]func(w *auditWorld) error{
 		"renamed":         func(w *auditWorld) error { return os.Rename(w.path, w.path+".1") },
@@ -88,7 +88,7 @@ func TestAuditLogFollowsItsPath(t *testing.T) {
 	}
 }
 
-// A path that cannot be opened loses nothing: the file before takes the events, and a notice says so until it is mended.
+// TestAuditLogWhosePathCannotBeOpened: events go into the previous file, and a notice reports it until it is fixed.
 func TestAuditLogWhosePathCannotBeOpened(t *testing.T) {
 	w := newAuditWorld(t)
 	w.do(os.Rename(w.path, w.path+".1"))
@@ -104,11 +104,11 @@ func TestAuditLogWhosePathCannotBeOpened(t *testing.T) {
 	w.write("two")
 	w.want(w.path, "two")
 	if err := w.Fault(); err != nil {
-		t.Errorf("Fault() = %v after it was mended", err)
+		t.Errorf("Fault() = %v after it was fixed", err)
 	}
 }
 
-// Its own rotation is not taken for somebody else's, and no line is split or lost.
+// TestAuditLogRotates: a rotation is not taken for that of another process, and no line is split or lost.
 func TestAuditLogRotates(t *testing.T) {
 	w := newAuditWorld(t)
 	long := strings.Repeat("x", 600<<10)

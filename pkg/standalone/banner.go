@@ -17,8 +17,8 @@ var bannerText string
 
 var bannerTemplate = template.Must(template.New("banner").Funcs(template.FuncMap{"quote": shellQuote}).Parse(bannerText))
 
-// Banner writes where the server is, how it is stopped and, at the first start, commands to try it with, ready to paste into a
-// POSIX shell. The addresses are those that the two ports listen on; an empty decrypt is left out.
+// Banner writes the addresses of the server, how to stop it and, at the first start, commands to try it in a POSIX shell. listen and
+// decrypt are the addresses of the two ports; an empty decrypt is omitted.
 func (d *Data) Banner(w io.Writer, listen, decrypt string) error {
 	info := struct {
 		*Data
@@ -36,7 +36,7 @@ func (d *Data) Banner(w io.Writer, listen, decrypt string) error {
 	return err
 }
 
-// shellSafe matches words that a shell takes literally.
+// shellSafe matches words that need no quotes in a shell.
 var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,=-]+$`)
 
 // shellQuote makes s one word of a POSIX shell.

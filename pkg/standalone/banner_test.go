@@ -106,7 +106,7 @@ func commands(t *testing.T, d *Data) string {
 	return regexp.MustCompile(`(?m)^(The same|Decrypt:).*$`).ReplaceAllString(script, "")
 }
 
-// The tutorial is for whoever starts for the first time; a new admin token for an old folder is no first start.
+// The tutorial is for the first start; a new admin token for an existing folder does not make one.
 func TestTutorialIsForTheFirstStart(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	for i, want := range []bool{true, false, false} {

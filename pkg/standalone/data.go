@@ -19,24 +19,24 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/internal/atomicfile"
 )
 
-// Config says which directory to use and where the server is reached.
+// Config configures the directory and the addresses of the server.
 type Config struct {
 	// DataDir is created when absent, as are its parents.
 	DataDir string
-	// BindAddress is the IP address the server listens on; a wildcard is reached over loopback.
+	// BindAddress is the IP address that the server listens on; clients reach a wildcard over loopback.
 	BindAddress string
-	// Port is the one clients connect to. For a port that the system chooses, listen first.
+	// Port is the port of the API. Listen before Prepare if the system selects it.
 	Port int
 	// ExtraSANs are further names and addresses of the serving certificate: --tls-san.
 	ExtraSANs []string
-	// ForeignKeys is set when --encryption-provider-config names another file: none is then made or read here.
+	// ForeignKeys is set with --encryption-provider-config: no file is then generated or read here.
 	ForeignKeys bool
 
 	now   func() time.Time // nil means time.Now
 	local func() []net.IP  // nil means those of the machine
 }
 
-// Data is a directory that is complete and locked for this process.
+// Data is a complete directory, locked for this process.
 type Data struct {
 	cfg    Config
 	dir    string
@@ -47,8 +47,8 @@ type Data struct {
 	lock   *fileutil.LockedFile
 }
 
-// Prepare locks the directory and makes what is missing in it. It looks at everything before it writes anything, and
-// on failure changes nothing but the lock.
+// Prepare locks the directory and creates what is missing in it. It reads everything before it writes anything, and changes nothing but
+// the lock on failure.
 func Prepare(cfg Config) (*Data, error) {
 	dir, err := filepath.Abs(cfg.DataDir)
 	if err != nil {
@@ -77,7 +77,7 @@ func Prepare(cfg Config) (*Data, error) {
 	return d, nil
 }
 
-// serverURL is how a client on this machine reaches the server.
+// serverURL is the URL for clients on this machine.
 func serverURL(bind, port string) string {
 	host := "127.0.0.1"
 	if ip := net.ParseIP(bind); ip != nil && !ip.IsUnspecified() {
@@ -86,7 +86,7 @@ func serverURL(bind, port string) string {
 	return "https://" + net.JoinHostPort(host, port)
 }
 
-// fill is the body of Prepare under the lock: read all, then write.
+// fill reads everything, then writes what is missing, under the lock.
 func (d *Data) fill() error {
 	found, err := d.read()
 	if err != nil {
@@ -108,7 +108,7 @@ func (d *Data) fill() error {
 	return d.fillAdmin(found)
 }
 
-// content is what a directory held at start.
+// content is the content of a directory at the start.
 type content struct {
 	hosts       []string
 	ca, serving pair
@@ -129,7 +129,7 @@ func (d *Data) read() (c content, err error) {
 	return c, d.readAdmin(&c)
 }
 
-// readKeys refuses a directory whose secrets have lost their key: a new one would only hide that.
+// readKeys returns an error for a directory whose secrets have lost their key: a new key would hide that.
 func (d *Data) readKeys(c *content) (err error) {
 	if c.encryption, err = readEncryption(d.EncryptionConfig()); err != nil || c.encryption {
 		return err
@@ -142,7 +142,7 @@ func (d *Data) readKeys(c *content) (err error) {
 }
 
 func (d *Data) readHosts(c *content) (err error) {
-	hostname, _ := os.Hostname() // an unknown one is left out like an unusable one
+	hostname, _ := os.Hostname() // omitted if unknown
 	c.hosts, err = wantedHosts(hostname, d.cfg.BindAddress, d.cfg.ExtraSANs, d.cfg.local())
 	return err
 }
@@ -188,8 +188,8 @@ func (d *Data) readAdmin(c *content) (err error) {
 	return nil
 }
 
-// fillPKI writes each key before its certificate: see pair. An authority that is not valid yet was made while the clock ran
-// ahead, or the clock is behind now: it is issued again, for its key and with its old end, so that it is right in both cases.
+// fillPKI writes each key before its certificate: see pair. A CA that is not valid yet was issued while the clock was ahead, or the
+// clock is behind now: it is re-issued for the same key and expiry, which is correct in both cases.
 func (d *Data) fillPKI(c content) error {
 	now, template := d.cfg.now(), caTemplate
 	if c.ca.cert != nil {
@@ -197,7 +197,7 @@ func (d *Data) fillPKI(c content) error {
 	}
 	valid := c.ca.cert != nil && !now.Before(c.ca.cert.NotBefore)
 	if c.ca.cert != nil && !valid {
-		klog.Background().Info("issuing the CA certificate again, for the same key: it was not valid yet", "path", d.CACert(),
+		klog.Background().Info("Re-issuing the CA certificate for the same key: it was not valid yet", "path", d.CACert(),
 			"from", c.ca.cert.NotBefore, "now", now)
 	}
 	ca, err := d.fillPair(c.ca, d.CACert(), d.path("pki", "ca.key"), valid, func(p pair) (pair, error) {
@@ -209,7 +209,7 @@ func (d *Data) fillPKI(c content) error {
 	certPath, keyPath := d.ServingCert()
 	good := c.serving.serves(c.hosts, now, ca.cert)
 	if c.serving.cert != nil && !good {
-		klog.Background().Info("issuing the serving certificate again", "path", certPath, "until", c.serving.cert.NotAfter)
+		klog.Background().Info("Re-issuing the serving certificate", "path", certPath, "until", c.serving.cert.NotAfter)
 	}
 	_, err = d.fillPair(c.serving, certPath, keyPath, good, func(p pair) (pair, error) {
 		return p.sign(servingTemplate(c.hosts, now, ca.cert.NotAfter), &ca)
@@ -240,12 +240,12 @@ func (d *Data) fillEncryption(c content) error {
 	}
 	data, err := newEncryption(d.cfg.now())
 	if err != nil {
-		return fmt.Errorf("making %s: %w", d.EncryptionConfig(), err)
+		return fmt.Errorf("creating %s: %w", d.EncryptionConfig(), err)
 	}
 	return atomicfile.Replace(d.EncryptionConfig(), data)
 }
 
-// fillAdmin writes the digest before the token: a crash in between leaves no kubeconfig, and the next start makes a new pair.
+// fillAdmin writes the digest before the token: after a crash in between there is no kubeconfig, and the next start creates a new pair.
 func (d *Data) fillAdmin(c content) error {
 	ca, err := os.ReadFile(d.CACert())
 	if err != nil {
@@ -256,7 +256,7 @@ func (d *Data) fillAdmin(c content) error {
 		return d.pointKubeconfig(c.kubeconfig, ca)
 	}
 	if c.admin != nil {
-		klog.Background().Info("making a new admin token, the old one is void", "missing", d.Kubeconfig())
+		klog.Background().Info("Creating a new admin token, the old one is invalid", "missing", d.Kubeconfig())
 	}
 	d.first = c.admin == nil
 	token := newToken()

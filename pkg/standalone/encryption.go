@@ -17,7 +17,7 @@ import (
 
 const sealedResource = "securevalues.secret.grafana.app"
 
-// readEncryption says whether path holds a configuration, and refuses one that is not sound.
+// readEncryption reports whether path exists and returns an error if it is not a valid configuration.
 func readEncryption(path string) (exists bool, err error) {
 	data, err := readPrivate(path)
 	if data == nil {
@@ -29,11 +29,11 @@ func readEncryption(path string) (exists bool, err error) {
 	return true, nil
 }
 
-// newEncryption returns a configuration with one fresh key. Its name has the day it was made, and a random suffix: two keys of
-// one name could never be used together, and a suffix that is not made from the secret tells nothing about it.
+// newEncryption returns a configuration with a new key. The name of the key has the date and a random suffix: two keys with one name
+// cannot be used together, and a suffix that is not derived from the secret reveals nothing about it.
 func newEncryption(now time.Time) ([]byte, error) {
 	key := make([]byte, 32)
-	rand.Read(key) // never fails: it ends the process instead
+	rand.Read(key) // never returns an error
 	suffix := make([]byte, 4)
 	rand.Read(suffix)
 	return yaml.Marshal(map[string]any{

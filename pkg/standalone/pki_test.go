@@ -131,7 +131,7 @@ func TestRemovedNamesLeaveTheCertificate(t *testing.T) {
 	}
 }
 
-// A wildcard listens on every address of the machine, of its own family, and not on link-local ones, which need a zone.
+// A wildcard listens on every address of the machine in its family, except link-local ones, which need a zone.
 func TestWildcardAddresses(t *testing.T) {
 	local := []net.IP{net.ParseIP("127.0.0.1"), net.ParseIP("192.0.2.1"), net.ParseIP("169.254.1.1"), net.ParseIP("fe80::1"), net.ParseIP("2001:db8::1")}
 	for bind, want := range map[string]string{

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tracing records spans as the file of --tracing-config-file says: a TracingConfiguration of apiserver.config.k8s.io,
-// read, checked and sampled by upstream's code, and sent by OTLP over gRPC.
+// Package tracing exports spans as configured by --tracing-config-file: a TracingConfiguration of apiserver.config.k8s.io, which
+// upstream's code reads, validates and samples by, and sends by OTLP over gRPC.
 //
-// It differs from upstream's options in three ways: spans name this program as their service and not every API server of the
-// cluster alike, a collector that is away delays the end of the process by no more than flushTimeout, and what goes wrong with
-// the sending is logged as everything else is.
+// It differs from upstream's options in three ways: the service name of spans is this program's, an unavailable collector delays the
+// end of the process by at most flushTimeout, and export errors are logged like all others.
 //
-// No file, no tracer: Open returns nil then, and whoever gets nil must add nothing to a request.
+// Without a file Open returns nil, and its callers must then add nothing to a request.
 package tracing

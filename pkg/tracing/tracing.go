@@ -23,16 +23,15 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
-// flag names the file.
 const flag = "tracing-config-file"
 
-// flushTimeout is how long a process that ends waits for the collector to take the last spans.
+// flushTimeout is how long a stopping process waits for the collector to receive the last spans.
 const flushTimeout = 3 * time.Second
 
-// Provider makes tracers, and sends what is left when it is shut down.
+// Provider creates tracers, and exports pending spans when it is shut down.
 type Provider = tracing.TracerProvider
 
-// Options say which requests are traced, and who gets the spans.
+// Options configure tracing.
 type Options struct {
 	// ConfigFile is --tracing-config-file; "" traces nothing.
 	ConfigFile string
@@ -41,14 +40,14 @@ type Options struct {
 // AddFlags adds the flag.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.ConfigFile, flag, o.ConfigFile,
-		"TracingConfiguration (apiserver.config.k8s.io) that says which collector gets OpenTelemetry spans, and of how many requests. "+
-			"Without it nothing is traced. No span holds a value.")
+		"File with a TracingConfiguration (apiserver.config.k8s.io): the collector for OpenTelemetry spans and the sampling rate. "+
+			"Without it nothing is traced. No span contains a value.")
 }
 
-// Open reads the file and returns what records spans in the name of service, nil without a file. It does not connect yet.
+// Open reads the file and returns a provider for the service, nil without a file. It does not connect yet.
 func (o *Options) Open(ctx context.Context, service string) (Provider, error) {
 	if o.ConfigFile == "" {
-		return nil, nil //nolint:nilnil // nothing is to be traced
+		return nil, nil //nolint:nilnil // tracing is off
 	}
 	config, err := o.read()
 	if err != nil {
@@ -56,7 +55,7 @@ func (o *Options) Open(ctx context.Context, service string) (Provider, error) {
 	}
 	host, err := os.Hostname() // in a cluster the name of the Pod
 	if err != nil {
-		return nil, fmt.Errorf("--%s: the host has no name to tell its spans by: %w", flag, err)
+		return nil, fmt.Errorf("--%s: the host has no name for service.instance.id: %w", flag, err)
 	}
 	otel.SetLogger(klog.Background())
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { klog.ErrorS(err, "Could not send spans") }))
@@ -74,7 +73,7 @@ func (o *Options) read() (*tracingv1.TracingConfiguration, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--%s: %w", flag, err)
 	}
-	// Upstream takes an empty file for all defaults. What its parser says may quote a file that was named by mistake.
+	// Upstream accepts an empty file as all defaults. Errors of its parser may quote a file that was named by mistake.
 	config, err := genericoptions.ReadTracingConfiguration(o.ConfigFile)
 	if err != nil || len(bytes.TrimSpace(content)) == 0 {
 		return nil, fmt.Errorf("--%s: %s is not a valid TracingConfiguration of apiserver.config.k8s.io/v1: "+
@@ -86,10 +85,10 @@ func (o *Options) read() (*tracingv1.TracingConfiguration, error) {
 	return config, nil
 }
 
-// bounded waits for the collector at the end, but not for ever: upstream shuts down without a limit.
+// bounded limits the wait for the collector at the end, which upstream does not.
 type bounded struct{ Provider }
 
-// Shutdown sends what is left.
+// Shutdown exports pending spans.
 func (b bounded) Shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()

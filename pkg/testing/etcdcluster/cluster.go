@@ -20,7 +20,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// patience bounds a start on a busy machine; it is no claim about speed.
+// patience bounds a start on a busy machine; it does not test speed.
 const patience = 90 * time.Second
 
 // Options say how members listen to clients.

@@ -29,7 +29,7 @@ type Request struct {
 	Method, Path string
 	// Token is the bearer token; "" sends none.
 	Token string
-	// ContentType is sent when set: curl without one is a case of its own.
+	// ContentType is sent if set: requests without one, as curl sends them, are a separate case.
 	ContentType string
 	// Header has further fields.
 	Header http.Header

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package harness starts the real binary for tests: built from this tree, through its real flags, over TLS, with real
-// embedded etcd in a folder of its own. It must never reach into the server's memory: what a suite sees is what a
+// embedded etcd in a separate folder. It must never reach into the server's memory: what a suite sees is what a
 // user sees.
 package harness
 
@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// startTimeout bounds a start on a busy machine; it is no claim about speed.
+// startTimeout bounds a start on a busy machine; it does not test speed.
 const startTimeout = 90 * time.Second
 
 // stopTimeout bounds a graceful stop.

@@ -46,7 +46,7 @@ func promtool(t *testing.T, args ...string) {
 // prometheus is a running one.
 type prometheus struct{ url, dir string }
 
-// startPrometheus runs Prometheus with a configuration until the test ends, on a port of its own of the loopback.
+// startPrometheus runs Prometheus with a configuration until the test ends, on a free port of loopback.
 func startPrometheus(t *testing.T, config string) *prometheus {
 	t.Helper()
 	dir := t.TempDir()

@@ -38,7 +38,7 @@ func readRules(t *testing.T) []rule {
 		all = append(all, group.Rules...)
 	}
 	if len(all) == 0 {
-		t.Fatal("there are no rules")
+		t.Fatal("found no rules")
 	}
 	return all
 }
@@ -65,7 +65,7 @@ func TestRulesAreComplete(t *testing.T) {
 	for _, r := range readRules(t) {
 		anchor, ok := strings.CutPrefix(r.Annotations["runbook_url"], base)
 		if !ok || !headings[anchor] {
-			t.Errorf("%s: runbook_url %q is no heading of %s", r.Alert, r.Annotations["runbook_url"], operations)
+			t.Errorf("%s: runbook_url %q is not a heading of %s", r.Alert, r.Annotations["runbook_url"], operations)
 		}
 		if r.Annotations["summary"] == "" || r.Annotations["description"] == "" || r.Labels["severity"] == "" {
 			t.Errorf("%s: want a summary, a description and a severity", r.Alert)

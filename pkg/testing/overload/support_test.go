@@ -31,7 +31,7 @@ const (
 )
 
 // patience bounds waiting for what must come, more of it for more load: who stops reading keeps a place for --request-timeout, a
-// minute, and then the next one comes. It is no claim about speed.
+// minute, and then the next one comes. It does not test speed.
 func patience(t *testing.T) time.Duration {
 	t.Helper()
 	return time.Duration(scale(t, 60)) * time.Second

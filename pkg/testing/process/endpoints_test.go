@@ -62,7 +62,7 @@ func get(t *testing.T, s *harness.Server, path string) harness.Response {
 	return response
 }
 
-// wantChecks: etcd and keys out of reach make the server not ready, and do not have it restarted.
+// wantChecks: unavailable etcd and keys make the server not ready, and do not restart it.
 func wantChecks(t *testing.T, s *harness.Server) {
 	t.Helper()
 	ready, live := string(get(t, s, "/readyz?verbose").Body), string(get(t, s, "/livez?verbose").Body)

@@ -19,7 +19,7 @@ import (
 // patience bounds a wait on a busy machine. The keys are looked at once a minute.
 const patience = 150 * time.Second
 
-// tree describes everything in a folder by mode and content, but for the lock, which names whoever tried last.
+// tree describes everything in a folder by mode and content, except the lock, which names the last process.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	found := map[string]string{}

@@ -36,7 +36,7 @@ func aesgcm(key string) string {
 
 // refusal is a start that must fail.
 type refusal struct {
-	// data are files of the data folder to overwrite; "" removes one. files are put into a folder of their own.
+	// data are files of the data folder to overwrite; "" removes one. files are put into a separate folder.
 	data, files map[string]string
 	// spoil does to the data folder what files cannot say.
 	spoil func(t *testing.T, dir string)
@@ -67,10 +67,10 @@ var dataRefusals = map[string]refusal{
 	"identity reads":               {data: map[string]string{"encryption.yaml": encryption(aesgcm(leakyKey), "identity: {}")}, want: []string{"DATA/encryption.yaml", "identity"}},
 	"encryption without ours":      {data: map[string]string{"encryption.yaml": strings.Replace(encryption(aesgcm(leakyKey)), "securevalues.secret.grafana.app", "secrets", 1)}, want: []string{"DATA/encryption.yaml", "no providers for securevalues"}},
 	"short key":                    {data: map[string]string{"encryption.yaml": encryption(aesgcm(shortKey))}, want: []string{"DATA/encryption.yaml", "expected length"}},
-	"CA is no certificate":         {data: map[string]string{"pki/ca.crt": "x"}, want: []string{"DATA/pki/ca.crt holds no certificate"}},
-	"CA key is no key":             {data: map[string]string{"pki/ca.key": "x"}, want: []string{"DATA/pki/ca.key holds no private key"}},
+	"CA without a certificate":     {data: map[string]string{"pki/ca.crt": "x"}, want: []string{"DATA/pki/ca.crt holds no certificate"}},
+	"CA key without a key":         {data: map[string]string{"pki/ca.key": "x"}, want: []string{"DATA/pki/ca.key holds no private key"}},
 	"CA key is missing":            {data: map[string]string{"pki/ca.key": ""}, want: []string{"DATA/pki/ca.crt has no key DATA/pki/ca.key"}},
-	"serving key is no key":        {data: map[string]string{"pki/serving.key": "x"}, want: []string{"DATA/pki/serving.key holds no private key"}},
+	"serving key without a key":    {data: map[string]string{"pki/serving.key": "x"}, want: []string{"DATA/pki/serving.key holds no private key"}},
 	"serving certificate is none":  {data: map[string]string{"pki/serving.crt": "x"}, want: []string{"DATA/pki/serving.crt holds no certificate"}},
 	"kubeconfig is none":           {data: map[string]string{"admin.kubeconfig": "token: [" + leakyToken}, want: []string{"DATA/admin.kubeconfig is not a valid kubeconfig"}},
 	"kubeconfig is empty":          {spoil: truncate("admin.kubeconfig"), want: []string{"DATA/admin.kubeconfig is empty"}},
@@ -142,7 +142,7 @@ var flagRefusals = map[string]refusal{
 	"negative limits":             {args: []string{"--max-requests-inflight=-1", "--max-mutating-requests-inflight=-1", "--http2-max-streams-per-connection=-1", "--audit-log-maxage=-1"}, want: []string{"--max-requests-inflight", "--max-mutating-requests-inflight", "--http2-max-streams-per-connection", "--audit-log-maxage"}},
 	"negative times":              {args: []string{"--request-timeout=-1s", "--min-request-timeout=-1", "--shutdown-delay-duration=-1s"}, want: []string{"--request-timeout", "--min-request-timeout", "--shutdown-delay-duration"}},
 	"port out of range":           {args: []string{"--secure-port=99999"}, want: []string{"--secure-port must be between 0 and 65535"}},
-	"port is no number":           {args: []string{"--secure-port=nonsense"}, want: []string{"--secure-port", "nonsense"}},
+	"port is not a number":        {args: []string{"--secure-port=nonsense"}, want: []string{"--secure-port", "nonsense"}},
 	"address is none":             {args: []string{"--bind-address=nonsense"}, want: []string{"--bind-address", "nonsense"}},
 	"address of somebody else":    {args: []string{"--bind-address=203.0.113.9"}, want: []string{"203.0.113.9", "--bind-address"}},
 	"no tracing file":             {args: []string{"--tracing-config-file=FILES/none.yaml"}, want: []string{"--tracing-config-file", "FILES/none.yaml", "no such file"}},
@@ -237,7 +237,7 @@ func TestSilentEtcd(t *testing.T) {
 	}
 }
 
-// A damaged database is said to be one, and left for whoever can repair it.
+// A damaged database is reported and left unchanged for repair.
 func TestDamagedDatabase(t *testing.T) {
 	s := harness.Start(t, harness.Options{})
 	s.Stop(t)

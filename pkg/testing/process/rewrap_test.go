@@ -28,7 +28,7 @@ func rotateKeys(t *testing.T, s *harness.Server, name string) {
 	harness.Eventually(t, "the key "+name+" seals", func() bool { return metric(t, s, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1 })
 }
 
-// The subresource seals a stale value anew and changes nothing else; a fresh one is not written.
+// The subresource re-encrypts a stale value and changes nothing else; a current one is not written.
 func TestRewrapThroughTheTypedClient(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}}) // nobody else rewraps
@@ -89,7 +89,7 @@ func TestRewrapThroughTheTypedClient(t *testing.T) {
 	}
 }
 
-// Who has rewrap has nothing else, who writes values has no rewrap, and a body cannot smuggle a value in.
+// Permission to rewrap includes no other, permission to write values does not include rewrap, and a body cannot smuggle in a value.
 func TestIncident16RewrapIsItsOwnRightAndCarriesNoValue(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{

@@ -24,7 +24,7 @@ resources:
   providers: [{aescbc: {keys: [{name: weak, secret: KEY}]}}]
 `
 
-// On a terminal the banner stands alone: what is no warning is logged only when -v asks for it.
+// On a terminal the banner stands alone: lines below warning are logged only with -v.
 func TestQuietOnATerminal(t *testing.T) {
 	t.Parallel()
 	config := filepath.Join(t.TempDir(), "encryption.yaml")

@@ -115,7 +115,7 @@ var processFaults = []fault{
 		return injection{effect: func() bool {
 			ctx, cancel := context.WithTimeout(t.Context(), controlTimeout)
 			defer cancel()
-			return e.etcd.MoveLeader(ctx, t, by) == nil // an election may be under way
+			return e.etcd.MoveLeader(ctx, t, by) == nil // an election may be in progress
 		}}
 	}},
 }

@@ -49,7 +49,7 @@ func wallClock(ctx context.Context, s *harness.Server) (now time.Time) {
 	return now
 }
 
-// withClocks gives each server a clock of its own, which jumps.
+// withClocks gives each server its own clock, which jumps.
 func (e *environment) withClocks(t testing.TB) {
 	t.Helper()
 	program := clock.Server(t)

@@ -33,7 +33,7 @@ const (
 // walArgs have etcd keep little of its write-ahead log.
 var walArgs = []string{"--snapshot-count=1000", "--max-wals=2", "--max-snapshots=2"}
 
-// diskFaults fill disks. The first takes root, for a disk of its own.
+// diskFaults fill disks. The first needs root, for a separate disk.
 var diskFaults = []fault{
 	{"fill the disk of an etcd member", func(t *testing.T, e *environment, _ *rand.Rand) injection {
 		m := e.etcd.Members[members-1]

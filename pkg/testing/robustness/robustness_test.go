@@ -24,7 +24,7 @@ import (
 
 var (
 	duration = flag.Duration("duration", 10*time.Second, "How long clients work while things break.")
-	clocks   = flag.Bool("clocks", false, "Let the clocks of the servers jump too. The servers are built anew for it, which takes minutes.")
+	clocks   = flag.Bool("clocks", false, "Let the clocks of the servers jump too. The servers are rebuilt for it, which takes minutes.")
 	seed     = flag.Uint64("seed", 0, "Seed of all choices of operations and faults; 0 draws one.")
 )
 
@@ -81,7 +81,7 @@ func prefixed(prefix string, lines []string) (all []string) {
 // wholeRound is the duration from which a run goes on until every fault was there once.
 const wholeRound = time.Minute
 
-// run lets clients and watchers work while things break and a backup is made, heals everything, and reads everything once more.
+// run lets clients and watchers work while things break and a backup is made, heals everything, and reads everything again.
 func run(t *testing.T, e *environment, h *History, r *report) (taken snapshot) {
 	t.Helper()
 	breaking, stopBreaking := context.WithTimeout(t.Context(), *duration)

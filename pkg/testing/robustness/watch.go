@@ -30,7 +30,7 @@ type Segment struct {
 	Events []Event `json:"events"`
 }
 
-// watcher watches through one server, goes on where it was when the connection ends, and lists anew after 410.
+// watcher watches through one server, goes on where it was when the connection ends, and lists again after 410.
 type watcher struct {
 	server  int
 	env     *environment

@@ -59,7 +59,7 @@ func TestFollowRequests(t *testing.T) {
 		}
 		for _, stage := range []string{"authorize", "read from etcd", "open", "write audit records"} {
 			if got := c.Wait(t, stage, within(from.trace, stage)); got.Parent != span.ID {
-				t.Errorf("%q is no part of the request: parent %q, want %q", stage, got.Parent, span.ID)
+				t.Errorf("%q is not part of the request: parent %q, want %q", stage, got.Parent, span.ID)
 			}
 		}
 	}
@@ -130,7 +130,7 @@ func TestOrdinaryUsersGetTheirOwnTrace(t *testing.T) {
 		Method: http.MethodGet, Path: harness.Collection(namespace), Token: k6Token, Header: from.header(),
 	})
 	if span := c.Wait(t, id, of(id)); span.Trace == from.trace || !slices.Contains(span.Links, from.trace) {
-		t.Errorf("got %+v, want a trace of its own with a link to %+v", span, from)
+		t.Errorf("got %+v, want a separate trace with a link to %+v", span, from)
 	}
 }
 
