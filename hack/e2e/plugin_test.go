@@ -22,7 +22,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// plugin runs `kubectl securevalue` of this tree in a namespace, as the administrator or with a token.
+// plugin runs the plugin of this tree in a namespace, as the administrator or with a token.
 func plugin(t *testing.T, namespace, token string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	binary, err := filepath.Abs(filepath.Join(root, "bin", "e2e", "kubectl-securevalue"))
@@ -69,8 +69,8 @@ func buildPlugin(t *testing.T) {
 	}
 }
 
-// TestPluginAccess compares what the plugin says of who may decrypt, from the RBAC objects of a real cluster and by its reviews, with what
-// the decrypt port does.
+// TestPluginAccess compares the answers of the plugin, from the RBAC objects of a real cluster and its reviews, with
+// the decrypt port.
 func TestPluginAccess(t *testing.T) {
 	buildPlugin(t)
 	namespace, other := newNamespace(t), newNamespace(t)
@@ -134,7 +134,7 @@ func TestPluginAccess(t *testing.T) {
 		"Group system:serviceaccounts:" + other + " ", "Refused: ServiceAccount " + other + "/wild, in spite of ClusterRoleBinding/",
 		"ClusterRole/cluster-admin (* in verbs, apiGroups, resources): permission to use every decrypter is a wildcard",
 		"Refused: Group system:masters, in spite of ClusterRoleBinding/cluster-admin of ClusterRole/cluster-admin",
-		// The account lives in the namespace of the value: its admin can mint a token of it.
+		// The account is in the namespace of the value, whose admin can create a token for it.
 		"Indirect, by permissions over ServiceAccount " + namespace + "/bound:\n",
 		"  ServiceAccount " + namespace + "/admin, by RoleBinding/", "    create serviceaccounts/token", "    impersonate serviceaccounts\n",
 		"Indirect, by permissions over SecureValue " + namespace + "/held:\n", "are parts of Kubernetes (accounts in kube-system",
@@ -144,7 +144,7 @@ func TestPluginAccess(t *testing.T) {
 		}
 	}
 
-	// Oneself is the administrator of the cluster, whose group does not count; and a ServiceAccount without any right to ask about others.
+	// Checks about oneself: the administrator, whose group does not count, and a ServiceAccount that may not create reviews.
 	if out, errs, code := plugin(t, namespace, "", "can-decrypt", "held"); code != 1 || !strings.HasPrefix(out, "no\n") {
 		t.Errorf("as the administrator: code %d, %s%s", code, out, errs)
 	}
@@ -177,7 +177,7 @@ func bindGroup(t *testing.T, namespace, group, role string) {
 	}
 }
 
-// TestPluginImportsSecrets moves the core Secrets of an application over, breaks off, and goes on; then from another namespace.
+// TestPluginImportsSecrets imports the core Secrets of an application, interrupted and repeated, then from another namespace.
 func TestPluginImportsSecrets(t *testing.T) {
 	buildPlugin(t)
 	namespace, target := newNamespace(t), newNamespace(t)
@@ -208,7 +208,7 @@ func TestPluginImportsSecrets(t *testing.T) {
 	imported(namespace, 1, "db/PASSWORD db-password exists: imported before", "-l", "app=shop", "--map", "db/tls.key=shop-tls")
 	imported(target, 0, "unrelated/key unrelated-key imported", "--all", "--source-namespace", namespace, "--map", "db/blob=", "--map", "db/empty=")
 
-	// Into a cluster, or with an account, that has no right to the Secrets: they come from another kubeconfig.
+	// With an account without permission to read the Secrets: they come from another kubeconfig.
 	creator := newServiceAccount(t, target, "creator")
 	bind(t, target, "creator", "ClusterRole", "secret.grafana.app:securevalues-creator")
 	eventually(t, "from another kubeconfig", func(context.Context) error {

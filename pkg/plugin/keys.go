@@ -43,7 +43,6 @@ const keysExample = `  kubectl securevalue keys
 const probeTries = 3
 
 var errNoRewrap = errors.New(
-	
 	"the active key is unknown: a dry run that finds it requires permission to create securevalues/rewrap")
 
 // survey counts the values of a namespace, or of all namespaces for "".

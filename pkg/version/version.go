@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package version knows which release of this project a program is. The version that k8s.io/component-base reports is
-// that of Kubernetes: its libraries switch features by it. This package must not change it.
+// Package version returns the version of this project. The version that k8s.io/component-base reports is that of
+// Kubernetes, on which its libraries switch features. This package must not change it.
 package version
 
 import (
@@ -23,8 +23,8 @@ func Kubernetes() string {
 	return kubernetes
 }
 
-// split takes a stamp of hack/version-ldflags.sh apart, which has this project's version as the build metadata of
-// Kubernetes' (v1.37.2+v0.3.0). Without it, this project's is v0.0.0-dev.
+// split parses the version that hack/version-ldflags.sh sets: that of Kubernetes with this project's as its build
+// metadata (v1.37.2+v0.3.0). The default is v0.0.0-dev.
 func split(stamp string) (own, kubernetes string) {
 	kubernetes, own, ok := strings.Cut(stamp, "+v")
 	if !ok {
@@ -34,15 +34,16 @@ func split(stamp string) (own, kubernetes string) {
 	return "v" + own, kubernetes
 }
 
-// String is what --version prints: both.
+// String returns both versions, for --version.
 func String() string { return Get() + " (Kubernetes libraries " + Kubernetes() + ")" }
 
-// BuildInfo returns the metric secret_build_info: kubernetes_build_info, which the libraries export, does not name this
-// project's version by itself.
+// BuildInfo returns the metric secret_build_info: kubernetes_build_info, which the libraries export, does not have this
+// project's version separately.
 func BuildInfo() prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "secret_build_info",
-		Help: "Always 1. The labels are the version and commit of this program and the version of its Kubernetes libraries.",
+		Help: "Always 1. " +
+			"The labels are the version and commit of this program and the version of its Kubernetes libraries.",
 		ConstLabels: prometheus.Labels{
 			"version": Get(), "commit": version.Get().GitCommit, "kubernetes_version": Kubernetes(),
 		},

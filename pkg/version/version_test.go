@@ -4,7 +4,7 @@ package version
 
 import "testing"
 
-// TestSplit reads both versions out of what hack/version-ldflags.sh stamps, and has an answer without a stamp.
+// TestSplit parses versions with and without the build metadata of hack/version-ldflags.sh.
 func TestSplit(t *testing.T) {
 	for stamp, want := range map[string][2]string{
 		"v1.37.2+v0.3.0-rc.1":       {"v0.3.0-rc.1", "v1.37.2"},

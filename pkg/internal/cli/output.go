@@ -26,9 +26,9 @@ func (o *Output) AddFlag(fs *pflag.FlagSet, forms ...string) {
 	fs.StringVarP(&o.form, "output", "o", forms[0], "Output format: "+orList(forms)+".")
 }
 
-// Validate checks the flag.
+// Validate checks the flag. An empty one is a table.
 func (o *Output) Validate() error {
-	if !slices.Contains(o.forms, o.form) {
+	if o.form != "" && !slices.Contains(o.forms, o.form) {
 		return fmt.Errorf("-o must be %s", orList(o.forms))
 	}
 	return nil
