@@ -3,10 +3,10 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -239,27 +239,19 @@ func (r *importReport) count(result string) int {
 	return n
 }
 
-func (r *importReport) table(out io.Writer) error {
-	table := cli.NewTable(out)
-	_, _ = fmt.Fprintln(table, "ORIGIN\tNAME\tRESULT") // Flush returns the error
+func (r *importReport) table() string {
+	rows := [][]string{{"ORIGIN", "NAME", "RESULT"}}
 	for _, line := range r.Results {
-		text, name := line.Result, line.Name
+		text := line.Result
 		if line.Reason != "" {
 			text += ": " + line.Reason
 		}
-		if name == "" {
-			name = "-"
-		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", line.Origin, name, text)
-	}
-	if err := table.Flush(); err != nil {
-		return err
+		rows = append(rows, []string{line.Origin, cmp.Or(line.Name, "-"), text})
 	}
 	done, end := resultImported, ""
 	if r.DryRun {
 		done, end = resultImportable, " (server dry run)"
 	}
-	_, err := fmt.Fprintf(out, "%d %s, %d existed, %d left out, %d skipped%s\n",
+	return cli.Table(rows) + fmt.Sprintf("%d %s, %d existed, %d left out, %d skipped%s\n",
 		r.count(done), done, r.count(resultExists), r.count(resultLeftOut), r.count(resultSkipped), end)
-	return err
 }

@@ -209,26 +209,21 @@ func (t *tally) report() keysReport {
 	return r
 }
 
-func (r *keysReport) table(out io.Writer) error {
-	table := cli.NewTable(out)
-	_, _ = fmt.Fprintln(table, "KEY\tVALUES\tSHARE") // Flush returns the error
+func (r *keysReport) table() string {
+	rows := [][]string{{"KEY", "VALUES", "SHARE"}}
 	for _, key := range r.Keys {
-		mark := ""
+		share := fmt.Sprintf("%.1f%%", 100*float64(key.Values)/float64(r.Values))
+		row := []string{key.Key, fmt.Sprint(key.Values), share}
 		if key.Key == r.WriteKey {
-			mark = "\tactive"
+			row = append(row, "active")
 		}
-		share := 100 * float64(key.Values) / float64(r.Values)
-		_, _ = fmt.Fprintf(table, "%s\t%d\t%.1f%%%s\n", key.Key, key.Values, share, mark)
+		rows = append(rows, row)
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	summary := cli.NumberOfValues(r.Values)
+	text := cli.Table(rows) + cli.NumberOfValues(r.Values)
 	if r.Stale != nil && *r.Stale == 0 {
-		summary += fmt.Sprintf(", all under the active key %s", r.WriteKey)
+		text += fmt.Sprintf(", all under the active key %s", r.WriteKey)
 	} else if r.Stale != nil {
-		summary += fmt.Sprintf(", %d still to re-encrypt with the active key %s", *r.Stale, r.WriteKey)
+		text += fmt.Sprintf(", %d still to re-encrypt with the active key %s", *r.Stale, r.WriteKey)
 	}
-	_, err := fmt.Fprintln(out, summary)
-	return err
+	return text + "\n"
 }

@@ -5,7 +5,6 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -167,17 +166,16 @@ func listRBAC[L list, T any](
 	return nil
 }
 
-func (a *answer) table(out io.Writer) error {
+func (a *answer) table() string {
 	var text strings.Builder
 	if len(a.Openers) == 0 {
 		fmt.Fprintf(&text, "Nobody may open %s/%s: %s.\n", a.Namespace, a.Name, a.whyNobody())
 	} else {
-		table := cli.NewTable(&text)
-		_, _ = fmt.Fprintln(table, "SUBJECT\tDECRYPTER\tMAY DECRYPT BY\tMAY USE BY") // a builder does not fail
+		rows := [][]string{{"SUBJECT", "DECRYPTER", "MAY DECRYPT BY", "MAY USE BY"}}
 		for i := range a.Openers {
-			a.Openers[i].rows(table)
+			rows = append(rows, a.Openers[i].rows()...)
 		}
-		_ = table.Flush()
+		text.WriteString(cli.Table(rows))
 	}
 	for _, r := range a.Refused {
 		for _, w := range r.Ways {
@@ -188,8 +186,7 @@ func (a *answer) table(out io.Writer) error {
 		text.WriteString("\n")
 	}
 	a.printIndirect(&text)
-	_, err := io.WriteString(out, strings.TrimRight(text.String(), "\n")+"\n")
-	return err
+	return strings.TrimRight(text.String(), "\n") + "\n"
 }
 
 // whyNobody returns what is missing.
@@ -207,8 +204,8 @@ func (a *answer) whyNobody() string {
 	}
 }
 
-// rows prints one line for each way, next to each other for the two verbs.
-func (o *opener) rows(table io.Writer) {
+// rows returns one row for each way, those of the two verbs next to each other.
+func (o *opener) rows() (rows [][]string) {
 	who, decrypter := o.Subject.String(), o.Decrypter
 	if o.Also != nil {
 		who += ", if in " + o.Also.String()
@@ -220,8 +217,8 @@ func (o *opener) rows(table io.Writer) {
 		return ""
 	}
 	for i := range max(len(o.Decrypt), len(o.Use)) {
-		// Flush returns the error.
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", who, decrypter, at(o.Decrypt, i), at(o.Use, i))
+		rows = append(rows, []string{who, decrypter, at(o.Decrypt, i), at(o.Use, i)})
 		who, decrypter = "", ""
 	}
+	return rows
 }

@@ -3,12 +3,10 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
@@ -34,13 +32,11 @@ func (o *Output) Validate() error {
 	return nil
 }
 
-// Print writes a result as JSON, as YAML or by table.
-func (o *Output) Print(out io.Writer, result any, table func(io.Writer) error) error {
+// Print writes a result as JSON, as YAML or as what table returns.
+func (o *Output) Print(out io.Writer, result any, table func() string) error {
 	switch o.form {
 	case "json":
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(result)
+		return PrintJSON(out, result)
 	case "yaml":
 		data, err := yaml.Marshal(result)
 		if err != nil {
@@ -49,12 +45,10 @@ func (o *Output) Print(out io.Writer, result any, table func(io.Writer) error) e
 		_, err = out.Write(data)
 		return err
 	default:
-		return table(out)
+		_, err := io.WriteString(out, table())
+		return err
 	}
 }
-
-// NewTable aligns tab-separated columns. Its Flush returns the errors of all writes.
-func NewTable(out io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(out, 0, 0, 3, ' ', 0) }
 
 // orList joins words as in "a, b or c".
 func orList(words []string) string {
