@@ -55,7 +55,8 @@ func (r *Request) normalise() error {
 			if len(r.Names) > 1 {
 				field = fmt.Sprintf("names[%d]", i)
 			}
-			return errors.New(field + " must be a DNS-1123 subdomain: up to 253 lower case letters, digits, '-' and '.'")
+			return errors.New(field + " must be a DNS-1123 subdomain: up to 253 lower case letters, " +
+				"digits, '-' and '.'")
 		}
 		if seen.Has(name) {
 			continue

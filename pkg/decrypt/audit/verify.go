@@ -231,8 +231,8 @@ func (v *verifying) line(l *line) error {
 	v.count(l, &c)
 	for _, w := range v.pending[l.sequence] {
 		if !w.matches(l.head()) {
-			return v.fault(l.sequence, fmt.Sprintf("the published head is %s, the line here is %s: the log was rewritten",
-				w, l.head()), adviceKeep)
+			return v.fault(l.sequence, fmt.Sprintf("the published head is %s, the line here is %s: "+
+				"the log was rewritten", w, l.head()), adviceKeep)
 		}
 	}
 	delete(v.pending, l.sequence)

@@ -17,8 +17,8 @@ import (
 	"k8s.io/component-base/term"
 )
 
-// NewCommand returns a command without arguments. The example is also part of the long text, because help with groups of
-// flags does not print it.
+// NewCommand returns a command without arguments. The example is also part of the long text, because help with groups
+// of flags does not print it.
 func NewCommand(use, short, long, example string, run func(*cobra.Command) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Long: long + "\n\nExamples:\n\n" + example, Example: example, Args: cobra.NoArgs,

@@ -15,11 +15,12 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
 )
 
-const long = `Check that a decrypt audit log is as the server wrote it: no line edited, removed, repeated or reordered, over all given
-files, in any order; a folder stands for the files in it. It reports the first bad line.
+const long = `Check that a decrypt audit log is as the server wrote it: no line edited, removed, repeated or
+reordered, over all given files, in any order; a folder stands for the files in it. It reports the first bad line.
 
-The files alone do not show lines that were cut off at the end. Pass a published head with --head: the server writes one
-to its log and to etcd every few seconds, and the metrics secret_decrypt_audit_head_sequence and _head_mac48 have it too.`
+The files alone do not show lines that were cut off at the end. Pass a published head with --head: the server writes
+one to its log and to etcd every few seconds, and the metrics secret_decrypt_audit_head_sequence and _head_mac48 have
+it too.`
 
 const example = `  secret-apiserver audit verify --key-file /etc/secret/decrypt-audit.key /var/log/secret-decrypt
 
@@ -63,11 +64,11 @@ func newVerify() *cobra.Command {
 	}
 	fs := command.Flags()
 	fs.StringVar(&o.keyFile, "key-file", "", "Key `file` of the log: --decrypt-audit-key-file of the server. Required.")
-	fs.StringArrayVar(&o.heads, "head", nil, "Published head, `SEQUENCE:MAC`, that the log must have. The first 12 digits of "+
-		"the MAC are enough. May be repeated.")
+	fs.StringArrayVar(&o.heads, "head", nil, "Published head, `SEQUENCE:MAC`, that the log must have. "+
+		"The first 12 digits of the MAC are enough. May be repeated.")
 	fs.BoolVar(&o.part, "part", false, "Accept that older files are missing: these are a part of the log.")
-	fs.IntSliceVar(&o.known, "known-fault", nil, "Sequence `numbers` of opening lines with a known fault (cut-off, rewritten, "+
-		"damaged).")
+	fs.IntSliceVar(&o.known, "known-fault", nil, "Sequence `numbers` of opening lines with a known fault "+
+		"(cut-off, rewritten, damaged).")
 	if err := command.MarkFlagRequired("key-file"); err != nil {
 		panic(err) // the flag is defined above
 	}

@@ -22,9 +22,9 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
 )
 
-const backupLong = `Write a snapshot of the database to a file: all values, sealed as they are stored, at one revision. It contains everything
-that was acknowledged before. It needs no pause of the server, and works for a stopped one too. Names, labels and
-descriptions are not sealed.
+const backupLong = `Write a snapshot of the database to a file: all values, sealed as they are stored, at one
+revision. It contains everything that was acknowledged before. It needs no pause of the server, and works for a
+stopped one too. Names, labels and descriptions are not sealed.
 
 The keys are not in it. Keep the file of --encryption-provider-config (encryption.yaml in the folder of a standalone
 server), or the KMS, apart from the backup: without it no value opens, and with both of them every value does.
@@ -35,7 +35,8 @@ const backupExample = `  # Of a standalone server, running or stopped.
   secret-apiserver backup --data-dir ./data --to backup.db
 
   # Of the etcd of a cluster.
-  secret-apiserver backup --etcd-servers https://etcd:2379 --etcd-cafile ca.crt --etcd-certfile tls.crt --etcd-keyfile tls.key --to backup.db
+  secret-apiserver backup --etcd-servers https://etcd:2379 --etcd-cafile ca.crt \
+      --etcd-certfile tls.crt --etcd-keyfile tls.key --to backup.db
 
   # To another machine, without a copy on this one.
   secret-apiserver backup --data-dir ./data --to - | ssh backup-host 'cat > backup.db'
@@ -62,8 +63,8 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	var flags cliflag.NamedFlagSets
 	opts.source.AddFlags(flags.FlagSet("database"))
 	addPrefix(flags.FlagSet("database"), &opts.prefix)
-	flags.FlagSet("backup").StringVar(&opts.to, "to", "", "File to write. It must not exist. - writes to standard output, "+
-		"unchecked: run `backup verify` on what arrived.")
+	flags.FlagSet("backup").StringVar(&opts.to, "to", "", "File to write. It must not exist. - writes to standard "+
+		"output, unchecked: run `backup verify` on what arrived.")
 	opts.verify.addFlags(flags.FlagSet("backup"), "Then open every value of the new backup, with the keys of "+
 		"--encryption-provider-config.")
 	cli.AddFlags(command, flags)
@@ -102,8 +103,9 @@ func (o *backupOptions) run(ctx context.Context, command *cobra.Command) error {
 		return err
 	}
 	defer func() { _ = saved.close() }() // only read
-	_, err = fmt.Fprintf(command.OutOrStdout(), "%s: %s (%d bytes), revision %d, %s. The keys are not in it: keep the file "+
-		"of --encryption-provider-config (encryption.yaml of a standalone server) apart from it; without it no value opens\n",
+	_, err = fmt.Fprintf(command.OutOrStdout(), "%s: %s (%d bytes), revision %d, %s. The keys are not in it: keep "+
+		"the file of --encryption-provider-config (encryption.yaml of a standalone server) apart from it; "+
+		"without it no value opens\n",
 		saved.path, cli.Size(saved.size), saved.size, saved.revision, cli.NumberOfValues(int64(len(saved.records))))
 	if err != nil || opener == nil {
 		return err

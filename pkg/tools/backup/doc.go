@@ -6,6 +6,6 @@
 // before them. It holds the values sealed as they are stored, and no key. The checksum detects accidents; a backup that
 // was changed on purpose, with a new checksum, is detected by opening its values, each of which is authenticated.
 //
-// The package must never overwrite a file or a folder that holds anything, never leave an incomplete file or folder under
-// the requested name, never restore what it has not checked, and never print a value.
+// The package must never overwrite a file or a folder that holds anything, never leave an incomplete file or folder
+// under the requested name, never restore what it has not checked, and never print a value.
 package backup

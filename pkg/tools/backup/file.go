@@ -37,7 +37,8 @@ const sector = 512
 // openTimeout bounds the wait for a file that another process has open for writing.
 const openTimeout = 5 * time.Second
 
-// revisionLength is that of a key in etcd's bucket "key": two numbers of 8 bytes and a separator. A tombstone's is longer.
+// revisionLength is that of a key in etcd's bucket "key": two numbers of 8 bytes and a separator. A tombstone's is
+// longer.
 const revisionLength = 17
 
 // file is a backup whose checksum matches.
@@ -96,8 +97,9 @@ func checkSum(ctx context.Context, path string, bar *cli.Bar) (size int64, err e
 	return size, nil
 }
 
-// load opens the database and reads every key. bbolt panics on an invalid page, and a page outside of the file is a memory
-// fault: both are errors here. Pages that refer to each other in a circle need a checksum made for them, and may hang it.
+// load opens the database and reads every key. bbolt panics on an invalid page, and a page outside of the file is a
+// memory fault: both are errors here. Pages that refer to each other in a circle need a checksum made for them, and may
+// hang it.
 func (f *file) load(root string) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

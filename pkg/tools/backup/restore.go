@@ -22,11 +22,11 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
-const restoreLong = `Create the folder of a standalone server from a backup. The folder must be absent or empty. A backup that was cut or changed
-is refused, and an interrupted restore leaves no database.
+const restoreLong = `Create the folder of a standalone server from a backup. The folder must be absent or empty. A
+backup that was cut or changed is refused, and an interrupted restore leaves no database.
 
-Put the keys of the backup's time into the folder as encryption.yaml, or name them with --encryption-provider-config, and
-start the server. It creates a new certificate authority, a new admin token and a new decrypt audit log.
+Put the keys of the backup's time into the folder as encryption.yaml, or name them with --encryption-provider-config,
+and start the server. It creates a new certificate authority, a new admin token and a new decrypt audit log.
 
 Revisions continue above all earlier ones: a watch from before gets 410 Gone and lists again.
 
@@ -52,15 +52,15 @@ type restoreOptions struct {
 // NewRestoreCommand returns the command `restore`. It stops when ctx ends.
 func NewRestoreCommand(ctx context.Context) *cobra.Command {
 	var opts restoreOptions
-	command := cli.NewCommand("restore", "Create the folder of a standalone server from a backup", restoreLong, restoreExample,
-		func(command *cobra.Command) error { return opts.run(ctx, command) })
+	command := cli.NewCommand("restore", "Create the folder of a standalone server from a backup",
+		restoreLong, restoreExample, func(command *cobra.Command) error { return opts.run(ctx, command) })
 	var flags cliflag.NamedFlagSets
 	fs := flags.FlagSet("restore")
 	fs.StringVar(&opts.from, "from", "", "Backup to restore.")
 	fs.StringVar(&opts.dataDir, "data-dir", "", "Folder to create. It must be absent or empty.")
 	addPrefix(fs, &opts.prefix)
-	opts.verify.addFlags(fs, "First open every value with the keys of --encryption-provider-config, and restore nothing "+
-		"when one does not open.")
+	opts.verify.addFlags(fs, "First open every value with the keys of --encryption-provider-config, and restore "+
+		"nothing when one does not open.")
 	cli.AddFlags(command, flags)
 	return command
 }
@@ -87,7 +87,8 @@ func (o *restoreOptions) run(ctx context.Context, command *cobra.Command) error 
 	defer func() { _ = f.close() }() // only read
 	if opener != nil {
 		if err := f.verify(ctx, opener, command); err != nil {
-			return fmt.Errorf("%w; nothing was restored: give the keys of the backup's time, or restore without --verify", err)
+			return fmt.Errorf("%w; nothing was restored: give the keys of the backup's time, "+
+				"or restore without --verify", err)
 		}
 	}
 	bump := revisionBump(time.Now())
@@ -98,13 +99,14 @@ func (o *restoreOptions) run(ctx context.Context, command *cobra.Command) error 
 		return err
 	}
 	now := f.revision + int64(bump) //nolint:gosec // far below
-	_, err = fmt.Fprintf(command.OutOrStdout(), "%s: %s of revision %d, which is now %d. The keys were not in the backup: "+
-		"put those of its time at %s, then start the server\n",
-		o.dataDir, cli.NumberOfValues(int64(len(f.records))), f.revision, now, filepath.Join(o.dataDir, "encryption.yaml"))
+	_, err = fmt.Fprintf(command.OutOrStdout(), "%s: %s of revision %d, which is now %d. The keys were not in the "+
+		"backup: put those of its time at %s, then start the server\n", o.dataDir,
+		cli.NumberOfValues(int64(len(f.records))), f.revision, now, filepath.Join(o.dataDir, "encryption.yaml"))
 	return err
 }
 
-// checkFolder refuses a folder that holds anything but leftovers of an interrupted restore, or that a server would refuse.
+// checkFolder refuses a folder that holds anything but leftovers of an interrupted restore, or that a server would
+// refuse.
 func checkFolder(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -115,8 +117,8 @@ func checkFolder(dir string) error {
 	}
 	for _, entry := range entries {
 		if !strings.HasPrefix(entry.Name(), leftover) {
-			return fmt.Errorf("--data-dir: %s holds %s: restore into a folder that is empty or absent; nothing was changed",
-				dir, entry.Name())
+			return fmt.Errorf("--data-dir: %s holds %s: restore into a folder that is empty or absent; "+
+				"nothing was changed", dir, entry.Name())
 		}
 	}
 	info, err := os.Stat(dir)
@@ -129,8 +131,8 @@ func checkFolder(dir string) error {
 	return nil
 }
 
-// restore creates the database in a folder of another name inside of dir, so that dir may be a mount, and renames it when
-// it is on the disk.
+// restore creates the database in a folder of another name inside of dir, so that dir may be a mount, and renames it
+// when it is on the disk.
 func restore(ctx context.Context, from *file, dir string, bump uint64, bar *cli.Bar) (err error) {
 	_, statErr := os.Stat(dir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -241,24 +243,25 @@ func syncTree(dir string) error {
 	})
 }
 
-// A restore raises the revision above every one that was ever handed out, or a watch from before would wait in silence and
-// miss changes. Those are: what was written after the backup, and what was written after an earlier restore of the same
-// backup, which starts from the same revision. Both are a time before now multiplied by a rate of writes. So the bump grows
-// with the clock, faster than etcd can write: a later restore ends above an earlier one and all that was written in between,
-// and any backup that is younger than the epoch is covered.
+// A restore raises the revision above every one that was ever handed out, or a watch from before would wait in silence
+// and miss changes. Those are: what was written after the backup, and what was written after an earlier restore of the
+// same backup, which starts from the same revision. Both are a time before now multiplied by a rate of writes. So the
+// bump grows with the clock, faster than etcd can write: a later restore ends above an earlier one and all that was
+// written in between, and any backup that is younger than the epoch is covered.
 const (
-	// writesPerSecond is what etcd's own benchmark (etcd.io/docs, "Performance") reaches with a thousand clients and values
-	// of 256 bytes.
+	// writesPerSecond is what etcd's own benchmark (etcd.io/docs, "Performance") reaches with a thousand clients and
+	// values of 256 bytes.
 	writesPerSecond = 50_000
-	// leastBump is what etcd's documentation of disaster recovery recommends for a backup of up to a week, for a wrong clock.
+	// leastBump is what etcd's documentation of disaster recovery recommends for a backup of up to a week, for a wrong
+	// clock.
 	leastBump = 1_000_000_000
 )
 
 // epoch is before the first backup that this program can have written.
 var epoch = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// revisionBump is how much a restore at a time raises the revision. In ten years that is about 2^44: five hundred restores
-// of one another fit in the 53 bits that a JSON number holds exactly, and far more in etcd's 63.
+// revisionBump is how much a restore at a time raises the revision. In ten years that is about 2^44: five hundred
+// restores of one another fit in the 53 bits that a JSON number holds exactly, and far more in etcd's 63.
 func revisionBump(now time.Time) uint64 {
 	return leastBump + writesPerSecond*uint64(max(now.Sub(epoch)/time.Second, 0))
 }

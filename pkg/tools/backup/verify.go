@@ -19,8 +19,9 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
-const verifyLong = `Check that a backup is complete, and open every value in it with the keys of a file for --encryption-provider-config. Prints
-how many values opened and how many did not, by key, and the names of those that did not. Values are not printed.
+const verifyLong = `Check that a backup is complete, and open every value in it with the keys of a file for
+--encryption-provider-config. Prints how many values opened and how many did not, by key, and the names of those that
+did not. Values are not printed.
 
 The exit code is 0 only when the backup is complete and every value opened.`
 

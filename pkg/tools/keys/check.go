@@ -16,11 +16,11 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/keys"
 )
 
-const checkLong = `Check that a file for --encryption-provider-config is valid and has every key that seals a stored value. Run it before
-you remove a key.
+const checkLong = `Check that a file for --encryption-provider-config is valid and has every key that seals a stored
+value. Run it before you remove a key.
 
-The exit code is 0 only when every record was read, the file has a key for each, and each local key opens a value that is
-stored under its name. No value is printed, and no KMS is called: a KMS provider is identified by its name.`
+The exit code is 0 only when every record was read, the file has a key for each, and each local key opens a value that
+is stored under its name. No value is printed, and no KMS is called: a KMS provider is identified by its name.`
 
 const checkExample = `  secret-apiserver keys check --data-dir ./data --encryption-provider-config new-encryption.yaml`
 

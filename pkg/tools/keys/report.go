@@ -23,11 +23,11 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
-const reportLong = `Count the stored values by the key that seals them, all at one revision of the database. OLDEST is when the oldest of these
-values was created.
+const reportLong = `Count the stored values by the key that seals them, all at one revision of the database. OLDEST is
+when the oldest of these values was created.
 
-The exit code is 0 only when every record was read, and no value is under a key of --fail-on. Each of those keys must be named
-by a stored value or by the file of --encryption-provider-config: a misspelled name proves nothing.`
+The exit code is 0 only when every record was read, and no value is under a key of --fail-on. Each of those keys must
+be named by a stored value or by the file of --encryption-provider-config: a misspelled name proves nothing.`
 
 const reportExample = `  # What is sealed under what?
   secret-apiserver keys report --data-dir ./data
@@ -90,8 +90,8 @@ func newReportCommand(ctx context.Context) *cobra.Command {
 
 func (o *reportOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.output, "output", "o", "table", "Output format: table or json.")
-	fs.StringArrayVar(&o.failOn, "fail-on", nil, "Key, as PROVIDER/NAME, that must seal no value: exit with 1 while one is "+
-		"under it. kms/NAME stands for all keys of that plugin. May be repeated.")
+	fs.StringArrayVar(&o.failOn, "fail-on", nil, "Key, as PROVIDER/NAME, that must seal no value: exit with 1 "+
+		"while one is under it. kms/NAME stands for all keys of that plugin. May be repeated.")
 	fs.StringVar(&o.file, keys.Flag, "", "File with more key names for --fail-on. Only names are read. "+
 		"Default with --data-dir: encryption.yaml in that folder, if it exists.")
 }
@@ -201,7 +201,8 @@ func (s *survey) incomplete() error {
 		s.faultCount, s.faults[0].Name)
 }
 
-// failOn returns an error for each key that seals a value, and for one that neither a value nor the configuration names.
+// failOn returns an error for each key that seals a value, and for one that neither a value nor the configuration
+// names.
 func (s *survey) failOn(keys, configured []string) error {
 	var errs []error
 	for _, key := range keys {
@@ -210,8 +211,9 @@ func (s *survey) failOn(keys, configured []string) error {
 		case used.count > 0:
 			errs = append(errs, fmt.Errorf("%d values are still under %s: %s", used.count, key, listNames(used)))
 		case !slices.Contains(configured, key):
-			errs = append(errs, fmt.Errorf("--fail-on: no stored value and no key of --encryption-provider-config is named %q: "+
-				"correct the name, or give the file that still has the key", key))
+			errs = append(errs, fmt.Errorf("--fail-on: no stored value and no key of "+
+				"--encryption-provider-config is named %q: correct the name, "+
+				"or give the file that still has the key", key))
 		}
 	}
 	return errors.Join(errs...)
