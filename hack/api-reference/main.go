@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Api-reference prints docs/reference.md: every type of this API with its fields, from the definitions of the OpenAPI document.
+// Api-reference prints docs/reference.md: every type of this API with its fields, from the definitions of the OpenAPI
+// document.
 package main
 
 import (

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.2.0
+	github.com/prometheus/procfs v0.21.1
 	github.com/securevalue/secret-apiserver v0.0.0-00010101000000-000000000000
 	github.com/securevalue/secret-apiserver/hack/e2e v0.0.0-00010101000000-000000000000
 	golang.org/x/net v0.61.0
@@ -73,7 +74,6 @@ require (
 	github.com/prometheus/client_golang v1.24.0 // indirect
 	github.com/prometheus/client_model v0.6.2 // indirect
 	github.com/prometheus/common v0.70.0 // indirect
-	github.com/prometheus/procfs v0.21.1 // indirect
 	github.com/sirupsen/logrus v1.9.4 // indirect
 	github.com/soheilhy/cmux v0.1.5 // indirect
 	github.com/spf13/cobra v1.10.2 // indirect

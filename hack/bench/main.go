@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures secret-apiserver against the Secrets of kube-apiserver: `make bench`. With the argument scale it
-// measures many values in a standalone server: `make bench-scale`. With profile it shows where the time goes:
-// `make bench-profile`. docs/performance tells how to read what it prints.
+// Command bench measures secret-apiserver against the Secrets of kube-apiserver: `make bench`. With the argument scale
+// it measures many values in a standalone server: `make bench-scale`. With profile it shows where the time goes: `make
+// bench-profile`. docs/performance tells how to read what it prints.
 package main
 
 import (

@@ -38,8 +38,8 @@ func id(o object) string {
 	return fmt.Sprintf("%s %s/%s", o.GetObjectKind().GroupVersionKind().Kind, o.GetNamespace(), o.GetName())
 }
 
-// build builds a folder as `kubectl kustomize` does and decodes what comes out, strictly: an unknown or repeated field is
-// an error.
+// build builds a folder as `kubectl kustomize` does and decodes what comes out, strictly: an unknown or repeated field
+// is an error.
 func build(t *testing.T, folder string) []object {
 	t.Helper()
 	resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)

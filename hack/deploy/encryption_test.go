@@ -14,8 +14,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/keys"
 )
 
-// TestNewEncryptionConfig runs the script that docs/operations.md tells people to run: the server takes what it prints, and
-// no two are alike.
+// TestNewEncryptionConfig runs the script that docs/operations.md tells people to run: the server takes what it prints,
+// and no two are alike.
 func TestNewEncryptionConfig(t *testing.T) {
 	var configs [][]byte
 	names := map[string]bool{}
@@ -63,7 +63,8 @@ func TestKMSConfigurationIsTaken(t *testing.T) {
 // keyOf is a field with a key of 16 bytes or more in base64.
 var keyOf = regexp.MustCompile(`secret:\s*["']?[A-Za-z0-9+/]{22,}`)
 
-// TestNoKeyInTheRepository: whatever looks like a key of 32 bytes in a manifest or a document would be used by somebody.
+// TestNoKeyInTheRepository: whatever looks like a key of 32 bytes in a manifest or a document would be used by
+// somebody.
 func TestNoKeyInTheRepository(t *testing.T) {
 	for _, folder := range []string{"../../deploy", "../../docs", "../../config"} {
 		tree := os.DirFS(folder)

@@ -32,8 +32,8 @@ func matches(t *testing.T, selector *metav1.LabelSelector, set labels.Set) bool 
 	return s.Matches(set)
 }
 
-// TestNamespaces: nothing is left to the namespace of who applies it, and nothing of ours is elsewhere but the one binding
-// that must be.
+// TestNamespaces: nothing is left to the namespace of who applies it, and nothing of ours is elsewhere but the one
+// binding that must be.
 func TestNamespaces(t *testing.T) {
 	cluster := []string{"Namespace", "ClusterRole", "ClusterRoleBinding", "APIService"}
 	each(t, func(t *testing.T, objects []object) {

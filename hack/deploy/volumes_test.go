@@ -14,8 +14,9 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
 )
 
-// TestLogsFitTheirVolume adds up what the server keeps of its two audit logs: the file in use, the rotated ones, and one more while
-// they rotate. A volume without that much room, and a quarter more, would have the kubelet evict the Pod.
+// TestLogsFitTheirVolume adds up what the server keeps of its two audit logs: the file in use, the rotated ones, and
+// one more while they rotate. A volume without that much room, and a quarter more, would have the kubelet evict the
+// Pod.
 func TestLogsFitTheirVolume(t *testing.T) {
 	each(t, func(t *testing.T, objects []object) {
 		p := getPod(t, objects, "secret-apiserver")
@@ -78,7 +79,8 @@ func TestAuditLogIsPrinted(t *testing.T) {
 	})
 }
 
-// TestDatabaseFitsItsVolume: etcd stops writes at its quota before its disk is full, even while it is defragmented into a copy.
+// TestDatabaseFitsItsVolume: etcd stops writes at its quota before its disk is full, even while it is defragmented into
+// a copy.
 func TestDatabaseFitsItsVolume(t *testing.T) {
 	each(t, func(t *testing.T, objects []object) {
 		p := getPod(t, objects, "secret-etcd")

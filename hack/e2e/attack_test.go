@@ -34,7 +34,8 @@ type answer struct {
 	body    string
 }
 
-// send asks a URL with a certificate, a token and headers, each of which may be missing. Header names are sent as given.
+// send asks a URL with a certificate, a token and headers, each of which may be missing. Header names are sent as
+// given.
 func send(t *testing.T, url string, ca *pki.CA, certificate *pki.Pair, token string, headers http.Header) (answer, error) {
 	t.Helper()
 	pool := x509.NewCertPool()

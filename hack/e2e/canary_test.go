@@ -81,7 +81,8 @@ func TestNoCanaryAnywhere(t *testing.T) {
 	}
 }
 
-// echoes says whether kubectl itself repeats what the user gave it: the manifest of a diff, a selector in its own error.
+// echoes says whether kubectl itself repeats what the user gave it: the manifest of a diff, a selector in its own
+// error.
 func echoes(args []string) bool {
 	return args[0] == "diff" || strings.HasPrefix(args[len(args)-1], "--field-selector")
 }

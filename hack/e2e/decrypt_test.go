@@ -48,8 +48,8 @@ func decryptToken(t *testing.T, namespace, account string) string {
 	return token
 }
 
-// TestDecrypt asks, at both replicas, as ServiceAccounts with every combination of rights, and as those who have all rights
-// elsewhere, or every right by a wildcard: only the service that is bound by name where the value is gets it.
+// TestDecrypt asks, at both replicas, as ServiceAccounts with every combination of rights, and as those who have all
+// rights elsewhere, or every right by a wildcard: only the service that is bound by name where the value is gets it.
 func TestDecrypt(t *testing.T) {
 	namespace, other := newNamespace(t), newNamespace(t)
 	object, value := newSecureValue("held")
@@ -177,8 +177,8 @@ func bindEveryone(t *testing.T, subject rbacv1.Subject, role string) {
 	})
 }
 
-// TestDecryptRevocation takes the binding, and then the account, away from a service that decrypts. How long it still got
-// values is logged: the decrypt port keeps an answer for half a second.
+// TestDecryptRevocation takes the binding, and then the account, away from a service that decrypts. How long it still
+// got values is logged: the decrypt port keeps an answer for half a second.
 func TestDecryptRevocation(t *testing.T) {
 	for name, revoke := range map[string]func(namespace, binding string) error{
 		"binding": func(namespace, binding string) error {

@@ -114,8 +114,8 @@ func TestIncident14NamespaceDeletionRemovesValues(t *testing.T) {
 	}
 }
 
-// TestNamespaceWithHeldValue deletes a namespace with a value that a finalizer holds: its ciphertext leaves etcd with the delete, it takes
-// no new value, and the namespace goes once the finalizer is removed.
+// TestNamespaceWithHeldValue deletes a namespace with a value that a finalizer holds: its ciphertext leaves etcd with
+// the delete, it takes no new value, and the namespace goes once the finalizer is removed.
 func TestNamespaceWithHeldValue(t *testing.T) {
 	namespace := newNamespace(t)
 	object, _ := newSecureValue("held")

@@ -144,7 +144,8 @@ func TestPluginAccess(t *testing.T) {
 		}
 	}
 
-	// Checks about oneself: the administrator, whose group does not count, and a ServiceAccount that may not create reviews.
+	// Checks about oneself: the administrator, whose group does not count, and a ServiceAccount that may not create
+	// reviews.
 	if out, errs, code := plugin(t, namespace, "", "can-decrypt", "held"); code != 1 || !strings.HasPrefix(out, "no\n") {
 		t.Errorf("as the administrator: code %d, %s%s", code, out, errs)
 	}
@@ -177,7 +178,8 @@ func bindGroup(t *testing.T, namespace, group, role string) {
 	}
 }
 
-// TestPluginImportsSecrets imports the core Secrets of an application, interrupted and repeated, then from another namespace.
+// TestPluginImportsSecrets imports the core Secrets of an application, interrupted and repeated, then from another
+// namespace.
 func TestPluginImportsSecrets(t *testing.T) {
 	buildPlugin(t)
 	namespace, target := newNamespace(t), newNamespace(t)

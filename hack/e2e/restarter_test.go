@@ -52,7 +52,8 @@ func (r restarts) await(name string, generation int64) {
 	})
 }
 
-// settle returns when the controller has seen all that happened until now: events come in order, and one worker takes them.
+// settle returns when the controller has seen all that happened until now: events come in order, and one worker takes
+// them.
 func (r restarts) settle() {
 	r.t.Helper()
 	before, _ := r.state("marker")
@@ -79,7 +80,8 @@ func (r restarts) delete(name string) {
 	}
 }
 
-// start runs the example with a token of its ServiceAccount, which has the rights of its rbac.yaml and those to its Lease.
+// start runs the example with a token of its ServiceAccount, which has the rights of its rbac.yaml and those to its
+// Lease.
 func (r restarts) start(leases string) *process.Process {
 	r.t.Helper()
 	binary, err := filepath.Abs(filepath.Join(root, "bin", "e2e", "restarter"))

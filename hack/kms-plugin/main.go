@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command kms-plugin runs the KMS v2 plugin of the tests, to try a server with a KMS by hand. It is not shipped: its keys
-// lie in a file in clear.
+// Command kms-plugin runs the KMS v2 plugin of the tests, to try a server with a KMS by hand. It is not shipped: its
+// keys lie in a file in clear.
 //
 //	go run ./hack/kms-plugin --socket /tmp/kms.sock --keys /tmp/kms-keys.json --key 2026-01
 //

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Openapi-schema prints the definitions of this API's types as a Swagger 2.0 document, which applyconfiguration-gen needs
-// to know how fields are owned. Upstream has the same step in k8s.io/kubernetes, pkg/generated/openapi/cmd/models-schema.
+// Openapi-schema prints the definitions of this API's types as a Swagger 2.0 document, which applyconfiguration-gen
+// needs to know how fields are owned. Upstream has the same step in k8s.io/kubernetes,
+// pkg/generated/openapi/cmd/models-schema.
 package main
 
 import (

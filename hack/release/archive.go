@@ -31,8 +31,8 @@ type entry struct {
 	executable bool
 }
 
-// writeArchive writes a tar.gz of the entries below one folder. The same content gives the same bytes: sorted by name, of the given
-// date, owned by root, with no mode but 0644 and 0755, and with no name or date in the header of gzip.
+// writeArchive writes a tar.gz of the entries below one folder. The same content gives the same bytes: sorted by name,
+// of the given date, owned by root, with no mode but 0644 and 0755, and with no name or date in the header of gzip.
 func writeArchive(path, folder string, date time.Time, entries []entry) (err error) {
 	file, err := os.Create(path) //nolint:gosec // below -out
 	if err != nil {

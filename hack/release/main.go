@@ -105,8 +105,8 @@ func run(ctx context.Context, args []string) error {
 	return nil
 }
 
-// emptyFolder empties the folder of an earlier run, and refuses one with anything else in it. The empty SHA256SUMS says whose it is when
-// this run breaks off.
+// emptyFolder empties the folder of an earlier run, and refuses one with anything else in it. The empty SHA256SUMS says
+// whose it is when this run breaks off.
 func emptyFolder(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !os.IsNotExist(err) {

@@ -13,8 +13,8 @@ import (
 // placeholder is the image that deploy/overlays/production names.
 const placeholder = "registry.example.com/secret-apiserver"
 
-// manifests writes install.yaml, which is the production overlay with this version's tag, built by the kustomize of the pinned kubectl;
-// and an archive of what overlays are made of.
+// manifests writes install.yaml, which is the production overlay with this version's tag, built by the kustomize of the
+// pinned kubectl; and an archive of what overlays are made of.
 func (b *builder) manifests(ctx context.Context, o options) error {
 	if _, err := output(ctx, b.root, b.env, filepath.Join(b.root, "hack", "build-kubectl.sh")); err != nil {
 		return err

@@ -26,7 +26,8 @@ type tree struct {
 
 var versionStamp = regexp.MustCompile(`component-base/version\.gitVersion=v[0-9.]+\+(\S+)`)
 
-// readTree reads the commit that the current folder has checked out, and refuses changes that no commit has unless dirty.
+// readTree reads the commit that the current folder has checked out, and refuses changes that no commit has unless
+// dirty.
 func readTree(ctx context.Context, dirty bool) (tree, error) {
 	var t tree
 	root, err := output(ctx, "", os.Environ(), "git", "rev-parse", "--show-toplevel")
@@ -59,7 +60,8 @@ func readTree(ctx context.Context, dirty bool) (tree, error) {
 	return t, nil
 }
 
-// commitDate is when the commit was made. SOURCE_DATE_EPOCH of somebody's environment has no say: it would change the bytes.
+// commitDate is when the commit was made. SOURCE_DATE_EPOCH of somebody's environment has no say: it would change the
+// bytes.
 func commitDate(ctx context.Context, root string) (time.Time, error) {
 	epoch, err := output(ctx, root, os.Environ(), "git", "log", "-1", "--format=%ct")
 	if err != nil {

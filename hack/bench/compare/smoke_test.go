@@ -43,7 +43,8 @@ func requestsOf(t *testing.T, s *side, verb string) (n int64) {
 	return n
 }
 
-// What this program counted is what the servers counted: objects at the end, and requests of the verbs that only cells send.
+// What this program counted is what the servers counted: objects at the end, and requests of the verbs that only cells
+// send.
 func TestCountsEqualThoseOfTheServers(t *testing.T) {
 	r := &Run{Options: small(), World: worldtest.New(t), Report: report.New("test", nil), Log: t.Output()}
 	r.Extras = false // a restart with audit would reset the servers' counters

@@ -60,28 +60,6 @@ func TestMedianAndRatio(t *testing.T) {
 	}
 }
 
-func TestParseStat(t *testing.T) {
-	line := []byte("77 (a ) b (c) S 1 2 3 4 5 6 7 8 9 10 250 50 13 14")
-	if got, err := parseStat(line); err != nil || got != 3*time.Second {
-		t.Errorf("got %v, %v; want 3 s", got, err)
-	}
-	for _, bad := range []string{"", "77 (a) S 1", "77 (a) S 1 2 3 4 5 6 7 8 9 10 x 50"} {
-		if got, err := parseStat([]byte(bad)); err == nil {
-			t.Errorf("%q gave %v", bad, got)
-		}
-	}
-}
-
-func TestParseStatus(t *testing.T) {
-	got, err := parseStatus([]byte("Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n"))
-	if err != nil || got != (Memory{Resident: 1 << 20, Peak: 2 << 20}) {
-		t.Errorf("got %+v, %v", got, err)
-	}
-	if got, err := parseStatus([]byte("Name:\tx\nVmRSS:\t1024 kB\n")); err == nil {
-		t.Errorf("a status without a peak gave %+v", got)
-	}
-}
-
 func TestCPUAndMemoryOfThisProcess(t *testing.T) {
 	before, err := CPU(os.Getpid())
 	if err != nil {

@@ -4,55 +4,23 @@ package measure
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"strconv"
 	"time"
-)
 
-// tick is the unit of CPU time in /proc: USER_HZ is 100 on every Linux that Go runs on.
-const tick = 10 * time.Millisecond
-
-// The fields of /proc/PID/stat, counted from 0 after the program name.
-const (
-	userTimeField   = 11
-	systemTimeField = 12
-	statFields      = 13
+	"github.com/prometheus/procfs"
 )
 
 // CPU is the time that a process has spent, user and system, all threads, at 10 ms.
 func CPU(pid int) (time.Duration, error) {
-	file := fmt.Sprintf("/proc/%d/stat", pid)
-	data, err := os.ReadFile(file) //nolint:gosec // a file of the kernel
+	process, err := procfs.NewProc(pid)
 	if err != nil {
 		return 0, err
 	}
-	spent, err := parseStat(data)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", file, err)
-	}
-	return spent, nil
-}
-
-// parseStat reads the line of a process. Its name may hold spaces and brackets, so the last bracket counts.
-func parseStat(data []byte) (time.Duration, error) {
-	end := bytes.LastIndexByte(data, ')')
-	if end < 0 {
-		return 0, fmt.Errorf("no name of a program in %q", data)
-	}
-	fields := bytes.Fields(data[end+1:])
-	if len(fields) < statFields {
-		return 0, fmt.Errorf("%d fields after the name, want at least %d", len(fields), statFields)
-	}
-	var ticks int64
-	for _, field := range fields[userTimeField : systemTimeField+1] {
-		n, err := strconv.ParseInt(string(field), 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * tick, nil
+	stat, err := process.Stat()
+	return time.Duration(stat.CPUTime() * float64(time.Second)), err
 }
 
 // Memory is the resident memory of a process in bytes, now and at its highest since it started or since ResetPeak.
@@ -62,16 +30,15 @@ type Memory struct {
 
 // ReadMemory reads /proc/PID/status.
 func ReadMemory(pid int) (Memory, error) {
-	file := fmt.Sprintf("/proc/%d/status", pid)
-	data, err := os.ReadFile(file) //nolint:gosec // a file of the kernel
+	process, err := procfs.NewProc(pid)
 	if err != nil {
 		return Memory{}, err
 	}
-	memory, err := parseStatus(data)
-	if err != nil {
-		return Memory{}, fmt.Errorf("%s: %w", file, err)
+	status, err := process.NewStatus()
+	if err == nil && (status.VmRSS == 0 || status.VmHWM == 0) {
+		err = fmt.Errorf("process %d has no resident memory: it has ended", pid)
 	}
-	return memory, nil
+	return Memory{Resident: int64(status.VmRSS), Peak: int64(status.VmHWM)}, err //nolint:gosec // sizes of memory
 }
 
 // ResetPeak resets Peak to the current value.
@@ -79,18 +46,58 @@ func ResetPeak(pid int) error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }
 
-func parseStatus(data []byte) (m Memory, err error) {
-	for name, target := range map[string]*int64{"VmRSS:": &m.Resident, "VmHWM:": &m.Peak} {
-		_, rest, found := bytes.Cut(data, []byte("\n"+name))
-		fields := bytes.Fields(rest)
-		if !found || len(fields) < 2 || string(fields[1]) != "kB" {
-			return m, fmt.Errorf("no %s in kB", name)
-		}
-		kilobytes, err := strconv.ParseInt(string(fields[0]), 10, 64)
+const (
+	cyclesMetric = "go_gc_cycles_total_gc_cycles_total"
+	liveMetric   = "go_gc_heap_live_bytes"
+)
+
+// Server is a process with the metrics of a Kubernetes API server.
+type Server interface {
+	// Metrics returns what /metrics says.
+	Metrics(ctx context.Context) ([]byte, error)
+	// Memory is that of the server and of its etcd, which is zero when it is embedded.
+	Memory() (server, etcd Memory, err error)
+}
+
+// Settled is the memory of a server whose garbage was collected, in bytes. Live is what its heap held then.
+type Settled struct {
+	Server, Etcd Memory
+	Live         float64
+}
+
+// Settle reads the metrics of a server until it has collected its garbage twice, since nobody can ask it to, and then
+// its memory.
+func Settle(ctx context.Context, s Server) (Settled, error) {
+	for first := -1.0; ; {
+		text, err := s.Metrics(ctx)
 		if err != nil {
-			return m, err
+			return Settled{}, err
 		}
-		*target = kilobytes << 10
+		cycles, err := Metric(text, cyclesMetric)
+		if err != nil {
+			return Settled{}, err
+		}
+		if first < 0 {
+			first = cycles
+		}
+		if cycles < first+2 {
+			continue
+		}
+		settled := Settled{}
+		if settled.Live, err = Metric(text, liveMetric); err != nil {
+			return Settled{}, err
+		}
+		settled.Server, settled.Etcd, err = s.Memory()
+		return settled, err
 	}
-	return m, nil
+}
+
+// Metric finds a metric in the text of /metrics, by its name and its labels as they are written there.
+func Metric(text []byte, name string) (float64, error) {
+	for line := range bytes.Lines(text) {
+		if rest, ok := bytes.CutPrefix(line, []byte(name+" ")); ok {
+			return strconv.ParseFloat(string(bytes.TrimSpace(rest)), 64)
+		}
+	}
+	return 0, fmt.Errorf("/metrics has no %s", name)
 }

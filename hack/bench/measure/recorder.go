@@ -4,7 +4,9 @@ package measure
 
 import (
 	"fmt"
+	"math"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -13,7 +15,8 @@ import (
 // Slow is the latency from which a request is counted as slow.
 const Slow = time.Second
 
-// Latencies are kept from a microsecond to a quarter of an hour with three digits; what is longer counts as the longest.
+// Latencies are kept from a microsecond to a quarter of an hour with three digits; what is longer counts as the
+// longest.
 const (
 	highest = 15 * time.Minute
 	digits  = 3
@@ -79,3 +82,29 @@ func (r *Recorder) Quantile(percent float64) time.Duration {
 
 // Max is the longest latency.
 func (r *Recorder) Max() time.Duration { return time.Duration(r.histogram.Max()) * time.Microsecond }
+
+// Median is the middle of the figures, and NaN without any.
+func Median(figures []float64) float64 {
+	if len(figures) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(figures))
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[middle]
+	}
+	return (sorted[middle-1] + sorted[middle]) / 2
+}
+
+// Ratio is the median over the rounds of ours ÷ theirs. Each round is a pair measured next to each other in time, so a
+// machine that gets slower or faster moves both. Rounds in which one side has no figure are left out; without any that
+// is left the ratio is NaN.
+func Ratio(ours, theirs []float64) float64 {
+	var ratios []float64
+	for i, our := range ours[:min(len(ours), len(theirs))] {
+		if ratio := our / theirs[i]; !math.IsNaN(ratio) && !math.IsInf(ratio, 0) {
+			ratios = append(ratios, ratio)
+		}
+	}
+	return Median(ratios)
+}

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command profiled is secret-apiserver with CPU profiles, for `make bench-profile` only. The program that ships has none:
-// a profile of the memory holds values, and the way to one must not exist. A CPU profile holds names of functions.
+// Command profiled is secret-apiserver with CPU profiles, for `make bench-profile` only. The program that ships has
+// none: a profile of the memory holds values, and the way to one must not exist. A CPU profile holds names of
+// functions.
 package main
 
 import (

@@ -110,8 +110,8 @@ func (r Round) MarshalJSON() ([]byte, error) {
 	return json.Marshal(p)
 }
 
-// Ratios are medians over the rounds of side ÷ core, each of two slices that ran next to each other. One is NaN, and null
-// in JSON, when no round had a figure on both sides.
+// Ratios are medians over the rounds of side ÷ core, each of two slices that ran next to each other. One is NaN, and
+// null in JSON, when no round had a figure on both sides.
 type Ratios struct {
 	PerSecond, CPU, Bytes, P50, P99 float64
 }
@@ -134,8 +134,8 @@ type Growth struct {
 	Sides   map[string]SideGrowth `json:"sides"`
 }
 
-// SideGrowth is that of one side, in bytes for each object. Resident is of the server, by the kernel; Live is its heap after
-// a collection, by its metrics; Etcd is the resident memory of the etcd process.
+// SideGrowth is that of one side, in bytes for each object. Resident is of the server, by the kernel; Live is its heap
+// after a collection, by its metrics; Etcd is the resident memory of the etcd process.
 type SideGrowth struct {
 	Resident float64 `json:"resident"`
 	Live     float64 `json:"live"`

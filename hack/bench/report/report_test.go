@@ -20,7 +20,8 @@ import (
 	"github.com/securevalue/secret-apiserver/hack/bench/world"
 )
 
-// sample is a report in which ours does the given multiple of what core does in each round, with the inverse of its CPU.
+// sample is a report in which ours does the given multiple of what core does in each round, with the inverse of its
+// CPU.
 func sample(op string, size int, times float64) *Report {
 	clients := aimClients
 	if op == "list" {
@@ -172,11 +173,6 @@ func TestThisMachine(t *testing.T) {
 	m := ThisMachine()
 	if m.Cores < 1 || !strings.HasSuffix(m.Memory, " GiB") || !strings.HasPrefix(m.Kernel, "Linux ") || strings.Contains(m.Kernel, "-") {
 		t.Errorf("%+v", m)
-	}
-	for text, want := range map[string]string{"24731708 kB": "24 GiB", "16384000 kB": "16 GiB", "": "", "x": "x"} {
-		if got := gibibytes(text); got != want {
-			t.Errorf("%q: %q, want %q", text, got, want)
-		}
 	}
 	program, err := os.Executable()
 	if err != nil {

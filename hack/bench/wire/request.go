@@ -30,8 +30,8 @@ type Request struct {
 }
 
 // Do sends a request and reads the response to its end. sink gets each piece of the body, which it must not keep; nil
-// drops them. An error means that there is no whole response, and the connection is broken then. A status that is no
-// success is no error.
+// drops them. An error means that the response is incomplete and the connection broken; an HTTP error status is not an
+// error.
 func (c *Conn) Do(r Request, sink func([]byte)) (status int, err error) {
 	_ = c.socket.SetDeadline(time.Now().Add(requestTimeout))
 	return c.do(r, sink)

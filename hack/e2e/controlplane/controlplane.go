@@ -29,7 +29,8 @@ type ControlPlane struct {
 	Kubeconfig string
 	// AuditFile is kube-apiserver's audit log.
 	AuditFile string
-	// ClientCA signs clients' certificates and kube-apiserver's serving certificate, FrontProxyCA that of the aggregator.
+	// ClientCA signs clients' certificates and kube-apiserver's serving certificate, FrontProxyCA that of the
+	// aggregator.
 	ClientCA, FrontProxyCA *pki.CA
 	// Admin is a client with the rights of Kubeconfig.
 	Admin kubernetes.Interface

@@ -63,8 +63,8 @@ type Deployment struct {
 // auditPolicy asks for bodies, which our audit log must leave out all the same.
 const auditPolicy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: RequestResponse\n"
 
-// Start deploys, and returns when the APIService is available. What was started is stopped by Stop, also after an error.
-// deploy/base must have been applied.
+// Start deploys, and returns when the APIService is available. What was started is stopped by Stop, also after an
+// error. deploy/base must have been applied.
 func Start(ctx context.Context, config Config) (*Deployment, error) {
 	d := &Deployment{Dir: config.Dir, config: config}
 	d.EncryptionFile = d.file("encryption.yaml")

@@ -239,7 +239,8 @@ func (c *cluster) search(t *testing.T, logFile string, keys map[string]bool) {
 	}
 }
 
-// refusals reads kube-apiserver's audit log: the ServiceAccount was refused nothing, so the manifests give it what it needs.
+// refusals reads kube-apiserver's audit log: the ServiceAccount was refused nothing, so the manifests give it what it
+// needs.
 func (c *cluster) refusals(t *testing.T) {
 	t.Helper()
 	data, err := os.ReadFile(c.AuditFile)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package schema holds the definitions of this API's types as a Swagger 2.0 document, for the generators of hack/. It takes them from
-// the generated OpenAPI code, as the server does, and must never add to them.
+// Package schema holds the definitions of this API's types as a Swagger 2.0 document, for the generators of hack/. It
+// takes them from the generated OpenAPI code, as the server does, and must never add to them.
 package schema
 
 import (
@@ -11,7 +11,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/generated/openapi"
 )
 
-// Document returns the definitions of all types that the server knows, by the names that they have in its OpenAPI documents.
+// Document returns the definitions of all types that the server knows, by the names that they have in its OpenAPI
+// documents.
 func Document() *spec.Swagger {
 	reference := func(name string) spec.Ref { return spec.MustCreateRef("#/definitions/" + name) }
 	definitions := spec.Definitions{}
