@@ -29,8 +29,8 @@ const (
 	keepAliveTimeout = 10 * time.Second
 )
 
-// New returns a client without waiting for a connection: calls fail while etcd is unreachable. Errors are returned and not logged
-// as well. Calls are traced if config has a TracerProvider. The caller closes the client.
+// New returns a client without waiting for a connection: calls fail while etcd is unreachable. Errors are returned and
+// not logged as well. Calls are traced if config has a TracerProvider. The caller closes the client.
 func New(config storagebackend.TransportConfig) (*clientv3.Client, error) {
 	secure, err := clientTLS(config)
 	if err != nil {
@@ -51,8 +51,8 @@ func New(config storagebackend.TransportConfig) (*clientv3.Client, error) {
 	return client, nil
 }
 
-// WaitConnected returns once a client has a connection, or an error when ctx ends. A connection to a member without a leader counts:
-// the server then becomes ready later.
+// WaitConnected returns once a client has a connection, or an error when ctx ends. A connection to a member without a
+// leader counts: the server then becomes ready later.
 func WaitConnected(ctx context.Context, client *clientv3.Client) error {
 	conn := client.ActiveConnection()
 	for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
@@ -83,15 +83,17 @@ func clientTLS(config storagebackend.TransportConfig) (*tls.Config, error) {
 const (
 	// maxReads bounds a batch; etcd allows 128 operations by default (--max-txn-ops).
 	maxReads = 64
-	// patience is how long a Get waits for a batch before it is sent alone. It matters only while a member does not answer.
+	// patience is how long a Get waits for a batch before it is sent alone. It matters only while a member does not
+	// answer.
 	patience = 100 * time.Millisecond
 	// batchTimeout ends a batch whose callers have all given up.
 	batchTimeout = time.Second
 )
 
-// BatchReads coalesces linearizable Gets of single keys: while one request is in flight, later Gets queue and are sent as one read-only
-// transaction. The RPC costs more CPU than the read itself. Each Get stays linearizable, since it is sent after it was called. The Gets
-// of a failed batch are sent again one by one, so that errors and retries are those of a Get.
+// BatchReads coalesces linearizable Gets of single keys: while one request is in flight, later Gets queue and are sent
+// as one read-only transaction. The RPC costs more CPU than the read itself. Each Get stays linearizable, since it is
+// sent after it was called. The Gets of a failed batch are sent again one by one, so that errors and retries are those
+// of a Get.
 func BatchReads(kv clientv3.KV) clientv3.KV {
 	return &batcher{KV: kv, patience: patience}
 }

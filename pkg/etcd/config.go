@@ -22,8 +22,8 @@ import (
 
 const (
 	memberName = "standalone"
-	// peerURL is the member's identity in its cluster record. Nothing listens there. With an IP address etcd's check of the initial
-	// cluster needs no resolver.
+	// peerURL is the member's identity in its cluster record. Nothing listens there. With an IP address etcd's check of
+	// the initial cluster needs no resolver.
 	peerURL = "http://127.0.0.1:2380"
 
 	// DefaultQuotaBytes is the largest quota that etcd recommends.
@@ -31,7 +31,8 @@ const (
 
 	// The API server's watch cache needs progress events to serve consistent reads; etcd's default is ten minutes.
 	progressNotifyInterval = 5 * time.Second
-	// A single member elects itself after one election timeout: a short one makes the start fast, and there are no slow peers.
+	// A single member elects itself after one election timeout: a short one makes the start fast, and there are no slow
+	// peers.
 	tickMs, electionMs = 20, 100
 	// Entries kept for slow followers, of which there are none. Each may hold a whole object in memory.
 	catchUpEntries = 100
@@ -111,8 +112,8 @@ type sockets struct {
 	temp string
 }
 
-// newSockets places the sockets in dir if that works, else in a new private temporary directory: the path of dir may be too
-// long for a socket or contain characters that endpoint URLs cannot, or its file system may not support sockets.
+// newSockets places the sockets in dir if that works, else in a new private temporary directory: the path of dir may be
+// too long for a socket or contain characters that endpoint URLs cannot, or its file system may not support sockets.
 func newSockets(ctx context.Context, dir string) (sockets, error) {
 	inDir := probe(ctx, dir)
 	if inDir == nil {

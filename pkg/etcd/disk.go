@@ -24,7 +24,8 @@ const (
 	LeastMinFree = 64 << 20
 
 	mostMinFree = 256 << 20
-	// reserveBytes are released for a start on a full disk: etcd needs a segment of its write-ahead log and a few small files.
+	// reserveBytes are released for a start on a full disk: etcd needs a segment of its write-ahead log and a few small
+	// files.
 	reserveBytes = 24 << 20
 	// leastReserve suffices for that, and smallReserve for a start after one that used the reserve.
 	leastReserve = walSegmentBytes + 1<<20
@@ -108,7 +109,8 @@ func (d *disk) allow(call call) error {
 	return nil
 }
 
-// needed is the margin, and an eighth more once it was reached: at the margin itself every other write would be refused.
+// needed is the margin, and an eighth more once it was reached: at the margin itself every other write would be
+// refused.
 func (d *disk) needed() int64 {
 	if d.low.Load() {
 		return d.margin + d.margin/8

@@ -19,7 +19,8 @@ var (
 	ErrDatabaseFull = errors.New("the database is full (database space exceeded)")
 )
 
-// NoRoom returns ErrDiskFull or ErrDatabaseFull if err is a write refused for lack of space, and nil for any other error.
+// NoRoom returns ErrDiskFull or ErrDatabaseFull if err is a write refused for lack of space, and nil for any other
+// error.
 func NoRoom(err error) error {
 	switch {
 	case errors.Is(err, ErrDiskFull):
@@ -43,7 +44,8 @@ const (
 
 type reserved struct{}
 
-// Reserved marks the writes of a context as housekeeping, which is allowed on a nearly full disk. Deletes and compactions always are.
+// Reserved marks the writes of a context as housekeeping, which is allowed on a nearly full disk. Deletes and
+// compactions always are.
 func Reserved(ctx context.Context) context.Context { return context.WithValue(ctx, reserved{}, true) }
 
 // newGate returns a kv that calls allow before each call and returns its error.

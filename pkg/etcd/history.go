@@ -43,8 +43,9 @@ var (
 	registerHistoryMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(compactions) })
 )
 
-// History bounds the bytes of overwritten and deleted values that etcd keeps. Upstream's compactor, which goes by time, runs as well:
-// both use one protocol, so that only one of all compactors of an etcd acts. It is not safe for concurrent use.
+// History bounds the bytes of overwritten and deleted values that etcd keeps. Upstream's compactor, which goes by time,
+// runs as well: both use one protocol, so that only one of all compactors of an etcd acts. It is not safe for
+// concurrent use.
 type History struct {
 	client   *clientv3.Client
 	maxBytes int64

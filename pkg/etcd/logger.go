@@ -21,8 +21,8 @@ const (
 	stopping
 )
 
-// hook turns lg.Fatal and lg.Panic, by which etcd reports a bad data directory, into an error of Start. Once the member serves, both
-// end the process as usual: a member that cannot write its log must not continue.
+// hook turns lg.Fatal and lg.Panic, by which etcd reports a bad data directory, into an error of Start. Once the member
+// serves, both end the process as usual: a member that cannot write its log must not continue.
 type hook struct {
 	phase  atomic.Int32
 	failed chan error
@@ -46,8 +46,8 @@ func (h *hook) recover() {
 	}
 }
 
-// logger writes warnings and errors to w as JSON lines. They contain only key and size of requests: etcd prints requests through
-// its Loggable types.
+// logger writes warnings and errors to w as JSON lines. They contain only key and size of requests: etcd prints
+// requests through its Loggable types.
 func (h *hook) logger(w io.Writer) *zap.Logger {
 	core := zapcore.NewCore(
 		zapcore.NewJSONEncoder(logutil.DefaultZapLoggerConfig.EncoderConfig),
@@ -57,8 +57,8 @@ func (h *hook) logger(w io.Writer) *zap.Logger {
 		zap.WithPanicHook(terminal{h, zapcore.WriteThenPanic})).Named("etcd")
 }
 
-// enabled drops the fatal entries of a failing start, which the caller returns as an error, and what etcd logs about closed
-// listeners during a stop.
+// enabled drops the fatal entries of a failing start, which the caller returns as an error, and what etcd logs about
+// closed listeners during a stop.
 func (h *hook) enabled(l zapcore.Level) bool {
 	phase := h.phase.Load()
 	switch {
@@ -71,8 +71,8 @@ func (h *hook) enabled(l zapcore.Level) bool {
 	}
 }
 
-// filter drops two errors of a member's first milliseconds: etcd reads the schema version before the database has one, and again
-// later. Only a downgrade of etcd needs it.
+// filter drops two errors of a member's first milliseconds: etcd reads the schema version before the database has one,
+// and again later. Only a downgrade of etcd needs it.
 type filter struct{ zapcore.Core }
 
 // With keeps the filter on derived loggers.

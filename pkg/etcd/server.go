@@ -44,7 +44,8 @@ type Server struct {
 	errs     chan error
 }
 
-// Start runs a member on cfg.Dir and returns once it serves reads and writes. ctx bounds the start only; Stop stops the member.
+// Start runs a member on cfg.Dir and returns once it serves reads and writes. ctx bounds the start only; Stop stops the
+// member.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
@@ -162,7 +163,8 @@ func abandon(e *embed.Etcd, started <-chan *embed.Etcd, failed <-chan error) {
 	e.Close()
 }
 
-// holdDuringSnapshot prevents a defragmentation during a snapshot: it would wait for the end of it with the database locked.
+// holdDuringSnapshot prevents a defragmentation during a snapshot: it would wait for the end of it with the database
+// locked.
 func holdDuringSnapshot(snapshots *sync.RWMutex) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		if info.FullMethod == pb.Maintenance_Snapshot_FullMethodName {
@@ -200,15 +202,15 @@ func (s *Server) monitor() {
 // Endpoints returns the value for --etcd-servers. It needs no certificate: see the package comment.
 func (s *Server) Endpoints() []string { return []string{s.socks.client} }
 
-// Client returns a client that calls the member in this process, without a socket. With Config.Upkeep its writes fail with an error
-// for NoRoom while the disk is nearly full. Stop closes it.
+// Client returns a client that calls the member in this process, without a socket. With Config.Upkeep its writes fail
+// with an error for NoRoom while the disk is nearly full. Stop closes it.
 func (s *Server) Client() *clientv3.Client { return s.client }
 
 // Err yields one error if the member stops by itself, and is closed when the member has stopped for any reason.
 func (s *Server) Err() <-chan error { return s.errs }
 
-// Stop stops the member and returns when its data is closed. It may be called more than once. Stop the API server first: open
-// requests are cancelled after drainTime.
+// Stop stops the member and returns when its data is closed. It may be called more than once. Stop the API server
+// first: open requests are cancelled after drainTime.
 func (s *Server) Stop() {
 	s.stop.Do(func() {
 		s.hook.phase.Store(stopping)

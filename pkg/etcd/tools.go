@@ -105,7 +105,8 @@ func (s *Source) OpenMember(ctx context.Context) (client *clientv3.Client, stop 
 	return nil, nil, errors.Join(errs...)
 }
 
-// openDir returns a client of the member that runs in dir, or else of one that runs until stop is called. It creates no database.
+// openDir returns a client of the member that runs in dir, or else of one that runs until stop is called. It creates no
+// database.
 func openDir(ctx context.Context, dir string) (client *clientv3.Client, stop func(), err error) {
 	if _, err := os.Stat(filepath.Join(dir, "member")); err != nil {
 		return nil, nil, fmt.Errorf("no database in %s: %w", dir, err)
@@ -138,9 +139,10 @@ func connect(ctx context.Context, remote storagebackend.TransportConfig) (client
 	return client, func() { _ = client.Close() }, nil // returns only the error of its context
 }
 
-// Restore creates the data of a member from a snapshot in dir, which must be absent or empty. It verifies the checksum, raises the
-// revision by bump and marks everything before as compacted: older watches end, and no old object is taken for a new one. Alarms are
-// cleared: one of a full database would refuse every write, and is raised again if it has a reason. After an error remove dir.
+// Restore creates the data of a member from a snapshot in dir, which must be absent or empty. It verifies the checksum,
+// raises the revision by bump and marks everything before as compacted: older watches end, and no old object is taken
+// for a new one. Alarms are cleared: one of a full database would refuse every write, and is raised again if it has a
+// reason. After an error remove dir.
 func Restore(snapshotFile, dir string, bump uint64) error {
 	hook := newHook(true)
 	done := make(chan struct{})

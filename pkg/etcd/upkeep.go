@@ -184,8 +184,8 @@ func (u *upkeep) full() bool {
 	return false
 }
 
-// boundHistory compacts a history that is too large. A nearly full database keeps almost none, since it would refuse writes, and
-// on a full disk only compacted values can be freed.
+// boundHistory compacts a history that is too large. A nearly full database keeps almost none, since it would refuse
+// writes, and on a full disk only compacted values can be freed.
 func (u *upkeep) boundHistory(ctx context.Context, now time.Time) error {
 	_, inUse, quota := u.sizes()
 	u.history.observe(now, u.server.etcd.Server.KV().Rev(), inUse)
@@ -213,7 +213,8 @@ func (u *upkeep) boundHistory(ctx context.Context, now time.Time) error {
 	return err
 }
 
-// refresh makes etcd commit. Pages count as free a few commits after they were freed, and a full database commits nothing else.
+// refresh makes etcd commit. Pages count as free a few commits after they were freed, and a full database commits
+// nothing else.
 func (u *upkeep) refresh(ctx context.Context) error {
 	for _, action := range []pb.AlarmRequest_AlarmAction{pb.AlarmRequest_DEACTIVATE, pb.AlarmRequest_ACTIVATE} {
 		if _, err := u.server.etcd.Server.Alarm(ctx, &pb.AlarmRequest{
@@ -234,8 +235,8 @@ func (u *upkeep) noteCalls(now time.Time) {
 	u.seenCalls = calls
 }
 
-// giveBack defragments if that is worth a pause and the pause should be shorter than limit. For a full database or disk any pause is
-// worth it.
+// giveBack defragments if that is worth a pause and the pause should be shorter than limit. For a full database or disk
+// any pause is worth it.
 func (u *upkeep) giveBack(now time.Time, limit time.Duration) {
 	size, inUse, quota := u.sizes()
 	free := size - inUse

@@ -19,15 +19,16 @@ import (
 // DefaultInterval is how often files are read to see whether they changed. A change counts after two reads.
 const DefaultInterval = time.Second
 
-// ErrRetry, wrapped by an error of Apply, means that the same content may be accepted later: it is retried at each check. Content that
-// is refused for another reason is tried once.
+// ErrRetry, wrapped by an error of Apply, means that the same content may be accepted later: it is retried at each
+// check. Content that is refused for another reason is tried once.
 var ErrRetry = errors.New("it is tried again")
 
 // File is one file of the operator. Only Fault is safe for concurrent use.
 type File struct {
 	// Flag is the name of the flag that gave the path, without dashes.
 	Flag string
-	// Path is the path of the file, Holds its kind of content: a file to which others have more access than that allows is not read.
+	// Path is the path of the file, Holds its kind of content: a file to which others have more access than that allows
+	// is not read.
 	Path  string
 	Holds Content
 	// Apply uses the content, or changes nothing and returns an error. It must not keep data, which is cleared.
@@ -63,8 +64,8 @@ func (f *File) Fault() error {
 // Run checks the file until ctx ends.
 func (f *File) Run(ctx context.Context, every time.Duration) { Every(ctx, every, f.Check) }
 
-// Check reads the file once and applies content that is new and equal to that of the previous check. When asked, by SIGHUP, it applies
-// the content immediately and retries one that was refused.
+// Check reads the file once and applies content that is new and equal to that of the previous check. When asked, by
+// SIGHUP, it applies the content immediately and retries one that was refused.
 func (f *File) Check(ctx context.Context, asked bool) {
 	data, err := ReadFile(f.Path, f.Holds)
 	if err != nil {
@@ -134,8 +135,8 @@ func (f *File) failed(err error) {
 	f.Done(err)
 }
 
-// CatchHangup prevents SIGHUP from ending the process, the default: Every then calls its function immediately. Call it before a server
-// logs its first line.
+// CatchHangup prevents SIGHUP from ending the process, the default: Every then calls its function immediately. Call it
+// before a server logs its first line.
 func CatchHangup() {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

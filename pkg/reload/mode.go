@@ -17,7 +17,8 @@ type Content int
 const (
 	// Rights grant permissions, as RBAC manifests and CA bundles do: no other user may change them.
 	Rights Content = iota
-	// Credentials are tokens and keys: not every user may read them either. A group may, for mounted Secrets with an fsGroup.
+	// Credentials are tokens and keys: not every user may read them either. A group may, for mounted Secrets with an
+	// fsGroup.
 	Credentials
 )
 
@@ -29,8 +30,8 @@ const (
 	readOnlyMount = 1
 )
 
-// ReadFile reads a file of the operator. It returns an error with the path and what to do if other users have more access to it than its
-// content allows. It follows symbolic links.
+// ReadFile reads a file of the operator. It returns an error with the path and what to do if other users have more
+// access to it than its content allows. It follows symbolic links.
 func ReadFile(path string, holds Content) ([]byte, error) {
 	f, err := os.Open(path) //nolint:gosec // named by the operator
 	if err != nil {
@@ -64,8 +65,8 @@ func CheckFolder(path string) error {
 	return CheckFile(path, Rights)
 }
 
-// checkMode accepts files on read-only mounts, which nobody can change: what Kubernetes mounts into a Pod has loose modes, 0644 for files
-// of a Secret and 0777 for its folders.
+// checkMode accepts files on read-only mounts, which nobody can change: what Kubernetes mounts into a Pod has loose
+// modes, 0644 for files of a Secret and 0777 for its folders.
 func checkMode(path string, info fs.FileInfo, holds Content) error {
 	if isReadOnly(path) {
 		return nil
@@ -80,7 +81,8 @@ func checkMode(path string, info fs.FileInfo, holds Content) error {
 	return checkParent(path)
 }
 
-// checkParent refuses a folder in which every user can replace the file. With the sticky bit, as in /tmp, only the owner can.
+// checkParent refuses a folder in which every user can replace the file. With the sticky bit, as in /tmp, only the
+// owner can.
 func checkParent(path string) error {
 	parent := filepath.Dir(path)
 	info, err := os.Stat(parent)

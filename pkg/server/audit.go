@@ -126,7 +126,8 @@ var (
 	registerAuditMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(auditReopened) })
 )
 
-// auditFile is the audit log on disk. It holds the file open itself, so that it notices when the path names another file.
+// auditFile is the audit log on disk. It holds the file open itself, so that it notices when the path names another
+// file.
 type auditFile struct {
 	path string
 	max  int64              // bytes

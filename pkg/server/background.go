@@ -31,13 +31,14 @@ const (
 	freeRetry = 10 * time.Second
 	// rewrapRestart is the time after a failure of the rewrap controller until it is started again. The server runs on.
 	rewrapRestart = 10 * time.Second
-	// rewrapStop bounds waiting for the rewrap controller at the end. A manager of controller-runtime that is stopped while its
-	// cache is filled waits for the cache, and the server that would fill it is gone. It holds nothing that needs closing.
+	// rewrapStop bounds waiting for the rewrap controller at the end. A manager of controller-runtime that is stopped
+	// while its cache is filled waits for the cache, and the server that would fill it is gone. It holds nothing that
+	// needs closing.
 	rewrapStop = 5 * time.Second
 )
 
-// waitReady returns nil once /readyz answers 200 to the server's own loopback client, and an error when ctx ends before. A KMS that
-// was never reached matters to load balancers only, not to the callers of waitReady.
+// waitReady returns nil once /readyz answers 200 to the server's own loopback client, and an error when ctx ends
+// before. A KMS that was never reached matters to load balancers only, not to the callers of waitReady.
 func waitReady(ctx context.Context, loopback *restclient.Config) error {
 	config := restclient.CopyConfig(loopback)
 	config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
@@ -50,7 +51,8 @@ func waitReady(ctx context.Context, loopback *restclient.Config) error {
 	})
 }
 
-// background runs work in a goroutine once the server is ready. stop cancels it and returns the channel that is closed when it ended.
+// background runs work in a goroutine once the server is ready. stop cancels it and returns the channel that is closed
+// when it ended.
 func background(ctx context.Context, loopback *restclient.Config, work func(ctx context.Context)) (stop func() <-chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -101,8 +103,9 @@ func startFreeing(ctx context.Context, loopback *restclient.Config) (stop func()
 	return func() { <-cancel() }
 }
 
-// freeDeleted deletes each deleted object again that an earlier version of the server, or the cluster that the data comes from, left
-// with a finalizer of the garbage collector or with its ciphertext. The second delete drops both; finalizers of users stay.
+// freeDeleted deletes each deleted object again that an earlier version of the server, or the cluster that the data
+// comes from, left with a finalizer of the garbage collector or with its ciphertext. The second delete drops both;
+// finalizers of users stay.
 func freeDeleted(ctx context.Context, loopback *restclient.Config) error {
 	config := restclient.CopyConfig(loopback)
 	config.ContentType = runtime.ContentTypeProtobuf
@@ -136,7 +139,8 @@ func deleteAgain(ctx context.Context, values typedv1beta1.SecureValuesGetter, sv
 	return err
 }
 
-// stuck reports whether a deleted object waits for a garbage collector or still has a ciphertext, the key of which is in status.key.
+// stuck reports whether a deleted object waits for a garbage collector or still has a ciphertext, the key of which is
+// in status.key.
 func stuck(sv *v1beta1.SecureValue) bool {
 	return sv.DeletionTimestamp != nil && (sv.Status.Key != "" ||
 		slices.Contains(sv.Finalizers, metav1.FinalizerDeleteDependents) || slices.Contains(sv.Finalizers, metav1.FinalizerOrphanDependents))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package server is the command secret-apiserver. Read run.go first, which has the life of the process, then wire.go, the one place that
-// joins everything. It must never write outside of the data folder and the files that flags name.
+// Package server is the command secret-apiserver. Read run.go first, which has the life of the process, then wire.go,
+// the one place that joins everything. It must never write outside of the data folder and the files that flags name.
 package server
 
 import (
@@ -82,7 +82,8 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	return command
 }
 
-// addCommands adds the tools. The help of the server lists them; they have cobra's help, since that of the server is about flags.
+// addCommands adds the tools. The help of the server lists them; they have cobra's help, since that of the server is
+// about flags.
 func addCommands(root *cobra.Command, commands ...*cobra.Command) {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	var list strings.Builder

@@ -85,17 +85,17 @@ func (p *decryptPort) close() {
 	}
 }
 
-// decryptAccess authenticates and authorizes callers of the decrypt port. Neither part knows a privileged group, a front proxy or
-// anonymous callers.
+// decryptAccess authenticates and authorizes callers of the decrypt port. Neither part knows a privileged group, a
+// front proxy or anonymous callers.
 type decryptAccess struct {
 	authenticator authenticator.Request
 	authorizer    authorizer.Authorizer
 	clientCA      dynamiccertificates.CAContentProvider // nil: no client certificates
 }
 
-// decryptAccess uses RBAC alone in a standalone server, without system:masters. In a cluster it uses tokens issued for this server's
-// audience, client certificates of services if there is a CA for them, and SubjectAccessReview for all callers. The decrypt
-// service caches decisions itself.
+// decryptAccess uses RBAC alone in a standalone server, without system:masters. In a cluster it uses tokens issued for
+// this server's audience, client certificates of services if there is a CA for them, and SubjectAccessReview for all
+// callers. The decrypt service caches decisions itself.
 func (s *server) decryptAccess() (decryptAccess, error) {
 	if c := s.inputs.cluster; c != nil {
 		reviewer, err := cluster.NewReviewAuthorizer(cluster.AuthorizationConfig{Client: c.authzClient})
@@ -105,7 +105,8 @@ func (s *server) decryptAccess() (decryptAccess, error) {
 	return decryptAccess{authenticator: authn.Credentials(), authorizer: rbac.New(s.inputs.rbac), clientCA: authn.ClientCA()}, nil
 }
 
-// wireDecrypt makes the API server start the decrypt port with itself. The port has the certificate and limits of the API port.
+// wireDecrypt makes the API server start the decrypt port with itself. The port has the certificate and limits of the
+// API port.
 func (s *server) wireDecrypt(config *genericapiserver.Config, sealer *sealed.Sealer) error {
 	port := s.decrypt
 	if port == nil {

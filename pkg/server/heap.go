@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// heapRoom is how many bytes may be allocated between two collections, however little of the heap is live. An idle server has
-	// 30 MB of live objects: with Go's default it collects a few times per second under load, which takes a fifth of its CPU.
+	// heapRoom is how many bytes may be allocated between two collections, however little of the heap is live. An idle
+	// server has 30 MB of live objects: with Go's default it collects a few times per second under load, which takes a
+	// fifth of its CPU.
 	heapRoom = 256 << 20
 	// defaultGCPercent is Go's default: a heap with more than heapRoom live is collected when it has doubled.
 	defaultGCPercent = 100
@@ -35,8 +36,8 @@ func afterCollection(s *sentinel) {
 	runtime.SetFinalizer(s, afterCollection)
 }
 
-// gcPercent is the GOGC that gives a heap with live bytes heapRoom, at least Go's default, which it also is before the first
-// collection, when live is unknown.
+// gcPercent is the GOGC that gives a heap with live bytes heapRoom, at least Go's default, which it also is before the
+// first collection, when live is unknown.
 func gcPercent(live uint64) int {
 	if live == 0 {
 		return defaultGCPercent

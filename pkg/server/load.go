@@ -44,7 +44,8 @@ type inputs struct {
 	tracing tracing.Provider     // nil without --tracing-config-file
 }
 
-// inCluster is what a server uses of its cluster: authentication, authorization, namespaces, quotas, and priority and fairness.
+// inCluster is what a server uses of its cluster: authentication, authorization, namespaces, quotas, and priority and
+// fairness.
 type inCluster struct {
 	client, authnClient, authzClient kubernetes.Interface
 	informers                        informers.SharedInformerFactory
@@ -53,8 +54,8 @@ type inCluster struct {
 	certificates                     []certificate
 }
 
-// load reads every file that a flag names before the data folder is changed. ctx must live as long as the server. admin authenticates
-// a standalone server's own token; it is not called here.
+// load reads every file that a flag names before the data folder is changed. ctx must live as long as the server. admin
+// authenticates a standalone server's own token; it is not called here.
 func (s *server) load(ctx context.Context, admin authenticator.Token) (*inputs, error) {
 	if err := s.checkFiles(); err != nil {
 		return nil, err
@@ -76,8 +77,8 @@ func (s *server) load(ctx context.Context, admin authenticator.Token) (*inputs, 
 	return &i, err
 }
 
-// checkFiles returns an error for each file to which other users have more access than its content allows, and for an invalid
-// certificate or encryption configuration. pkg/reload and pkg/access/rbac check the files that they read.
+// checkFiles returns an error for each file to which other users have more access than its content allows, and for an
+// invalid certificate or encryption configuration. pkg/reload and pkg/access/rbac check the files that they read.
 func (s *server) checkFiles() error {
 	transport, pair := s.opts.Storage.StorageConfig.Transport, s.opts.Serving.ServerCert.CertKey
 	var errs []error
@@ -148,8 +149,8 @@ func (s *server) loadStandalone(ctx context.Context, i *inputs, admin authentica
 	return nil
 }
 
-// loadCluster reads the kubeconfigs, and the ConfigMap of kube-apiserver, for which it waits a while. Only SubjectAccessReviews are
-// traced: all other requests are sent outside of a request, or before its trace starts.
+// loadCluster reads the kubeconfigs, and the ConfigMap of kube-apiserver, for which it waits a while. Only
+// SubjectAccessReviews are traced: all other requests are sent outside of a request, or before its trace starts.
 func (s *server) loadCluster(ctx context.Context, traces tracing.Provider) (*inCluster, error) {
 	opts := s.opts.Cluster
 	var c inCluster
@@ -179,8 +180,8 @@ func (s *server) loadCluster(ctx context.Context, traces tracing.Provider) (*inC
 	return &c, err
 }
 
-// connect returns a client without a rate limit: kube-apiserver has priority and fairness. An empty file means the default, that of
-// --kubeconfig.
+// connect returns a client without a rate limit: kube-apiserver has priority and fairness. An empty file means the
+// default, that of --kubeconfig.
 func (c *inCluster) connect(flag, file, byDefault string, timeout time.Duration, traces tracing.Provider) (kubernetes.Interface, error) {
 	separate := file != "" || flag == "kubeconfig"
 	if !separate {

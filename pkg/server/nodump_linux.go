@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forbidDumps keeps the memory of the process, which contains keys and values, out of core files and from other processes of the same
-// user, except root: see PR_SET_DUMPABLE in prctl(2).
+// forbidDumps keeps the memory of the process, which contains keys and values, out of core files and from other
+// processes of the same user, except root: see PR_SET_DUMPABLE in prctl(2).
 func forbidDumps() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("forbidding core dumps: %w", err)

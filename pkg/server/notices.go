@@ -16,9 +16,10 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 )
 
-// notice is a fault that operators should know of and that does not make the server unready: a fault that all replicas share must not
-// take all of them out of service. While text returns one, /readyz passes and its verbose response shows it, the path of the notice
-// (/readyz/NAME) fails, and the metric is 1. The text is public, so it names no file and no error: the log does.
+// notice is a fault that operators should know of and that does not make the server unready: a fault that all replicas
+// share must not take all of them out of service. While text returns one, /readyz passes and its verbose response shows
+// it, the path of the notice (/readyz/NAME) fails, and the metric is 1. The text is public, so it names no file and no
+// error: the log does.
 type notice struct {
 	name string
 	text func() string

@@ -49,8 +49,8 @@ type server struct {
 // holds is still in use and is released by the end of the process.
 var errAbandoned = fmt.Errorf("stopped during the start: %w", context.Canceled)
 
-// Run serves until ctx ends and returns when everything is closed. The banner of a standalone server is written to out once it is
-// ready. Run returns nil when ctx ended before that.
+// Run serves until ctx ends and returns when everything is closed. The banner of a standalone server is written to out
+// once it is ready. Run returns nil when ctx ended before that.
 func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) error {
 	reload.CatchHangup()
 	letHeapGrow()

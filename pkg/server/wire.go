@@ -27,13 +27,13 @@ const (
 	// serviceName is service.name of the server's spans.
 	serviceName = "secret-apiserver"
 	// connectionGrace is how long a stop waits for connections to close, apart from requests, which may take up to
-	// --request-timeout: longer than watches have to end. net/http tells each connection once to close; one that is idle or whose
-	// handshake has just ended would otherwise delay a stop for a minute.
+	// --request-timeout: longer than watches have to end. net/http tells each connection once to close; one that is
+	// idle or whose handshake has just ended would otherwise delay a stop for a minute.
 	connectionGrace = 10 * time.Second
 )
 
-// wire joins everything into the configuration of the API server. The order matters: serving comes before what changes its TLS
-// configuration or its loopback client, and the decrypt port reads what the steps before it set.
+// wire joins everything into the configuration of the API server. The order matters: serving comes before what changes
+// its TLS configuration or its loopback client, and the decrypt port reads what the steps before it set.
 func (s *server) wire() (*apiserver.Config, error) {
 	config := genericapiserver.NewConfig(apiserver.Codecs)
 	if err := s.opts.Requests.ApplyTo(config); err != nil {
@@ -115,8 +115,9 @@ func (s *server) wireKeys(config *genericapiserver.Config) (*sealed.Sealer, erro
 	})
 }
 
-// compareKeys opens one stored value of each local key and fails when a secret differs from the one that values under its name were
-// sealed with: values that such a server seals could not be opened together with the stored ones. It calls no KMS.
+// compareKeys opens one stored value of each local key and fails when a secret differs from the one that values under
+// its name were sealed with: values that such a server seals could not be opened together with the stored ones. It
+// calls no KMS.
 func (s *server) compareKeys(ctx context.Context) error {
 	client, err := s.etcdClient()
 	if err != nil {
@@ -146,8 +147,8 @@ func (c *etcdConnection) close() {
 	}
 }
 
-// etcdClient returns the client that everything but the store shares. It calls an embedded etcd in this process: a call through
-// its socket costs more than opening a value.
+// etcdClient returns the client that everything but the store shares. It calls an embedded etcd in this process: a call
+// through its socket costs more than opening a value.
 func (s *server) etcdClient() (decrypt.Etcd, error) {
 	if s.etcd.embedded != nil {
 		return s.etcd.embedded, nil

@@ -21,8 +21,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/internal/atomicfile"
 )
 
-// Names in a kubeconfig are these with the address of the server appended, so that the files of two servers can be merged. Files of
-// older versions have no address.
+// Names in a kubeconfig are these with the address of the server appended, so that the files of two servers can be
+// merged. Files of older versions have no address.
 const (
 	clusterName = "secret-apiserver"
 	adminUser   = "admin"

@@ -17,8 +17,8 @@ var bannerText string
 
 var bannerTemplate = template.Must(template.New("banner").Funcs(template.FuncMap{"quote": shellQuote}).Parse(bannerText))
 
-// Banner writes the addresses of the server, how to stop it and, at the first start, commands to try it in a POSIX shell. listen and
-// decrypt are the addresses of the two ports; an empty decrypt is omitted.
+// Banner writes the addresses of the server, how to stop it and, at the first start, commands to try it in a POSIX
+// shell. listen and decrypt are the addresses of the two ports; an empty decrypt is omitted.
 func (d *Data) Banner(w io.Writer, listen, decrypt string) error {
 	info := struct {
 		*Data

@@ -47,8 +47,8 @@ type Data struct {
 	lock   *fileutil.LockedFile
 }
 
-// Prepare locks the directory and creates what is missing in it. It reads everything before it writes anything, and changes nothing but
-// the lock on failure.
+// Prepare locks the directory and creates what is missing in it. It reads everything before it writes anything, and
+// changes nothing but the lock on failure.
 func Prepare(cfg Config) (*Data, error) {
 	dir, err := filepath.Abs(cfg.DataDir)
 	if err != nil {
@@ -188,8 +188,8 @@ func (d *Data) readAdmin(c *content) (err error) {
 	return nil
 }
 
-// fillPKI writes each key before its certificate: see pair. A CA that is not valid yet was issued while the clock was ahead, or the
-// clock is behind now: it is re-issued for the same key and expiry, which is correct in both cases.
+// fillPKI writes each key before its certificate: see pair. A CA that is not valid yet was issued while the clock was
+// ahead, or the clock is behind now: it is re-issued for the same key and expiry, which is correct in both cases.
 func (d *Data) fillPKI(c content) error {
 	now, template := d.cfg.now(), caTemplate
 	if c.ca.cert != nil {
@@ -245,7 +245,8 @@ func (d *Data) fillEncryption(c content) error {
 	return atomicfile.Replace(d.EncryptionConfig(), data)
 }
 
-// fillAdmin writes the digest before the token: after a crash in between there is no kubeconfig, and the next start creates a new pair.
+// fillAdmin writes the digest before the token: after a crash in between there is no kubeconfig, and the next start
+// creates a new pair.
 func (d *Data) fillAdmin(c content) error {
 	ca, err := os.ReadFile(d.CACert())
 	if err != nil {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package standalone owns the data directory of a standalone server: its lock, certificate authority, serving certificate, encryption
-// key and admin credentials.
+// Package standalone owns the data directory of a standalone server: its lock, certificate authority, serving
+// certificate, encryption key and admin credentials.
 //
 //	DATA/lock                 held while a server runs, with its process id
 //	DATA/pki/ca.{crt,key}     ten years; signs the serving certificate and nothing else
@@ -13,6 +13,6 @@
 //
 // Files have mode 0600, directories 0700. Files are written atomically.
 //
-// It must never replace a file that it cannot parse (losing encryption.yaml loses every secret), never sign client certificates, and
-// never put a key or a token into an error or a log line.
+// It must never replace a file that it cannot parse (losing encryption.yaml loses every secret), never sign client
+// certificates, and never put a key or a token into an error or a log line.
 package standalone

@@ -29,8 +29,8 @@ func readEncryption(path string) (exists bool, err error) {
 	return true, nil
 }
 
-// newEncryption returns a configuration with a new key. The name of the key has the date and a random suffix: two keys with one name
-// cannot be used together, and a suffix that is not derived from the secret reveals nothing about it.
+// newEncryption returns a configuration with a new key. The name of the key has the date and a random suffix: two keys
+// with one name cannot be used together, and a suffix that is not derived from the secret reveals nothing about it.
 func newEncryption(now time.Time) ([]byte, error) {
 	key := make([]byte, 32)
 	rand.Read(key) // never returns an error

@@ -56,8 +56,8 @@ func makeDir(path string) error {
 	return nil
 }
 
-// readPrivate returns the content of a file, or nil if it is absent. An empty file is an error: a full disk or a mistake leaves one,
-// and a new key in its place would hide that.
+// readPrivate returns the content of a file, or nil if it is absent. An empty file is an error: a full disk or a
+// mistake leaves one, and a new key in its place would hide that.
 func readPrivate(path string) ([]byte, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -82,7 +82,8 @@ func readPrivate(path string) ([]byte, error) {
 	return data, nil
 }
 
-// lockDir locks dir for this process. The kernel releases the lock when the process ends, so a leftover lock file does not matter.
+// lockDir locks dir for this process. The kernel releases the lock when the process ends, so a leftover lock file does
+// not matter.
 func lockDir(dir string) (*fileutil.LockedFile, error) {
 	path := filepath.Join(dir, "lock")
 	f, err := fileutil.TryLockFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -136,7 +137,8 @@ func (d *Data) EncryptionConfig() string { return d.path("encryption.yaml") }
 // Kubeconfig is the path of the administrator's kubeconfig.
 func (d *Data) Kubeconfig() string { return d.path("admin.kubeconfig") }
 
-// DecryptAudit returns the paths of the decrypt audit log and of its HMAC key, which is outside the directory of the log.
+// DecryptAudit returns the paths of the decrypt audit log and of its HMAC key, which is outside the directory of the
+// log.
 func (d *Data) DecryptAudit() (logFile, keyFile string) {
 	return d.path("decrypt-audit", "decrypt.log"), d.path("decrypt-audit.key")
 }
@@ -152,8 +154,8 @@ func (d *Data) ServingCert() (certFile, keyFile string) {
 // ServerURL is the URL for clients on this machine.
 func (d *Data) ServerURL() string { return d.server }
 
-// Names lists the names and addresses besides loopback of the serving certificate at the start, for the banner. It is empty for a server
-// that only this machine can reach, unless --tls-san is set.
+// Names lists the names and addresses besides loopback of the serving certificate at the start, for the banner. It is
+// empty for a server that only this machine can reach, unless --tls-san is set.
 func (d *Data) Names() string {
 	if ip := net.ParseIP(d.cfg.BindAddress); ip.IsLoopback() && len(d.cfg.ExtraSANs) == 0 {
 		return ""

@@ -75,7 +75,8 @@ func readPair(certPath, keyPath, hint string) (pair, error) {
 	return p, nil
 }
 
-// checkCA refuses a certificate that cannot sign, or can no longer. One that cannot sign yet is issued again: see fillPKI.
+// checkCA refuses a certificate that cannot sign, or can no longer. One that cannot sign yet is issued again: see
+// fillPKI.
 func checkCA(path string, p pair, now time.Time, hint string) error {
 	switch {
 	case p.cert == nil:
@@ -88,8 +89,8 @@ func checkCA(path string, p pair, now time.Time, hint string) error {
 	return nil
 }
 
-// serves reports whether the serving certificate in p is valid now, for more than the last third of its life unless ca ends
-// with it, and for hosts and no others.
+// serves reports whether the serving certificate in p is valid now, for more than the last third of its life unless ca
+// ends with it, and for hosts and no others.
 func (p pair) serves(hosts []string, now time.Time, ca *x509.Certificate) bool {
 	if p.cert == nil || now.Before(p.cert.NotBefore) || ca == nil {
 		return false
@@ -151,8 +152,8 @@ func caTemplate(now time.Time) *x509.Certificate {
 	}
 }
 
-// backdated is a certificate of the same authority that is valid from now on: same name, same key, same end. What clients
-// keep of the old one goes on to verify what the new one signs.
+// backdated is a certificate of the same authority that is valid from now on: same name, same key, same end. What
+// clients keep of the old one goes on to verify what the new one signs.
 func backdated(ca *x509.Certificate, now time.Time) *x509.Certificate {
 	t := caTemplate(now)
 	t.RawSubject, t.Subject, t.NotAfter = ca.RawSubject, ca.Subject, ca.NotAfter
@@ -180,8 +181,8 @@ func servingTemplate(hosts []string, now, caEnd time.Time) *x509.Certificate {
 	return t
 }
 
-// wantedHosts lists each name once, sorted: what every server has, where it listens, and --tls-san. local are the addresses of
-// this machine, which a server that listens on a wildcard has.
+// wantedHosts lists each name once, sorted: what every server has, where it listens, and --tls-san. local are the
+// addresses of this machine, which a server that listens on a wildcard has.
 func wantedHosts(hostname, bind string, extra []string, local []net.IP) ([]string, error) {
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
 	if h := strings.ToLower(hostname); len(validation.IsDNS1123Subdomain(h)) == 0 {

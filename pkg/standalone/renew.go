@@ -18,8 +18,9 @@ import (
 // renewInterval is how often the clock and the addresses of the machine are compared with the serving certificate.
 const renewInterval = time.Minute
 
-// Renew issues the serving certificate again, while the server runs, a third of its life before its end, when the clock is
-// set to before its beginning, and when the machine has an address that it lacks. Servers take it over for new connections.
+// Renew issues the serving certificate again, while the server runs, a third of its life before its end, when the clock
+// is set to before its beginning, and when the machine has an address that it lacks. Servers take it over for new
+// connections.
 func (d *Data) Renew(ctx context.Context) {
 	last := ""
 	reload.Every(ctx, renewInterval, func(context.Context, bool) {

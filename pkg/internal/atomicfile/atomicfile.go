@@ -36,8 +36,8 @@ func WriteNew(path string, data []byte) error {
 	return write(path, data, func(temp string) error { return Publish(temp, path) })
 }
 
-// Publish gives the synced file temp the name path as well or instead. The error wraps fs.ErrExist when path exists. On a
-// file system without hard links that check and the rename are two steps.
+// Publish gives the synced file temp the name path as well or instead. The error wraps fs.ErrExist when path exists. On
+// a file system without hard links that check and the rename are two steps.
 func Publish(temp, path string) error {
 	err := os.Link(temp, path)
 	if errors.Is(err, fs.ErrExist) {

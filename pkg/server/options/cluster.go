@@ -26,7 +26,8 @@ type ClusterOptions struct {
 	ServiceCAFile string
 	// DecryptOpaqueTokens is --decrypt-opaque-tokens.
 	DecryptOpaqueTokens bool
-	// AllowTTL is --authorization-webhook-cache-authorized-ttl, DenyTTL is --authorization-webhook-cache-unauthorized-ttl.
+	// AllowTTL is --authorization-webhook-cache-authorized-ttl, DenyTTL is
+	// --authorization-webhook-cache-unauthorized-ttl.
 	AllowTTL, DenyTTL time.Duration
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package options owns the flags of secret-apiserver: their names, defaults, help and validation. Where upstream's options are used,
-// each flag is selected by name, so that the binary shows only flags that it honours.
+// Package options owns the flags of secret-apiserver: their names, defaults, help and validation. Where upstream's
+// options are used, each flag is selected by name, so that the binary shows only flags that it honours.
 //
 //	NewOptions -> Flags -> Complete -> Validate
 //

@@ -107,7 +107,8 @@ func (o CompletedOptions) Validate() []error {
 	return append(errs, o.Requests.Validate()...)
 }
 
-// validateMode refuses flags of the other mode, on which somebody may rely, and requires in a cluster what a standalone server generates.
+// validateMode refuses flags of the other mode, on which somebody may rely, and requires in a cluster what a standalone
+// server generates.
 func (o *Options) validateMode() []error {
 	if o.Standalone.Enabled {
 		if o.Serving.HasCertificate() && len(o.Standalone.SANs) > 0 {

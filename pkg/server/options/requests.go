@@ -42,8 +42,8 @@ func (o *RequestOptions) addFlags(fs *pflag.FlagSet) {
 	o.delay = fs.Lookup("shutdown-delay-duration")
 }
 
-// complete makes rolling updates in a cluster lossless: the server still serves while its address is removed everywhere, and then
-// sends 429 with Retry-After, which clients retry elsewhere, instead of closing the port.
+// complete makes rolling updates in a cluster lossless: the server still serves while its address is removed
+// everywhere, and then sends 429 with Retry-After, which clients retry elsewhere, instead of closing the port.
 func (o *RequestOptions) complete(standalone bool) {
 	if standalone {
 		return

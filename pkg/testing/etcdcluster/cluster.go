@@ -115,8 +115,8 @@ func dial(t testing.TB, endpoints ...string) *clientv3.Client {
 	return client
 }
 
-// MoveLeader makes another member the leader, the one that comes by places behind the present one, and returns an error when
-// it cannot: while another fault is in force.
+// MoveLeader makes another member the leader, the one that comes by places behind the present one, and returns an error
+// when it cannot: while another fault is in force.
 func (c *Cluster) MoveLeader(ctx context.Context, t testing.TB, by int) error {
 	t.Helper()
 	ids := make([]uint64, len(c.Members))

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Disk is a small file system in memory that can be filled to the last byte. It is mounted nowhere: it lives as long as this
-// process holds it open, so that no end of a test, however sudden, leaves it behind.
+// Disk is a small file system in memory that can be filled to the last byte. It is mounted nowhere: it lives as long as
+// this process holds it open, so that no end of a test, however sudden, leaves it behind.
 type Disk struct {
 	dir string
 }

@@ -15,9 +15,9 @@ import (
 // isolatedEnv names the test that a child of a test binary runs.
 const isolatedEnv = "SECRET_TEST_ISOLATED"
 
-// WithDisk runs a test in a process with separate mounts, on a disk of a size in bytes, whose memory is taken as it is used. It
-// takes root, or a kernel that gives everybody namespaces: else it logs that the test was left out. However the test ends, nothing
-// stays mounted.
+// WithDisk runs a test in a process with separate mounts, on a disk of a size in bytes, whose memory is taken as it is
+// used. It takes root, or a kernel that gives everybody namespaces: else it logs that the test was left out. However
+// the test ends, nothing stays mounted.
 func WithDisk(t *testing.T, size int64, test func(t *testing.T, disk Disk)) {
 	t.Helper()
 	if os.Getenv(isolatedEnv) == t.Name() {

@@ -85,7 +85,8 @@ func (s *Server) Leaks(t testing.TB, canaries ...string) {
 	wantNone(t, files, canaries)
 }
 
-// OutputLeaks searches what the process itself wrote, as Leaks does, and leaves the data folder to the server that has it now.
+// OutputLeaks searches what the process itself wrote, as Leaks does, and leaves the data folder to the server that has
+// it now.
 func (s *Server) OutputLeaks(t testing.TB, canaries ...string) {
 	t.Helper()
 	wantNone(t, []string{s.LogFile, s.OutFile, s.AuditFile}, canaries)

@@ -18,15 +18,15 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
-// recordPrefix starts the key of every record, whatever --etcd-prefix adds behind it. headsPart is in the keys of what is
-// no record: the heads of the decrypt audit log.
+// recordPrefix starts the key of every record, whatever --etcd-prefix adds behind it. headsPart is in the keys of what
+// is no record: the heads of the decrypt audit log.
 const (
 	recordPrefix = "/registry/"
 	headsPart    = "/decrypt-audit-heads/"
 )
 
-// OpenAll returns the value of every object in the data folder of a stopped server, by NAMESPACE/NAME. A record that does
-// not open, one without a ciphertext included, fails the test; so does a ciphertext of a deleted object.
+// OpenAll returns the value of every object in the data folder of a stopped server, by NAMESPACE/NAME. A record that
+// does not open, one without a ciphertext included, fails the test; so does a ciphertext of a deleted object.
 func OpenAll(t testing.TB, dataDir string) map[string]string {
 	t.Helper()
 	codec, sealer := sealed.NewCodec(apiserver.NewStorageCodec()), newSealer(t, dataDir)
@@ -54,8 +54,8 @@ func OpenAll(t testing.TB, dataDir string) map[string]string {
 	return opened
 }
 
-// EditAll changes every object in the data folder of a stopped server, past the server and with its ciphertext as it is: as an
-// older version of the server, or somebody who can write to etcd, leaves it.
+// EditAll changes every object in the data folder of a stopped server, past the server and with its ciphertext as it
+// is: as an older version of the server, or somebody who can write to etcd, leaves it.
 func EditAll(t testing.TB, dataDir string, edit func(*secret.SecureValue)) {
 	t.Helper()
 	codec := sealed.NewCodec(apiserver.NewStorageCodec())

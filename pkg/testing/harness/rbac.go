@@ -15,7 +15,8 @@ const (
 
 const rbacVersion = "---\napiVersion: rbac.authorization.k8s.io/v1\n"
 
-// Grant is a manifest that binds a ClusterRole to a user, in all namespaces when namespace is "". Manifests can be concatenated.
+// Grant is a manifest that binds a ClusterRole to a user, in all namespaces when namespace is "". Manifests can be
+// concatenated.
 func Grant(user, role, namespace string) string {
 	kind, where := "ClusterRoleBinding", ""
 	if namespace != "" {
@@ -33,7 +34,8 @@ func ClusterRole(name string, rules ...string) string {
 	return rbacVersion + fmt.Sprintf("kind: ClusterRole\nmetadata: {name: %q}\nrules: [%s]\n", name, strings.Join(rules, ", "))
 }
 
-// Rule allows verbs, separated by commas, on a resource of secret.grafana.app; on all objects, or on those with these names.
+// Rule allows verbs, separated by commas, on a resource of secret.grafana.app; on all objects, or on those with these
+// names.
 func Rule(verbs, resource string, names ...string) string {
 	limit := ""
 	if len(names) > 0 {

@@ -39,8 +39,8 @@ type environment struct {
 	kms     *plugin
 	proxies [replicas][members]*proxy
 	servers [replicas]*replica
-	// keysFile is the --encryption-provider-config of both servers; keys are its local keys, newest first, and first names the
-	// key that it seals with.
+	// keysFile is the --encryption-provider-config of both servers; keys are its local keys, newest first, and first
+	// names the key that it seals with.
 	keysFile, first string
 	keys            []string
 	// prober asks whether a fault shows.

@@ -131,8 +131,8 @@ func each(ways []*proxy, inject, heal func(*proxy)) injection {
 	}}
 }
 
-// breakThings injects one fault after the other until ctx ends, every one of them once before any comes again, and returns
-// what it did. All is healed then. With wholeRound it goes on until each was there once.
+// breakThings injects one fault after the other until ctx ends, every one of them once before any comes again, and
+// returns what it did. All is healed then. With wholeRound it goes on until each was there once.
 func breakThings(ctx context.Context, t *testing.T, e *environment, seed uint64, wholeRound bool) []Injected {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1<<32)) //nolint:gosec // repeatable on purpose

@@ -21,8 +21,8 @@ import (
 const (
 	// quota is --quota-backend-bytes of etcd: what clients write stays far below, and it is soon filled.
 	quota = 64 << 20
-	// diskBytes hold the database up to its quota, the copy that defragmenting makes, and six files of the write-ahead log, of
-	// 64 MiB each: walArgs keep fewer. It is memory, of which only what is used is taken.
+	// diskBytes hold the database up to its quota, the copy that defragmenting makes, and six files of the write-ahead
+	// log, of 64 MiB each: walArgs keep fewer. It is memory, of which only what is used is taken.
 	diskBytes = 2*quota + 6*64<<20
 	// ballast is the prefix of what fills the database.
 	ballast = "/ballast/"

@@ -87,8 +87,8 @@ func (e *environment) useKMS(t testing.TB) {
 	}
 }
 
-// withoutKMS takes the KMS away and starts a server without it: it has no data key in memory, and must refuse to seal. The
-// other one goes on with its own.
+// withoutKMS takes the KMS away and starts a server without it: it has no data key in memory, and must refuse to seal.
+// The other one goes on with its own.
 func (e *environment) withoutKMS(t *testing.T, random *mathrand.Rand, takeAway func()) (effect func() bool) {
 	t.Helper()
 	e.useKMS(t)

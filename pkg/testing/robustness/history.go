@@ -11,7 +11,8 @@ import (
 type Kind string
 
 // The kinds of operations. Replace is a PUT with a value and without a resourceVersion; Keep is one without a value and
-// with the resourceVersion of an earlier read; Label and Value are merge patches. A list is recorded as a Get of each name.
+// with the resourceVersion of an earlier read; Label and Value are merge patches. A list is recorded as a Get of each
+// name.
 const (
 	Create  Kind = "create"
 	Replace Kind = "replace"

@@ -11,8 +11,8 @@ import (
 // state is one name. What an update without a value must not touch is in value and version; what it sets is in op.
 type state struct {
 	exists bool
-	// revision is the least that the object's resourceVersion can be: a write that ended in an error does not tell its own,
-	// and rewrapping after a rotation raises it at any time.
+	// revision is the least that the object's resourceVersion can be: a write that ended in an error does not tell its
+	// own, and rewrapping after a rotation raises it at any time.
 	revision int64
 	version  int64
 	op       string
@@ -82,7 +82,8 @@ func read(s state, out Output) []state {
 	return when(same, s)
 }
 
-// applies says whether a write would change the state. A Keep with a resourceVersion below the least possible one must not.
+// applies says whether a write would change the state. A Keep with a resourceVersion below the least possible one must
+// not.
 func applies(s state, in Input) bool {
 	switch in.Kind {
 	case Create:

@@ -34,8 +34,8 @@ const backupTimeout = 20 * time.Second
 
 var backupRevision = regexp.MustCompile(`, revision (\d+), `)
 
-// backUp makes a backup by the command, at a time of a run of some duration that is drawn. Faults go on, so that it may take
-// some attempts.
+// backUp makes a backup by the command, at a time of a run of some duration that is drawn. Faults go on, so that it may
+// take some attempts.
 func backUp(t *testing.T, e *environment, h *History, seed uint64, duration time.Duration) (taken snapshot, err error) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1<<33)) //nolint:gosec // repeatable on purpose
@@ -65,9 +65,9 @@ func backUp(t *testing.T, e *environment, h *History, seed uint64, duration time
 	return taken, err
 }
 
-// until is the part of a history that a backup must hold, and nothing else: every write up to its revision. A write that told no
-// revision, a delete or one of unknown outcome, is in it if it ended before the backup began, and may be if it began before the
-// backup was there. Reads count as long as they ended before.
+// until is the part of a history that a backup must hold, and nothing else: every write up to its revision. A write
+// that told no revision, a delete or one of unknown outcome, is in it if it ended before the backup began, and may be
+// if it began before the backup was there. Reads count as long as they ended before.
 func (s snapshot) until(history []Operation) (part []Operation) {
 	for _, o := range history {
 		switch at := o.Output.ResourceVersion; {
@@ -89,8 +89,8 @@ func (s snapshot) until(history []Operation) (part []Operation) {
 	return part
 }
 
-// restore makes a server out of the backup once the others are gone, and reads and opens every name of the run. It returns
-// the history that must be linearizable then.
+// restore makes a server out of the backup once the others are gone, and reads and opens every name of the run. It
+// returns the history that must be linearizable then.
 func (s snapshot) restore(t *testing.T, e *environment, h *History, highest int64) (history []Operation) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "restored")
@@ -131,8 +131,8 @@ func (s snapshot) restore(t *testing.T, e *environment, h *History, highest int6
 	return history
 }
 
-// revisionsGoOn wants a restored server to hand out revisions above every one before, to end watches from there, and to serve
-// new ones.
+// revisionsGoOn wants a restored server to hand out revisions above every one before, to end watches from there, and to
+// serve new ones.
 func revisionsGoOn(t *testing.T, env *environment, h *History, highest int64) {
 	t.Helper()
 	w := &watcher{env: env, history: h, segments: []Segment{{From: highest}}}

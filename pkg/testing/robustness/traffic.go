@@ -11,8 +11,8 @@ import (
 
 const (
 	clients = 6
-	// namesPerEpoch are fought over by all clients at once. After opsPerEpoch of its operations a client goes on to the next
-	// names, so that no name's history becomes too long to check.
+	// namesPerEpoch are fought over by all clients at once. After opsPerEpoch of its operations a client goes on to the
+	// next names, so that no name's history becomes too long to check.
 	namesPerEpoch, opsPerEpoch = 4, 48
 	// pause lies between two operations of a client.
 	pause = 3 * time.Millisecond

@@ -115,8 +115,8 @@ type AuditRecord struct {
 	Time     time.Time `json:"time"`
 }
 
-// audited wants a record for each value that was released, from before the release. A record may have the time of a clock that
-// was off by one of the shifts of its server.
+// audited wants a record for each value that was released, from before the release. A record may have the time of a
+// clock that was off by one of the shifts of its server.
 func audited(start time.Time, shifts [replicas][]time.Duration, records []AuditRecord, history []Operation) (faults []string) {
 	type key struct {
 		server        int
