@@ -60,8 +60,12 @@ func WaitConnected(ctx context.Context, client *clientv3.Client) error {
 			conn.Connect()
 		}
 		if !conn.WaitForStateChange(ctx, state) {
-			return fmt.Errorf("no connection to --etcd-servers %s: check that etcd runs there and that --etcd-cafile, --etcd-certfile and "+
-				"--etcd-keyfile are correct: %w", strings.Join(client.Endpoints(), ","), ctx.Err())
+			return fmt.Errorf(
+				"no connection to --etcd-servers %s: check that etcd runs there and that --etcd-cafile, --etcd-certfile and "+
+					"--etcd-keyfile are correct: %w",
+				strings.Join(client.Endpoints(), ","),
+				ctx.Err(),
+			)
 		}
 	}
 	return nil

@@ -121,11 +121,13 @@ func newSockets(ctx context.Context, dir string) (sockets, error) {
 	}
 	temp, err := os.MkdirTemp("", "secret-apiserver-")
 	if err != nil {
-		return sockets{}, fmt.Errorf("creating a directory for etcd's sockets, set TMPDIR to one that can be written: %w (%w)", err, inDir)
+		return sockets{}, fmt.Errorf(
+			"creating a directory for etcd's sockets, set TMPDIR to one that can be written: %w (%w)", err, inDir)
 	}
 	if err := probe(ctx, temp); err != nil {
 		_ = os.Remove(temp) // an empty directory does not matter
-		return sockets{}, fmt.Errorf("etcd needs a directory for its unix sockets, set TMPDIR to a short path: %w (%w)", err, inDir)
+		return sockets{}, fmt.Errorf("etcd needs a directory for its unix sockets, set TMPDIR to a short path: %w (%w)",
+			err, inDir)
 	}
 	s := socketsIn(temp)
 	s.temp = temp

@@ -124,7 +124,8 @@ func (d *disk) setLow(low bool, free int64) {
 		return
 	}
 	if low {
-		klog.ErrorS(ErrDiskFull, "Refusing writes until there is free space; reads continue", "dir", d.dir, "freeBytes", free, "minFreeBytes", d.margin)
+		klog.ErrorS(ErrDiskFull, "Refusing writes until there is free space; reads continue", "dir", d.dir, "freeBytes",
+			free, "minFreeBytes", d.margin)
 	} else {
 		klog.InfoS("The disk has free space again; accepting writes", "dir", d.dir, "freeBytes", free, "minFreeBytes", d.margin)
 	}

@@ -89,7 +89,9 @@ func (g *gate) Delete(ctx context.Context, key string, opts ...clientv3.OpOption
 }
 
 // Compact implements clientv3.KV.
-func (g *gate) Compact(ctx context.Context, rev int64, opts ...clientv3.CompactOption) (*clientv3.CompactResponse, error) {
+func (g *gate) Compact(
+	ctx context.Context, rev int64, opts ...clientv3.CompactOption,
+) (*clientv3.CompactResponse, error) {
 	if err := g.allow(housekeeping); err != nil {
 		return nil, err
 	}

@@ -110,7 +110,8 @@ func privateDir(dir string) error {
 		return fmt.Errorf("reading etcd directory %s: %w", dir, err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return fmt.Errorf("etcd directory %s is open to other users (mode %04o): run chmod 700 %[1]s", dir, info.Mode().Perm())
+		return fmt.Errorf("etcd directory %s is open to other users (mode %04o): run chmod 700 %[1]s", dir,
+			info.Mode().Perm())
 	}
 	return nil
 }

@@ -40,7 +40,8 @@ type Source struct {
 // AddFlags adds the flags that name the database.
 func (s *Source) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&s.DataDir, "data-dir", "", "Data folder of a standalone server, running or stopped.")
-	fs.StringSliceVar(&s.Remote.ServerList, "etcd-servers", nil, "etcd servers to read (scheme://host:port), comma separated, instead of --data-dir.")
+	fs.StringSliceVar(&s.Remote.ServerList, "etcd-servers", nil,
+		"etcd servers to read (scheme://host:port), comma separated, instead of --data-dir.")
 	fs.StringVar(&s.Remote.TrustedCAFile, "etcd-cafile", "", "CA bundle used to verify etcd's serving certificate.")
 	fs.StringVar(&s.Remote.CertFile, "etcd-certfile", "", "Client certificate for etcd.")
 	fs.StringVar(&s.Remote.KeyFile, "etcd-keyfile", "", "Private key of --etcd-certfile.")
@@ -126,7 +127,9 @@ func openDir(ctx context.Context, dir string) (client *clientv3.Client, stop fun
 }
 
 // connect returns a client that has been answered once.
-func connect(ctx context.Context, remote storagebackend.TransportConfig) (client *clientv3.Client, stop func(), err error) {
+func connect(
+	ctx context.Context, remote storagebackend.TransportConfig,
+) (client *clientv3.Client, stop func(), err error) {
 	if client, err = New(remote); err != nil {
 		return nil, nil, err
 	}

@@ -240,9 +240,11 @@ func (u *upkeep) noteCalls(now time.Time) {
 func (u *upkeep) giveBack(now time.Time, limit time.Duration) {
 	size, inUse, quota := u.sizes()
 	free := size - inUse
-	pressed := u.full() && size > roomy(quota) && inUse < roomy(quota) || u.disk.low.Load() && free >= max(pressedGain, size/8)
+	pressed := u.full() && size > roomy(quota) && inUse < roomy(quota) ||
+		u.disk.low.Load() && free >= max(pressedGain, size/8)
 	idle := free >= leastGain && free > size/2 && (limit == startPause || now.Sub(u.quietSince) >= quietTime)
-	if !pressed && (!idle || time.Duration(float64(inUse)/u.rate*float64(time.Second)) > limit) || now.Before(u.notBefore) {
+	if !pressed && (!idle || time.Duration(float64(inUse)/u.rate*float64(time.Second)) > limit) ||
+		now.Before(u.notBefore) {
 		return
 	}
 	if err := u.defragment(size, inUse); err != nil {

@@ -26,7 +26,8 @@ func (s *server) wireAccess(config *genericapiserver.Config) error {
 	s.notices.addFiles(authn.FileFaults())
 	if s.opts.Standalone.AuthenticationConfigFile != "" {
 		s.notices.addFault("token-issuers",
-			"an issuer of --authentication-config has not answered yet, its tokens are refused: see the log", authn.HealthCheck)
+			"an issuer of --authentication-config has not answered yet, its tokens are refused: see the log",
+			authn.HealthCheck)
 	}
 	return s.wireRBAC(config)
 }
@@ -79,7 +80,8 @@ func (s *server) wireCluster(config *genericapiserver.Config) error {
 	config.Authorization.Authorizer = c.authz
 	config.FlowControl = utilflowcontrol.New(c.informers, c.client.FlowcontrolV1(),
 		config.MaxRequestsInFlight+config.MaxMutatingRequestsInFlight)
-	chain, err := admission.New(admission.Config{Client: c.client, Informers: c.informers, Drained: config.DrainedNotify()})
+	chain, err := admission.New(
+		admission.Config{Client: c.client, Informers: c.informers, Drained: config.DrainedNotify()})
 	config.AdmissionControl = chain
 	return err
 }

@@ -97,10 +97,12 @@ func (s *server) wireAudit(config *genericapiserver.Config) error {
 		return nil
 	}
 	config.AuditPolicyRuleEvaluator = &l.rules
-	config.AuditBackend = httpguard.NewBackend(pluginlog.NewBackend(l.out, pluginlog.FormatJson, auditv1.SchemeGroupVersion))
+	config.AuditBackend = httpguard.NewBackend(
+		pluginlog.NewBackend(l.out, pluginlog.FormatJson, auditv1.SchemeGroupVersion))
 	file, isFile := l.out.(*auditFile)
 	if isFile {
-		s.notices.addFault("audit-log", "the file of the path cannot be opened, events go into the one before: see the log", file.Fault)
+		s.notices.addFault("audit-log",
+			"the file of the path cannot be opened, events go into the one before: see the log", file.Fault)
 	}
 	if l.file != nil {
 		s.notices.addFault(l.file.Flag, refused, l.file.Fault)

@@ -53,7 +53,9 @@ func waitReady(ctx context.Context, loopback *restclient.Config) error {
 
 // background runs work in a goroutine once the server is ready. stop cancels it and returns the channel that is closed
 // when it ended.
-func background(ctx context.Context, loopback *restclient.Config, work func(ctx context.Context)) (stop func() <-chan struct{}) {
+func background(
+	ctx context.Context, loopback *restclient.Config, work func(ctx context.Context),
+) (stop func() <-chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -126,7 +128,8 @@ func freeDeleted(ctx context.Context, loopback *restclient.Config) error {
 		return deleteAgain(ctx, values, sv)
 	})
 	if freed > 0 {
-		klog.InfoS("Freed deleted secure values that waited for a garbage collector, or still had their ciphertext", "count", freed)
+		klog.InfoS("Freed deleted secure values that waited for a garbage collector, or still had their ciphertext",
+			"count", freed)
 	}
 	return err
 }

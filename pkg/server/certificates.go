@@ -100,7 +100,10 @@ func clientCertificates(flag string, config *restclient.Config) []certificate {
 		return certificateFile(use, bundle, file)
 	}
 	tls := config.TLSClientConfig
-	return []certificate{part(flag+"-client", false, tls.CertFile, tls.CertData), part(flag+"-ca", true, tls.CAFile, tls.CAData)}
+	return []certificate{
+		part(flag+"-client", false, tls.CertFile, tls.CertData),
+		part(flag+"-ca", true, tls.CAFile, tls.CAData),
+	}
 }
 
 // certificateFault returns why the certificate in force is not the one in the file, or nil.
@@ -116,7 +119,8 @@ func (s *server) certificateFault(inForce dynamiccertificates.CertKeyContentProv
 }
 
 var certificateExpiry = metrics.NewDesc("secret_certificate_expiry_timestamp_seconds",
-	"Expiry of each certificate that the server uses, by use. A CA bundle expires with its last certificate.", []string{"use"}, nil, metrics.ALPHA, "")
+	"Expiry of each certificate that the server uses, by use. A CA bundle expires with its last certificate.",
+	[]string{"use"}, nil, metrics.ALPHA, "")
 
 // certificateCollector publishes when certificates expire.
 type certificateCollector struct {

@@ -99,10 +99,18 @@ type decryptAccess struct {
 func (s *server) decryptAccess() (decryptAccess, error) {
 	if c := s.inputs.cluster; c != nil {
 		reviewer, err := cluster.NewReviewAuthorizer(cluster.AuthorizationConfig{Client: c.authzClient})
-		return decryptAccess{authenticator: c.authn.Credentials(), authorizer: reviewer, clientCA: c.authn.ServiceCA()}, err
+		return decryptAccess{
+			authenticator: c.authn.Credentials(),
+			authorizer:    reviewer,
+			clientCA:      c.authn.ServiceCA(),
+		}, err
 	}
 	authn := s.inputs.authn
-	return decryptAccess{authenticator: authn.Credentials(), authorizer: rbac.New(s.inputs.rbac), clientCA: authn.ClientCA()}, nil
+	return decryptAccess{
+		authenticator: authn.Credentials(),
+		authorizer:    rbac.New(s.inputs.rbac),
+		clientCA:      authn.ClientCA(),
+	}, nil
 }
 
 // wireDecrypt makes the API server start the decrypt port with itself. The port has the certificate and limits of the
@@ -126,7 +134,8 @@ func (s *server) wireDecrypt(config *genericapiserver.Config, sealer *sealed.Sea
 		Draining: config.NonLongRunningRequestWaitGroup,
 	})
 	pair, api := s.opts.Serving.ServerCert.CertKey, config.SecureServing
-	certificate, err := dynamiccertificates.NewDynamicServingContentFromFiles("decrypt-serving-cert", pair.CertFile, pair.KeyFile)
+	certificate, err := dynamiccertificates.NewDynamicServingContentFromFiles("decrypt-serving-cert", pair.CertFile,
+		pair.KeyFile)
 	if err != nil {
 		return fmt.Errorf("setting up --tls-cert-file and --tls-private-key-file: %w", err)
 	}
@@ -164,7 +173,8 @@ func (s *server) decryptService(sealer *sealed.Sealer, access decryptAccess) (*d
 		tracer = s.inputs.tracing.Tracer("github.com/securevalue/secret-apiserver/pkg/decrypt")
 	}
 	return decrypt.NewService(decrypt.ServiceConfig{
-		Reader:     sealed.NewOpener(client, s.opts.Storage.StorageConfig.Prefix, sealer.Codec(apiserver.NewStorageCodec()), sealer),
+		Reader: sealed.NewOpener(client, s.opts.Storage.StorageConfig.Prefix, sealer.Codec(apiserver.NewStorageCodec()),
+			sealer),
 		Authorizer: access.authorizer, Recorder: log,
 		AllowedDecrypters: s.opts.Decrypt.AllowedDecrypters, AuthzCacheTTL: s.opts.Decrypt.AuthzCacheTTL, Tracer: tracer,
 	}), nil

@@ -165,7 +165,8 @@ func (s *server) loadCluster(ctx context.Context, traces tracing.Provider) (*inC
 		return nil, err
 	}
 	c.informers = informers.NewSharedInformerFactory(c.client, informerResync)
-	c.authz, err = cluster.NewAuthorizer(cluster.AuthorizationConfig{Client: c.authzClient, AllowTTL: opts.AllowTTL, DenyTTL: opts.DenyTTL})
+	c.authz, err = cluster.NewAuthorizer(
+		cluster.AuthorizationConfig{Client: c.authzClient, AllowTTL: opts.AllowTTL, DenyTTL: opts.DenyTTL})
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +183,9 @@ func (s *server) loadCluster(ctx context.Context, traces tracing.Provider) (*inC
 
 // connect returns a client without a rate limit: kube-apiserver has priority and fairness. An empty file means the
 // default, that of --kubeconfig.
-func (c *inCluster) connect(flag, file, byDefault string, timeout time.Duration, traces tracing.Provider) (kubernetes.Interface, error) {
+func (c *inCluster) connect(
+	flag, file, byDefault string, timeout time.Duration, traces tracing.Provider,
+) (kubernetes.Interface, error) {
 	separate := file != "" || flag == "kubeconfig"
 	if !separate {
 		flag, file = "kubeconfig", byDefault

@@ -91,7 +91,8 @@ func (n *notices) serve(config *genericapiserver.Config) error {
 }
 
 var noticeInfo = metrics.NewDesc("secret_server_notice",
-	"1 while /readyz?verbose shows this notice of a server that is ready, else 0.", []string{"notice"}, nil, metrics.ALPHA, "")
+	"1 while /readyz?verbose shows this notice of a server that is ready, else 0.", []string{"notice"}, nil,
+	metrics.ALPHA, "")
 
 // noticeCollector publishes the notices of the process.
 type noticeCollector struct {

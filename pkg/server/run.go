@@ -84,7 +84,8 @@ func run(ctx context.Context, opts options.CompletedOptions, out io.Writer) (err
 // listen opens both ports.
 func (s *server) listen(ctx context.Context) (err error) {
 	bind := s.opts.Serving.BindAddress
-	s.listener, err = listenOn(ctx, bind, strconv.Itoa(s.opts.Serving.BindPort), "choose another --secure-port or --bind-address")
+	s.listener, err = listenOn(ctx, bind, strconv.Itoa(s.opts.Serving.BindPort),
+		"choose another --secure-port or --bind-address")
 	if err != nil {
 		return err
 	}

@@ -22,9 +22,12 @@ func (s *server) runStandalone(ctx context.Context, out io.Writer) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var data *standalone.Data // set before the first request
-	s.inputs, err = s.load(ctx, authenticator.TokenFunc(func(ctx context.Context, token string) (*authenticator.Response, bool, error) {
-		return data.AdminAuthenticator().AuthenticateToken(ctx, token)
-	}))
+	s.inputs, err = s.load(
+		ctx,
+		authenticator.TokenFunc(func(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+			return data.AdminAuthenticator().AuthenticateToken(ctx, token)
+		}),
+	)
 	if err != nil {
 		return err
 	}
@@ -59,7 +62,8 @@ func (s *server) runStandalone(ctx context.Context, out io.Writer) (err error) {
 	if err := s.serve(ctx, printBanner); err != nil {
 		return err
 	}
-	if cause := context.Cause(ctx); cause != nil && cause != context.Canceled { //nolint:errorlint // the sentinel itself
+	if cause := context.Cause(ctx); cause != nil &&
+		cause != context.Canceled { //nolint:errorlint // the sentinel itself
 		return fmt.Errorf("stopped: %w", cause)
 	}
 	return nil
@@ -101,7 +105,9 @@ func (s *server) prepare() (*standalone.Data, error) {
 }
 
 // startEtcd runs the embedded etcd and stops the server when etcd stops by itself.
-func (s *server) startEtcd(ctx context.Context, cancel context.CancelCauseFunc, data *standalone.Data) (stop func(), err error) {
+func (s *server) startEtcd(
+	ctx context.Context, cancel context.CancelCauseFunc, data *standalone.Data,
+) (stop func(), err error) {
 	minFree, err := s.opts.Storage.MinFree()
 	if err != nil {
 		return nil, err
@@ -114,7 +120,10 @@ func (s *server) startEtcd(ctx context.Context, cancel context.CancelCauseFunc, 
 		return nil, err
 	}
 	s.opts.Storage.StorageConfig.Transport.ServerList = db.Endpoints()
-	s.etcd = etcdConnection{embedded: db.Client(), newRaw: sealed.InProcess(db.Client())} //nolint:contextcheck // the store lives as long as etcd
+	s.etcd = etcdConnection{
+		embedded: db.Client(),
+		newRaw:   sealed.InProcess(db.Client()),
+	} //nolint:contextcheck // the store lives as long as etcd
 	s.notices.add("writes-refused", db.Notice)
 	go func() {
 		if err, failed := <-db.Err(); failed {

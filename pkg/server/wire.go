@@ -62,7 +62,8 @@ func (s *server) wire() (*apiserver.Config, error) {
 	if err := s.wireDecrypt(config, sealer); err != nil {
 		return nil, err
 	}
-	s.notices.addFault("serving-certificate", refused, func() error { return s.certificateFault(config.SecureServing.Cert) })
+	s.notices.addFault("serving-certificate", refused,
+		func() error { return s.certificateFault(config.SecureServing.Cert) })
 	if err := s.notices.serve(config); err != nil {
 		return nil, err
 	}
@@ -96,7 +97,8 @@ func (s *server) wireTracing(config *genericapiserver.Config) {
 
 // wireKeys loads the encryption keys, reloads them while the server runs, and returns the sealer that uses them.
 func (s *server) wireKeys(config *genericapiserver.Config) (*sealed.Sealer, error) {
-	drained := wait.ContextForChannel(config.DrainedNotify()) // ends after the last request, later than the context of a hook
+	drained := wait.ContextForChannel(
+		config.DrainedNotify()) // ends after the last request, later than the context of a hook
 	provider, err := keys.New(drained, keys.Config{
 		File: s.opts.Encryption.ConfigFile, Reload: s.opts.Encryption.AutomaticReload, APIServerID: config.APIServerID,
 	})
@@ -104,11 +106,14 @@ func (s *server) wireKeys(config *genericapiserver.Config) (*sealed.Sealer, erro
 		return nil, err
 	}
 	s.keys = provider
-	sealer := sealed.NewSealer(provider.Transformer(), provider) //nolint:forbidigo // the only place that gives store and decrypt port their keys
+	sealer := sealed.NewSealer(provider.Transformer(),
+		provider) //nolint:forbidigo // the only place that gives store and decrypt port their keys
 	config.ReadyzChecks = append(config.ReadyzChecks, provider.StartupCheck(s.opts.Encryption.KMSStartupGrace))
 	s.notices.addFault("encryption-config", refused, provider.FileFault)
-	s.notices.addFault("kms-providers", "a KMS plugin is unavailable, values cannot be sealed or opened for long: see the log", provider.KMSFault)
-	s.notices.addFault("encryption-keys", "values are stored under keys that the file lacks: see the log", provider.MissingFault)
+	s.notices.addFault("kms-providers",
+		"a KMS plugin is unavailable, values cannot be sealed or opened for long: see the log", provider.KMSFault)
+	s.notices.addFault("encryption-keys", "values are stored under keys that the file lacks: see the log",
+		provider.MissingFault)
 	return sealer, config.AddPostStartHook("watch-encryption-keys", func(genericapiserver.PostStartHookContext) error {
 		go provider.Run(drained, sealer.WriteKey)
 		return nil
@@ -164,12 +169,15 @@ func (s *server) etcdClient() (decrypt.Etcd, error) {
 }
 
 // wireStorage puts the sealing store on top of etcd.
-func (s *server) wireStorage(config *genericapiserver.Config, sealer *sealed.Sealer) (*sealed.RESTOptionsGetter, error) {
+func (s *server) wireStorage(
+	config *genericapiserver.Config, sealer *sealed.Sealer,
+) (*sealed.RESTOptionsGetter, error) {
 	if err := s.opts.Storage.ApplyTo(config); err != nil {
 		return nil, fmt.Errorf("setting up --etcd-servers: %w", err)
 	}
 	// A restart does not repair etcd: the check is for readiness only.
-	config.LivezChecks = slices.DeleteFunc(config.LivezChecks, func(check healthz.HealthChecker) bool { return check.Name() == "etcd" })
+	config.LivezChecks = slices.DeleteFunc(config.LivezChecks,
+		func(check healthz.HealthChecker) bool { return check.Name() == "etcd" })
 	newRaw := s.etcd.newRaw
 	if newRaw == nil {
 		newRaw = sealed.Remote

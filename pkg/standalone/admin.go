@@ -147,8 +147,10 @@ func readDigest(path, kubeconfig string) (*digest, error) {
 	}
 	var d digest
 	text := strings.TrimSpace(string(data))
-	if n, err := hex.Decode(d[:], []byte(text[:min(len(text), 2*len(d))])); err != nil || n != len(d) || len(text) != 2*len(d) {
-		return nil, fmt.Errorf("%s is not a SHA-256 in hex: delete it and %s to get a new admin token", path, kubeconfig)
+	if n, err := hex.Decode(d[:], []byte(text[:min(len(text), 2*len(d))])); err != nil || n != len(d) ||
+		len(text) != 2*len(d) {
+		return nil, fmt.Errorf("%s is not a SHA-256 in hex: delete it and %s to get a new admin token", path,
+			kubeconfig)
 	}
 	return &d, nil
 }

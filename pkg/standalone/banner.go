@@ -15,7 +15,8 @@ import (
 //go:embed banner.txt
 var bannerText string
 
-var bannerTemplate = template.Must(template.New("banner").Funcs(template.FuncMap{"quote": shellQuote}).Parse(bannerText))
+var bannerTemplate = template.Must(
+	template.New("banner").Funcs(template.FuncMap{"quote": shellQuote}).Parse(bannerText))
 
 // Banner writes the addresses of the server, how to stop it and, at the first start, commands to try it in a POSIX
 // shell. listen and decrypt are the addresses of the two ports; an empty decrypt is omitted.

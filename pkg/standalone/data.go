@@ -135,8 +135,12 @@ func (d *Data) readKeys(c *content) (err error) {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(d.EtcdDir(), "member")); err == nil {
-		return fmt.Errorf("%s is missing and %s holds data: restore it, or name its keys by --encryption-provider-config, "+
-			"or delete %[2]s to start empty", d.EncryptionConfig(), d.EtcdDir())
+		return fmt.Errorf(
+			"%s is missing and %s holds data: restore it, or name its keys by --encryption-provider-config, "+
+				"or delete %[2]s to start empty",
+			d.EncryptionConfig(),
+			d.EtcdDir(),
+		)
 	}
 	return nil
 }
@@ -183,7 +187,8 @@ func (d *Data) readAdmin(c *content) (err error) {
 		return fmt.Errorf("%s is missing: delete %s to get a new admin token", d.digestPath(), d.Kubeconfig())
 	}
 	if !c.admin.equal(digestOf(tokenIn(c.kubeconfig))) {
-		return fmt.Errorf("the token in %s is not the one of %s: delete %[1]s to get a new admin token", d.Kubeconfig(), d.digestPath())
+		return fmt.Errorf("the token in %s is not the one of %s: delete %[1]s to get a new admin token", d.Kubeconfig(),
+			d.digestPath())
 	}
 	return nil
 }
@@ -197,8 +202,9 @@ func (d *Data) fillPKI(c content) error {
 	}
 	valid := c.ca.cert != nil && !now.Before(c.ca.cert.NotBefore)
 	if c.ca.cert != nil && !valid {
-		klog.Background().Info("Re-issuing the CA certificate for the same key: it was not valid yet", "path", d.CACert(),
-			"from", c.ca.cert.NotBefore, "now", now)
+		klog.Background().
+			Info("Re-issuing the CA certificate for the same key: it was not valid yet", "path", d.CACert(),
+				"from", c.ca.cert.NotBefore, "now", now)
 	}
 	ca, err := d.fillPair(c.ca, d.CACert(), d.path("pki", "ca.key"), valid, func(p pair) (pair, error) {
 		return p.sign(template(now), nil)

@@ -24,7 +24,8 @@ func readEncryption(path string) (exists bool, err error) {
 		return false, err
 	}
 	if err := keys.CheckConfiguration(data); err != nil {
-		return true, fmt.Errorf("%s: %w; correct it or restore it from a backup: without its keys no stored secret opens", path, err)
+		return true, fmt.Errorf(
+			"%s: %w; correct it or restore it from a backup: without its keys no stored secret opens", path, err)
 	}
 	return true, nil
 }

@@ -26,7 +26,8 @@ func checkOwner(path string, info fs.FileInfo, mode fs.FileMode) error {
 			path, st.Uid, os.Geteuid(), shellQuote(path))
 	}
 	if got := info.Mode().Perm(); got&^mode != 0 {
-		return fmt.Errorf("%s is accessible to other users (mode %04o): run chmod %o %s", path, got, mode, shellQuote(path))
+		return fmt.Errorf("%s is accessible to other users (mode %04o): run chmod %o %s", path, got, mode,
+			shellQuote(path))
 	}
 	return nil
 }
@@ -36,7 +37,9 @@ func checkDir(path string) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(path); err == nil {
-			return fmt.Errorf("%s is a symbolic link to nothing: make the folder that it points to, or choose another --data-dir", path)
+			return fmt.Errorf(
+				"%s is a symbolic link to nothing: make the folder that it points to, or choose another --data-dir",
+				path)
 		}
 		return nil
 	}
@@ -88,7 +91,8 @@ func lockDir(dir string) (*fileutil.LockedFile, error) {
 	path := filepath.Join(dir, "lock")
 	f, err := fileutil.TryLockFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if errors.Is(err, fileutil.ErrLocked) {
-		return nil, fmt.Errorf("data directory %s is in use by %s; stop it or choose another --data-dir", dir, holder(path))
+		return nil, fmt.Errorf("data directory %s is in use by %s; stop it or choose another --data-dir", dir,
+			holder(path))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("locking data directory %s: %w", dir, err)

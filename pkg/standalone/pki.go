@@ -233,7 +233,8 @@ func (p pair) signedBy(ca pair) error {
 	if p.cert == nil {
 		return nil
 	}
-	if ca.cert == nil || !bytes.Equal(p.cert.RawIssuer, ca.cert.RawSubject) || p.cert.CheckSignatureFrom(ca.cert) != nil {
+	if ca.cert == nil || !bytes.Equal(p.cert.RawIssuer, ca.cert.RawSubject) ||
+		p.cert.CheckSignatureFrom(ca.cert) != nil {
 		return errors.New("not signed by the authority beside it")
 	}
 	return nil

@@ -39,9 +39,13 @@ type Options struct {
 
 // AddFlags adds the flag.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.ConfigFile, flag, o.ConfigFile,
+	fs.StringVar(
+		&o.ConfigFile,
+		flag,
+		o.ConfigFile,
 		"File with a TracingConfiguration (apiserver.config.k8s.io): the collector for OpenTelemetry spans and the sampling rate. "+
-			"Without it nothing is traced. No span contains a value.")
+			"Without it nothing is traced. No span contains a value.",
+	)
 }
 
 // Open reads the file and returns a provider for the service, nil without a file. It does not connect yet.

@@ -31,9 +31,11 @@ func newAuditOptions() *AuditOptions {
 
 func (o *AuditOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.LogPath, "audit-log-path", o.LogPath,
-		"File for the audit log, one JSON event per line, created with mode 0600. '-' is standard output. It never contains a value, whatever the policy.")
+		"File for the audit log, one JSON event per line, created with mode 0600. '-' is standard output. It never "+
+			"contains a value, whatever the policy.")
 	fs.StringVar(&o.PolicyFile, "audit-policy-file", o.PolicyFile,
-		"File with the audit policy (audit.k8s.io). Reloaded when it changes. By default every request is recorded at level Metadata.")
+		"File with the audit policy (audit.k8s.io). Reloaded when it changes. By default every request is recorded at "+
+			"level Metadata.")
 	o.Rotation.addFlags(fs, "audit")
 }
 
@@ -50,7 +52,8 @@ func (o *Rotation) addFlags(fs *pflag.FlagSet, log string) {
 	name := flagOf(log)
 	fs.IntVar(&o.MaxAgeDays, name+"-maxage", o.MaxAgeDays, "Maximum age of old "+log+" files in days. 0 sets no limit.")
 	fs.IntVar(&o.MaxBackups, name+"-maxbackup", o.MaxBackups, "Maximum number of old "+log+" files. 0 sets no limit.")
-	fs.IntVar(&o.MaxSizeMB, name+"-maxsize", o.MaxSizeMB, "Maximum size of the "+log+" file in megabytes before it is rotated.")
+	fs.IntVar(&o.MaxSizeMB, name+"-maxsize", o.MaxSizeMB,
+		"Maximum size of the "+log+" file in megabytes before it is rotated.")
 }
 
 func (o *Rotation) validate(log string) []error {

@@ -68,9 +68,11 @@ func (o *DecryptOptions) addAPIFlags(fs *pflag.FlagSet) {
 
 func (o *DecryptOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.port, "decrypt-port", o.port,
-		"Port of the decrypt service, on --bind-address and with the certificate of --secure-port. 0 turns it off, auto selects a free port.")
+		"Port of the decrypt service, on --bind-address and with the certificate of --secure-port. 0 turns it off, "+
+			"auto selects a free port.")
 	fs.DurationVar(&o.AuthzCacheTTL, "decrypt-authz-cache-ttl", o.AuthzCacheTTL,
-		"How long authorization decisions are cached. A revoked permission stays effective for at most this long. 0 disables the cache.")
+		"How long authorization decisions are cached. A revoked permission stays effective for at most this long. 0 "+
+			"disables the cache.")
 	fs.IntVar(&o.MaxInFlight, "decrypt-max-requests-inflight", o.MaxInFlight,
 		"Maximum number of concurrent decrypt requests; excess requests get 429. "+
 			"One caller gets at most a quarter of them. 0 sets no limit.")
@@ -123,7 +125,8 @@ func (o *DecryptOptions) validate() []error {
 	switch audit.Fsync(o.Audit.Fsync) {
 	case audit.FsyncAlways, audit.FsyncInterval, audit.FsyncNever:
 	default:
-		errs = append(errs, fmt.Errorf("--decrypt-audit-fsync must be always, interval or never, not %q", o.Audit.Fsync))
+		errs = append(errs,
+			fmt.Errorf("--decrypt-audit-fsync must be always, interval or never, not %q", o.Audit.Fsync))
 	}
 	return append(errs, o.Audit.Rotation.validate("decrypt audit")...)
 }

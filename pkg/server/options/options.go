@@ -112,7 +112,8 @@ func (o CompletedOptions) Validate() []error {
 func (o *Options) validateMode() []error {
 	if o.Standalone.Enabled {
 		if o.Serving.HasCertificate() && len(o.Standalone.SANs) > 0 {
-			return []error{errors.New("--tls-san is for the certificate that a standalone server issues: leave it out, or --tls-cert-file")}
+			return []error{errors.New("--tls-san is for the certificate that a standalone server issues: " +
+				"leave it out, or --tls-cert-file")}
 		}
 		return o.refuse("is for a server in a cluster: leave it out, or --standalone", setCluster)
 	}

@@ -58,6 +58,8 @@ func (o *RequestOptions) validateShares() []error {
 	if o.MaxRequestsInFlight+o.MaxMutatingRequestsInFlight > 0 {
 		return nil
 	}
-	return []error{errors.New("--max-requests-inflight and --max-mutating-requests-inflight must not both be 0 in a cluster: " +
-		"priority and fairness shares out their sum")}
+	return []error{
+		errors.New("--max-requests-inflight and --max-mutating-requests-inflight must not both be 0 in a cluster: " +
+			"priority and fairness shares out their sum"),
+	}
 }

@@ -56,7 +56,8 @@ func (o *StandaloneOptions) addAuthenticationFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.ClientCAFile, "client-ca-file", o.ClientCAFile,
 		"CA bundle used to verify client certificates: CN is the user, O are the groups. Reloaded when it changes.")
 	fs.StringVar(&o.AuthenticationConfigFile, "authentication-config", o.AuthenticationConfigFile,
-		"File with an AuthenticationConfiguration (apiserver.config.k8s.io) for OIDC/JWT issuers. Reloaded when it changes.")
+		"File with an AuthenticationConfiguration (apiserver.config.k8s.io) for OIDC/JWT issuers. Reloaded when it "+
+			"changes.")
 }
 
 func (o *StandaloneOptions) addAuthorizationFlags(fs *pflag.FlagSet) {
@@ -67,7 +68,8 @@ func (o *StandaloneOptions) addAuthorizationFlags(fs *pflag.FlagSet) {
 
 func (o *StandaloneOptions) addRewrapFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.RunRewrap, "rewrap", o.RunRewrap,
-		"After a key rotation: re-encrypt stored values with the new key, in the background, until none uses an old key.")
+		"After a key rotation: re-encrypt stored values with the new key, in the background, until none uses an old "+
+			"key.")
 	o.Rewrap.AddFlags(fs)
 }
 

@@ -39,10 +39,11 @@ type StorageOptions struct {
 
 func newStorageOptions() *StorageOptions {
 	return &StorageOptions{
-		EtcdOptions: genericoptions.NewEtcdOptions(storagebackend.NewDefaultConfig(EtcdPrefix, apiserver.NewStorageCodec())),
-		HistoryMax:  resource.QuantityValue{Quantity: resource.MustParse("1Gi")},
-		Quota:       resource.QuantityValue{Quantity: *resource.NewQuantity(etcd.DefaultQuotaBytes, resource.BinarySI)},
-		minFree:     autoMinFree,
+		EtcdOptions: genericoptions.NewEtcdOptions(
+			storagebackend.NewDefaultConfig(EtcdPrefix, apiserver.NewStorageCodec())),
+		HistoryMax: resource.QuantityValue{Quantity: resource.MustParse("1Gi")},
+		Quota:      resource.QuantityValue{Quantity: *resource.NewQuantity(etcd.DefaultQuotaBytes, resource.BinarySI)},
+		minFree:    autoMinFree,
 	}
 }
 
@@ -55,9 +56,12 @@ func (o *StorageOptions) addFlags(fs *pflag.FlagSet) {
 		"etcd-keyfile":  "Private key of --etcd-certfile.",
 		"watch-cache":   "Serve lists and watches from memory. The cache never contains a value or a ciphertext.",
 	}, "etcd-servers", "etcd-prefix", "etcd-cafile", "etcd-certfile", "etcd-keyfile", "watch-cache")
-	fs.Var(&o.HistoryMax, "etcd-history-max-bytes",
+	fs.Var(
+		&o.HistoryMax,
+		"etcd-history-max-bytes",
 		"Maximum size of overwritten and deleted values that etcd keeps, as 1Gi or 512Mi. They are kept for five to ten minutes, "+
-			"or above this size for 30 seconds; older watches and continue tokens get 410. 0 sets no limit.")
+			"or above this size for 30 seconds; older watches and continue tokens get 410. 0 sets no limit.",
+	)
 	fs.Var(&o.Quota, "etcd-quota-backend-bytes",
 		"Size of the embedded etcd's database at which it refuses writes. Ignored with --etcd-servers.")
 	fs.StringVar(&o.minFree, "data-dir-min-free", o.minFree,
@@ -71,7 +75,10 @@ func (o *StorageOptions) validate() []error {
 	for _, server := range transport.ServerList {
 		u, err := url.Parse(server)
 		if err != nil || !slices.Contains([]string{"http", "https", "unix", "unixs"}, u.Scheme) || u.Host+u.Path == "" {
-			errs = append(errs, fmt.Errorf("--etcd-servers: invalid etcd endpoint %q: expected scheme://host:port", server))
+			errs = append(
+				errs,
+				fmt.Errorf("--etcd-servers: invalid etcd endpoint %q: expected scheme://host:port", server),
+			)
 		}
 	}
 	if (transport.CertFile == "") != (transport.KeyFile == "") {
@@ -132,7 +139,8 @@ func (o *EncryptionOptions) addFlags(fs *pflag.FlagSet) {
 		"File with the EncryptionConfiguration for securevalues.secret.grafana.app. Required in a cluster; "+
 			"a standalone server generates one in --data-dir by default.")
 	fs.BoolVar(&o.AutomaticReload, keys.Flag+"-automatic-reload", o.AutomaticReload,
-		"Reload --encryption-provider-config when it changes; an invalid change keeps the last valid one. Always on for a generated file.")
+		"Reload --encryption-provider-config when it changes; an invalid change keeps the last valid one. Always on "+
+			"for a generated file.")
 	fs.DurationVar(&o.KMSStartupGrace, "kms-startup-grace", o.KMSStartupGrace,
 		"How long a server that has not reached its KMS since its start stays unready. "+
 			"Must exceed progressDeadlineSeconds of its Deployment. 0 does not wait.")
