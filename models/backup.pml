@@ -8,7 +8,7 @@
    M2 the bump is constant: a second restore of the same backup hands out the revisions of the first again
    M3 the snapshot is of a member that was not asked for a linearizable read first
    M4 what is below the restored revision is not marked compacted
-   Found: M1 is what the code does today (revisionBump, and BUMP of docs/operations.md); this is what it should do. */
+   Found: M1 was what the code did before this model (revisionBump, and BUMP of docs/operations.md). */
 #define TICKS 4
 #define RATE 2
 #define LEAST 1                /* leastBump */

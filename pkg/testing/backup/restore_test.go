@@ -22,9 +22,9 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// The whole flow, twice from one backup: what was stored is served and opens, writes go on, and a client that knew the
+// The whole flow, four times from two backups: what was stored is served and opens, writes go on, and a client that knew the
 // server before finds that its revision is gone, for any that it can have seen: before the backup, after it, and after
-// the first restore.
+// each restore.
 func TestRestoredServerServesAndItsRevisionsNeverGoBack(t *testing.T) {
 	t.Parallel()
 	s := start(t, "")
@@ -43,8 +43,10 @@ func TestRestoredServerServesAndItsRevisionsNeverGoBack(t *testing.T) {
 	seen = append(seen, revision(t, values))
 	s.Stop(t)
 
-	for range 2 {
-		restored := start(t, restore(t, backup, s.DataDir))
+	// A, A again, a backup B of that, and A again: each ends above all that was handed out before.
+	from, later := backup, file(t)
+	for i := range 4 {
+		restored := start(t, restore(t, from, s.DataDir))
 		values = client(t, restored)
 		for name, value := range stored {
 			if got := decrypt(t, restored, strings.TrimPrefix(name, namespace+"/")); got != value {
@@ -64,6 +66,13 @@ func TestRestoredServerServesAndItsRevisionsNeverGoBack(t *testing.T) {
 		watchesOn(t, values, list.ResourceVersion)
 		seen = append(seen, revision(t, values))
 		restored.Leaks(t, stored[namespace+"/value-0"])
+		if from = backup; i == 1 {
+			if err := values.Delete(t.Context(), "new", metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			must(t, "backup", "--data-dir="+restored.DataDir, "--to="+later)
+			from = later
+		}
 		restored.Stop(t)
 	}
 }

@@ -91,7 +91,7 @@ func (o *restoreOptions) run(ctx context.Context, command *cobra.Command) error 
 				"or restore without --verify", err)
 		}
 	}
-	bump := revisionBump(time.Now())
+	bump := revisionBump(f.revision, time.Now())
 	bar = cli.New(command.ErrOrStderr(), cli.Bytes)
 	err = restore(ctx, f, o.dataDir, bump, bar)
 	bar.End()
@@ -244,24 +244,28 @@ func syncTree(dir string) error {
 }
 
 // A restore raises the revision above every one that was ever handed out, or a watch from before would wait in silence
-// and miss changes. Those are: what was written after the backup, and what was written after an earlier restore of the
-// same backup, which starts from the same revision. Both are a time before now multiplied by a rate of writes. So the
-// bump grows with the clock, faster than etcd can write: a later restore ends above an earlier one and all that was
-// written in between, and any backup that is younger than the epoch is covered.
+// and miss changes. The restored revision is a function of the clock alone, which grows faster than etcd can write: by
+// induction no revision at a time is above it, whatever was restored, backed up and written before (models/backup.pml).
+// A bump that is added to the revision of the backup does not hold: after a restore of A, and of a backup B made since,
+// another restore of A would end below what clients of B have seen.
 const (
 	// writesPerSecond is what etcd's own benchmark (etcd.io/docs, "Performance") reaches with a thousand clients and
 	// values of 256 bytes.
 	writesPerSecond = 50_000
-	// leastBump is what etcd's documentation of disaster recovery recommends for a backup of up to a week, for a wrong
-	// clock.
+	// leastBump is for a clock that is behind: etcd's documentation of disaster recovery recommends as much for a week.
 	leastBump = 1_000_000_000
 )
 
 // epoch is before the first backup that this program can have written.
 var epoch = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// revisionBump is how much a restore at a time raises the revision. In ten years that is about 2^44: five hundred
-// restores of one another fit in the 53 bits that a JSON number holds exactly, and far more in etcd's 63.
-func revisionBump(now time.Time) uint64 {
-	return leastBump + writesPerSecond*uint64(max(now.Sub(epoch)/time.Second, 0))
+// revisionBump is how much a restore at a time raises the revision of a backup. The result stays below 2^53, which a
+// JSON number holds exactly, for thousands of years. A backup that is already above it is from a clock that was ahead,
+// and gets all of it on top.
+func revisionBump(revision int64, now time.Time) uint64 {
+	target := leastBump + writesPerSecond*uint64(max(now.Sub(epoch)/time.Second, 0))
+	if backup := uint64(max(revision, 0)); backup < target {
+		return target - backup
+	}
+	return target
 }

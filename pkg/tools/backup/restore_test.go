@@ -7,19 +7,27 @@ import (
 	"time"
 )
 
-// A restore ends above what can have been written since the backup, and above an earlier restore and all written since.
+// Whatever is restored in whatever order, a later restore ends above an earlier one and all that was written since.
 func TestRevisionBump(t *testing.T) {
 	start := epoch.AddDate(0, 8, 0)
-	if got := revisionBump(epoch.AddDate(-10, 0, 0)); got != leastBump {
-		t.Errorf("a clock before the epoch: %d", got)
+	restored := func(revision int64, now time.Time) int64 { return revision + int64(revisionBump(revision, now)) }
+	a := int64(1000)
+	first := restored(a, start)
+	b := first + 20_000*3600 // a backup of the restored server, after an hour of writes
+	second := restored(b, start.Add(time.Hour))
+	if second <= b {
+		t.Errorf("restored at %d from a backup at %d", second, b)
 	}
-	for _, later := range []time.Duration{time.Second, time.Minute, 30 * 24 * time.Hour} {
-		between := revisionBump(start.Add(later)) - revisionBump(start)
-		if between != writesPerSecond*uint64(later/time.Second) {
-			t.Errorf("%s later: %d more", later, between)
-		}
+	if third := restored(a, start.Add(time.Hour+time.Second)); third <= second {
+		t.Errorf("restored at %d, while %d was handed out", third, second)
 	}
-	if got := 500 * revisionBump(epoch.AddDate(10, 0, 0)); got >= 1<<53 {
-		t.Errorf("500 restores in ten years reach %d, which JSON does not hold", got)
+	if got := restored(a, epoch.AddDate(-10, 0, 0)); got != leastBump {
+		t.Errorf("with a clock before the epoch: %d", got)
+	}
+	if ahead := restored(first, epoch); ahead <= first {
+		t.Errorf("a backup from a clock that was ahead is restored at %d, from %d", ahead, first)
+	}
+	if got := restored(a, epoch.AddDate(1000, 0, 0)); got >= 1<<53 {
+		t.Errorf("%d in a thousand years, which JSON does not hold", got)
 	}
 }
