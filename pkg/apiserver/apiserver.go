@@ -25,13 +25,13 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/safecodec"
 )
 
-// MaxRequestBodyBytes bounds a request body. A maximal value, every byte of it escaped as \u00XX, in a manifest and
-// once more in its last-applied annotation, stays far below.
+// MaxRequestBodyBytes bounds a request body. A value of maximum size with every byte escaped as \u00XX, in a manifest
+// and again in its last-applied annotation, is far below.
 const MaxRequestBodyBytes = 1 << 20
 
-// Config is what New needs.
+// Config configures the server.
 type Config struct {
-	// Generic is the configuration of the generic API server, its RESTOptionsGetter sealing.
+	// Generic is the configuration of the generic API server, with the RESTOptionsGetter of pkg/sealed.
 	Generic *genericapiserver.Config
 	// Informers follow the cluster's kube-apiserver. Nil in a standalone server.
 	Informers informers.SharedInformerFactory
@@ -43,9 +43,9 @@ type Config struct {
 type ExtraConfig struct {
 	// AllowedDecrypters is the list of --allowed-decrypters; "*" allows any well-formed name.
 	AllowedDecrypters []string
-	// Rewrapper seals stored values anew; it belongs to the RESTOptionsGetter of Generic.
+	// Rewrapper re-encrypts stored values; it belongs to the RESTOptionsGetter of Generic.
 	Rewrapper securevalue.Rewrapper
-	// Standalone is set where no cluster is around: no kube-apiserver that serves SelfSubjectAccessReview and its kin, and no
+	// Standalone means running without a cluster: no kube-apiserver for SelfSubjectAccessReview and its kin, and no
 	// garbage collector.
 	Standalone bool
 }
@@ -56,12 +56,12 @@ type completedConfig struct {
 	places  *httpguard.Places // nil where priority and fairness is on
 }
 
-// CompletedConfig can only come from Complete, so that no step is skipped.
+// CompletedConfig is the result of Complete.
 type CompletedConfig struct {
 	*completedConfig
 }
 
-// Complete fills in what follows from the rest.
+// Complete fills in derived fields.
 func (c *Config) Complete() CompletedConfig {
 	c.Generic.MaxRequestBodyBytes = MaxRequestBodyBytes
 	var places *httpguard.Places
@@ -75,17 +75,18 @@ func (c *Config) Complete() CompletedConfig {
 	return CompletedConfig{&completedConfig{generic: c.Generic.Complete(c.Informers), extra: c.Extra, places: places}}
 }
 
-// The hooks that keep apiserver_current_inflight_requests: upstream's, for the filter that is turned off, and that of the places.
+// The hooks that update apiserver_current_inflight_requests: upstream's, for the disabled filter, and that of the
+// slots.
 const (
 	upstreamInFlightHook = "max-in-flight-filter"
 	placesHook           = "in-flight-places"
 )
 
-// buildHandlerChain puts the timeouts of whoever stands still outside of everything, the scrubber outside of everything that logs or
-// audits a URL, and the request guard right in front of the handlers, where the request is known and authorised.
+// buildHandlerChain puts the timeouts outermost, the scrubber outside of everything that logs or audits a URL, and the
+// request guard right before the handlers, where the request is parsed and authorized.
 //
-// In either mode the body of a request is read before the request takes a place: standalone by the places, behind authorization, so
-// that upstream's max-in-flight filter is turned off; in a cluster before priority and fairness.
+// The body of a request is read before the request takes a slot: standalone by WithPlaces, which replaces upstream's
+// max-in-flight filter; in a cluster before priority and fairness.
 func buildHandlerChain(api http.Handler, c *genericapiserver.Config, places *httpguard.Places) http.Handler {
 	handler := httpguard.WithRequestGuard(api, c.Serializer, c.MaxRequestBodyBytes)
 	chain := *c
@@ -100,14 +101,14 @@ func buildHandlerChain(api http.Handler, c *genericapiserver.Config, places *htt
 	return httpguard.WithTimeouts(httpguard.WithLogin(httpguard.WithScrub(handler)))
 }
 
-// bodyFirst lets priority and fairness see a request once its body is there. Until then it would hold a seat of its priority level,
-// for as long as its client likes.
+// bodyFirst passes a request to priority and fairness once its body has arrived: a stalled client must not occupy a
+// seat of its priority level.
 type bodyFirst struct {
 	utilflowcontrol.Interface
 	maxBytes int64
 }
 
-// Handle implements utilflowcontrol.Interface. What is wrong with a body is answered by the request guard.
+// Handle implements utilflowcontrol.Interface. The request guard answers errors of the body.
 func (f bodyFirst) Handle(
 	ctx context.Context, digest utilflowcontrol.RequestDigest,
 	note func(*flowcontrolv1.FlowSchema, *flowcontrolv1.PriorityLevelConfiguration, string),
@@ -119,8 +120,8 @@ func (f bodyFirst) Handle(
 	f.Interface.Handle(ctx, digest, note, estimate, queued, execute)
 }
 
-// withGrownStack makes room on the stack of the goroutine that upstream starts for each request: authentication is the first thing
-// of ours that it calls.
+// withGrownStack grows the stack of the goroutine that upstream starts for each request: authentication is the first
+// hook that it calls.
 func withGrownStack(next authenticator.Request) authenticator.Request {
 	return authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
 		httpguard.GrowStack()
@@ -165,7 +166,8 @@ func (c CompletedConfig) apiGroups() ([]*genericapiserver.APIGroupInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	group := genericapiserver.NewDefaultAPIGroupInfo(secret.GroupName, Scheme, runtime.NewParameterCodec(Scheme), Codecs)
+	group := genericapiserver.NewDefaultAPIGroupInfo(secret.GroupName, Scheme, runtime.NewParameterCodec(Scheme),
+		Codecs)
 	group.NegotiatedSerializer = safecodec.Wrap(Codecs)
 	group.VersionedResourcesStorageMap[v1beta1.SchemeGroupVersion.Version] = map[string]rest.Storage{
 		secret.Resource: storage,

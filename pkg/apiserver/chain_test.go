@@ -24,13 +24,15 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/httpguard"
 )
 
-// The body of a stranger is timed: what guard.Receive finds came through guard.WithTimeouts, before anybody asks who it is.
+// The body of a stranger is timed: what guard.Receive finds came through guard.WithTimeouts, before anybody asks who it
+// is.
 func TestChainTimesBodies(t *testing.T) {
 	answer := httptest.NewRecorder()
 	config := genericapiserver.NewConfig(Codecs)
 	config.FeatureGate = utilfeature.DefaultFeatureGate
 	config.RequestInfoResolver = &apirequest.RequestInfoFactory{APIPrefixes: sets.NewString("apis")}
-	config.Authentication.Authenticator = authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
+	config.Authentication.Authenticator = authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response,
+		bool, error) {
 		err := httpguard.Receive(r.Context(), httpguard.User("stranger"), 1)
 		if _, timed := errors.AsType[*http.MaxBytesError](err); !timed {
 			t.Errorf("Receive = %v, want that the body is too long: it does not come through WithTimeouts", err)
@@ -38,7 +40,8 @@ func TestChainTimesBodies(t *testing.T) {
 		return nil, false, nil
 	})
 	chain := buildHandlerChain(http.NotFoundHandler(), config, httpguard.NewPlaces(1, 1))
-	chain.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/apis", strings.NewReader("{}")))
+	chain.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/apis",
+		strings.NewReader("{}")))
 	if answer.Code != http.StatusUnauthorized {
 		t.Errorf("status %d", answer.Code)
 	}

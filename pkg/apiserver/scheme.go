@@ -19,10 +19,10 @@ import (
 )
 
 var (
-	// Scheme holds every type this server speaks.
+	// Scheme has every type of this server.
 	Scheme = runtime.NewScheme()
-	// Codecs serialises them, a list item by item, as NewDefaultAPIGroupInfo of k8s.io/apiserver would. Serve the group through
-	// safecodec.Wrap(Codecs), whose errors quote nothing.
+	// Codecs serializes them, lists item by item, as NewDefaultAPIGroupInfo of k8s.io/apiserver would. Serve the group
+	// with safecodec.Wrap(Codecs), whose errors quote nothing.
 	Codecs = serializer.NewCodecFactory(Scheme,
 		serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf())
 )
@@ -31,13 +31,12 @@ func init() {
 	install.Install(Scheme)
 	utilruntime.Must(selfreview.AddToScheme(Scheme))
 	metav1.AddToGroupVersion(Scheme, schema.GroupVersion{Version: "v1"})
-	// What every API server answers with, beside its own types.
 	Scheme.AddUnversionedTypes(schema.GroupVersion{Version: "v1"},
 		&metav1.Status{}, &metav1.APIVersions{}, &metav1.APIGroupList{}, &metav1.APIGroup{}, &metav1.APIResourceList{})
 }
 
-// NewExternalScheme returns a scheme of the served versions only, for the OpenAPI documents: the reviews have one Go type
-// for the served and for the internal version, and the internal one must not be published.
+// NewExternalScheme returns a scheme of the served versions only, for the OpenAPI documents: the reviews have one Go
+// type for the served and the internal version, and the internal one must not be published.
 func NewExternalScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(v1beta1.AddToScheme(scheme))
@@ -50,5 +49,6 @@ func NewExternalScheme() *runtime.Scheme {
 // NewStorageCodec returns the codec of the object part of a stored frame: v1beta1 in protobuf.
 func NewStorageCodec() runtime.Codec {
 	storage := protobuf.NewSerializer(Scheme, Scheme)
-	return versioning.NewDefaultingCodecForScheme(Scheme, storage, storage, v1beta1.SchemeGroupVersion, runtime.InternalGroupVersioner)
+	return versioning.NewDefaultingCodecForScheme(Scheme, storage, storage, v1beta1.SchemeGroupVersion,
+		runtime.InternalGroupVersioner)
 }

@@ -92,14 +92,16 @@ func TestStorageCodecKeepsTheValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got secret.SecureValue
-	if err := runtime.DecodeInto(NewStorageCodec(), data, &got); err != nil || got.Spec.Value == nil || got.Spec.Value.Expose() != "plain" {
+	if err := runtime.DecodeInto(NewStorageCodec(), data, &got); err != nil || got.Spec.Value == nil ||
+		got.Spec.Value.Expose() != "plain" {
 		t.Errorf("the value is lost: %v", err)
 	}
 }
 
 // JSON in etcd is not this server's writing.
 func TestStorageCodecReadsNoJSON(t *testing.T) {
-	if _, err := runtime.Decode(NewStorageCodec(), []byte(`{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue"}`)); err == nil {
+	if _, err := runtime.Decode(NewStorageCodec(),
+		[]byte(`{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue"}`)); err == nil {
 		t.Error("JSON was read")
 	}
 }
@@ -146,7 +148,8 @@ func (w *writes) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-// A list is encoded item by item: a client that is slow, or asks for a long one, costs the memory of an item and not of the list.
+// A list is encoded item by item: a client that is slow, or asks for a long one, costs the memory of an item and not of
+// the list.
 func TestListsAreEncodedItemByItem(t *testing.T) {
 	const items = 100
 	list := &secret.SecureValueList{}
@@ -164,7 +167,8 @@ func TestListsAreEncodedItemByItem(t *testing.T) {
 			t.Fatalf("%s is not served", mediaType)
 		}
 		var got writes
-		if err := negotiated.EncoderForVersion(info.Serializer, v1beta1.SchemeGroupVersion).Encode(list, &got); err != nil {
+		if err := negotiated.EncoderForVersion(info.Serializer, v1beta1.SchemeGroupVersion).Encode(list,
+			&got); err != nil {
 			t.Fatal(err)
 		}
 		if got.longest > got.Len()/items*2 {
@@ -174,7 +178,8 @@ func TestListsAreEncodedItemByItem(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", mediaType, err)
 		}
-		if diff := cmp.Diff(whole.Items, decoded.(*v1beta1.SecureValueList).Items, cmpopts.IgnoreTypes(metav1.TypeMeta{})); diff != "" {
+		if diff := cmp.Diff(whole.Items, decoded.(*v1beta1.SecureValueList).Items,
+			cmpopts.IgnoreTypes(metav1.TypeMeta{})); diff != "" {
 			t.Errorf("%s: %s", mediaType, diff)
 		}
 	}

@@ -16,28 +16,28 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
-// ErrBusy is returned where a Pool gave nothing. The caller may retry after RetryAfterSeconds.
-var ErrBusy = errors.New("too many requests are in flight; retry later")
+// ErrBusy is returned when a Pool has nothing left for a caller, which may retry after RetryAfterSeconds.
+var ErrBusy = errors.New("too many requests in flight; retry later")
 
-// RetryAfterSeconds is how many seconds a client that was refused should wait.
+// RetryAfterSeconds is the Retry-After of a 429.
 const RetryAfterSeconds = 1
 
-// BusyAnnotation marks the audit record of a request that was refused with 429 because nobody could be asked about its credentials.
+// BusyAnnotation marks the audit record of a request that got 429 because its credentials could not be reviewed.
 const BusyAnnotation = secret.GroupName + "/token-review-refused"
 
-// peerBits6 is the part of an IPv6 address that counts: a host can usually choose the rest.
+// peerBits6 is the IPv6 prefix length of a peer: a host can usually choose the rest.
 const peerBits6 = 64
 
-// Caller is whose requests count together: a user or, before authentication, the peer.
+// Caller identifies whose requests count together: a user or, before authentication, the peer.
 type Caller struct {
 	user string
 	peer netip.Prefix
 }
 
-// User is the caller of that name, whatever its connections and addresses.
+// User returns the caller with that user name, whatever its connections and addresses.
 func User(name string) Caller { return Caller{user: name} }
 
-// Peer is whoever calls from an address, with or without a port: an IPv4 address or an IPv6 /64.
+// Peer returns the caller at an address, with or without a port: an IPv4 address or an IPv6 /64.
 func Peer(address string) Caller {
 	var ip netip.Addr
 	if withPort, err := netip.ParseAddrPort(address); err == nil {
@@ -57,7 +57,7 @@ func Peer(address string) Caller {
 	return Caller{peer: peer}
 }
 
-// CallerOf is the user of a request, or its peer if nobody authenticated.
+// CallerOf returns the user of a request, or its peer if it is anonymous.
 func CallerOf(r *http.Request) Caller {
 	if who, ok := request.UserFrom(r.Context()); ok && who.GetName() != user.Anonymous {
 		return User(who.GetName())
@@ -65,7 +65,7 @@ func CallerOf(r *http.Request) Caller {
 	return Peer(r.RemoteAddr)
 }
 
-// login is what the authentication of one request needs to know and reports.
+// login carries the peer of one request to its authenticator, and the result busy back.
 type login struct {
 	peer Caller
 	busy atomic.Bool
@@ -73,8 +73,8 @@ type login struct {
 
 type loginKey struct{}
 
-// WithLogin lets authenticators, which see a context only, find the peer of a request (PeerFrom) and report that it has to be
-// refused with 429 (SetBusy). Requests without an Authorization header cost nothing.
+// WithLogin lets authenticators, which see only a context, find the peer of a request (PeerFrom) and have it refused
+// with 429 (SetBusy). Requests without an Authorization header cost nothing.
 func WithLogin(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := r.Header["Authorization"]; ok {
@@ -84,7 +84,7 @@ func WithLogin(handler http.Handler) http.Handler {
 	})
 }
 
-// PeerFrom returns the peer of a request that WithLogin saw.
+// PeerFrom returns the peer of a request that passed WithLogin.
 func PeerFrom(ctx context.Context) Caller {
 	if l, ok := ctx.Value(loginKey{}).(*login); ok {
 		return l.peer
@@ -92,7 +92,7 @@ func PeerFrom(ctx context.Context) Caller {
 	return Caller{}
 }
 
-// SetBusy reports that nobody could be asked about the credentials of a request, to IsBusy and to the audit log.
+// SetBusy reports to IsBusy and to the audit log that the credentials of a request could not be reviewed.
 func SetBusy(ctx context.Context) {
 	audit.AddAuditAnnotation(ctx, BusyAnnotation, "true")
 	if l, ok := ctx.Value(loginKey{}).(*login); ok {
@@ -100,7 +100,7 @@ func SetBusy(ctx context.Context) {
 	}
 }
 
-// IsBusy reports whether SetBusy was called: a 401 would be wrong, the credentials may be good.
+// IsBusy reports whether SetBusy was called: the credentials may be good, so a 401 would be wrong.
 func IsBusy(ctx context.Context) bool {
 	l, ok := ctx.Value(loginKey{}).(*login)
 	return ok && l.busy.Load()

@@ -19,7 +19,8 @@ import (
 
 // constants are all texts that a refusal of a body may have, without their positions.
 var constants = []string{
-	textNotUTF8, textNotJSON, textNotObject, textNotPatch, textTooDeep, textTooMany, textSurrogate, textNotYAML, textManyYAML,
+	textNotUTF8, textNotJSON, textNotObject, textNotPatch, textTooDeep, textTooMany, textSurrogate, textNotYAML,
+	textManyYAML,
 	textYAMLRefs, textYAMLMerge, textYAMLEscape, textYAMLTwoWays, textEmpty,
 	"SecureValue.secret.grafana.app is invalid: spec.value: " + textMustBeString,
 	"SecureValue.secret.grafana.app is invalid: spec.value: " + textMustBeQuoted,
@@ -65,9 +66,12 @@ func requireString(t *testing.T, object map[string]any, body []byte) {
 
 func FuzzGuardJSON(f *testing.F) {
 	for _, seed := range []string{
-		`{"spec":{"value":"v"}}`, `{"spec":{"value":1}}`, `{"spec":{"value":"\ud83d\ude00"}}`, `{"spec":{"value":"\ud83d"}}`,
-		`{"\u0073pec":{"value":[]}}`, `{"spec":{"value":1},"spec":{"value":"v"}}`, `{"a":[0.5e-3,true,false,null]}`, `[]`, ``,
-		`[{"op":"add","path":"/spec/value","value":"v"}]`, `[{"op":"add","path":"a/spec","value":{"value":1}}]`, "{\"a\":\"\xff\"}",
+		`{"spec":{"value":"v"}}`, `{"spec":{"value":1}}`, `{"spec":{"value":"\ud83d\ude00"}}`,
+		`{"spec":{"value":"\ud83d"}}`,
+		`{"\u0073pec":{"value":[]}}`, `{"spec":{"value":1},"spec":{"value":"v"}}`, `{"a":[0.5e-3,true,false,null]}`,
+		`[]`, ``,
+		`[{"op":"add","path":"/spec/value","value":"v"}]`, `[{"op":"add","path":"a/spec","value":{"value":1}}]`,
+		"{\"a\":\"\xff\"}",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -76,7 +80,7 @@ func FuzzGuardJSON(f *testing.F) {
 		if patchErr != nil {
 			requireConstant(t, patchErr)
 		} else if !json.Valid(body) {
-			t.Fatal("passed as a patch and is no JSON")
+			t.Fatal("passed as a patch and is not JSON")
 		}
 		err := checkJSON(body)
 		if err != nil {
@@ -87,7 +91,7 @@ func FuzzGuardJSON(f *testing.F) {
 			return
 		}
 		if !json.Valid(body) {
-			t.Fatal("passed and is no JSON")
+			t.Fatal("passed and is not JSON")
 		}
 		object := map[string]any{}
 		if kjson.UnmarshalCaseSensitivePreserveInts(body, &object) == nil {
@@ -98,9 +102,12 @@ func FuzzGuardJSON(f *testing.F) {
 
 func FuzzGuardYAML(f *testing.F) {
 	for _, seed := range []string{
-		"spec:\n  value: v\n", "spec: {value: '1'}", "spec: {value: 1}", "spec: &a {value: *a}", "a: !!int 1", "spec: {value: |\n a\n}",
-		"spec:\n  value: >+\n\n    a\n   b\n\n", "? spec\n: value: a\n", `{"spec":{"value":"\ud83d\ude00"}}`, "a: 1\n---\nb: 2", "<<: {spec: 1}",
-		"%YAML 1.1\n---\nspec: {value: \"\\x41\\\n b\"}\n...\n", "spec: # c\n  value: a # b\n  # d\n", "spec: {value: 12:30:45}", "\xef\xbb\xbfspec: {value: y}",
+		"spec:\n  value: v\n", "spec: {value: '1'}", "spec: {value: 1}", "spec: &a {value: *a}", "a: !!int 1",
+		"spec: {value: |\n a\n}",
+		"spec:\n  value: >+\n\n    a\n   b\n\n", "? spec\n: value: a\n", `{"spec":{"value":"\ud83d\ude00"}}`,
+		"a: 1\n---\nb: 2", "<<: {spec: 1}",
+		"%YAML 1.1\n---\nspec: {value: \"\\x41\\\n b\"}\n...\n", "spec: # c\n  value: a # b\n  # d\n",
+		"spec: {value: 12:30:45}", "\xef\xbb\xbfspec: {value: y}",
 		"spec:\n  value: a\n   b\n\n   c\n", "spec: {value: ! \"\"}", "spec: {value: 'it''s'}",
 	} {
 		f.Add([]byte(seed))
@@ -121,7 +128,8 @@ func FuzzGuardYAML(f *testing.F) {
 
 func FuzzScrubQuery(f *testing.F) {
 	for _, seed := range []string{
-		"fieldSelector=spec.value%3Dabc", "fieldSelector=metadata.name%3Da,spec.value!%3Db", "value=a&limit=1", "a=%zz", "fieldSelector=a;b", "%66ieldSelector=x==y",
+		"fieldSelector=spec.value%3Dabc", "fieldSelector=metadata.name%3Da,spec.value!%3Db", "value=a&limit=1",
+		"a=%zz", "fieldSelector=a;b", "%66ieldSelector=x==y",
 		"fieldSelector=x%3D,spec%3D",
 	} {
 		f.Add("/apis/secret.grafana.app/v1beta1/securevalues", seed)
@@ -132,4 +140,36 @@ func FuzzScrubQuery(f *testing.F) {
 			t.Fatalf("not stable: %q, then %q", once, again)
 		}
 	})
+}
+
+func BenchmarkCheck(b *testing.B) {
+	large := strings.Repeat("v", 24576)
+	object := `{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","metadata":{"name":"one"},` +
+		`"spec":{"description":"d","value":"` + large + `"}}`
+	for name, test := range map[string]struct {
+		check func([]byte) error
+		body  string
+	}{
+		"json":  {checkJSON, object},
+		"yaml":  {checkYAML, object},
+		"patch": {checkJSONPatch, `[{"op":"replace","path":"/spec/value","value":"` + large + `"}]`},
+	} {
+		b.Run(name, func(b *testing.B) {
+			body := []byte(test.body)
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := test.check(body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkScrubQuery(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		ScrubQuery(listPath, "limit=500&fieldSelector=metadata.name%3Da&resourceVersion=0")
+	}
 }

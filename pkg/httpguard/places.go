@@ -5,6 +5,7 @@ package httpguard
 import (
 	"errors"
 	"net/http"
+	"runtime"
 	"slices"
 	"time"
 
@@ -18,30 +19,29 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 )
 
-// Places are how many requests the API port serves at a time where priority and fairness is off. They replace upstream's
-// max-in-flight filter, which counts a request whose body has not come and gives every place to one caller.
+// Places are the request slots of the API port when priority and fairness is off. They replace upstream's max-in-flight
+// filter, which counts requests whose body has not arrived and may give every slot to one caller.
 type Places struct {
 	reads, writes *Pool
 }
 
-// NewPlaces returns so many places; 0 means no limit.
+// NewPlaces returns slots for reads and writes; 0 means no limit.
 func NewPlaces(reads, writes int) *Places {
 	return &Places{reads: NewPool("api_reads", int64(reads)), writes: NewPool("api_writes", int64(writes))}
 }
 
-// healthPaths are what probes ask. They take no place: under a flood of reads they would be refused, and a server that is merely
-// busy be restarted. Answers to them cost next to nothing.
+// healthPaths are the paths of probes. They take no slot: during a flood probes would fail and restart a busy server.
 var healthPaths = []string{"/livez", "/readyz", "/healthz"}
 
-// Reads reports whether --max-requests-inflight is about a request, as upstream has it; --max-mutating-requests-inflight is about
-// all others.
+// Reads reports whether a request counts for --max-requests-inflight, as in upstream; all others count for
+// --max-mutating-requests-inflight.
 func Reads(info *request.RequestInfo) bool {
 	return info.Verb == "get" || info.Verb == "list" || info.Verb == "watch"
 }
 
-// WithPlaces gives a place to each request once its body is there, and answers 429 if the caller gets none. It belongs after
-// authorization and before whatever decodes. Watches take no place. Members of system:masters are served without one, too, as
-// upstream does.
+// WithPlaces gives a slot to each request once its body has arrived, and answers 429 if the caller gets none. It must
+// run after authorization and before any decoder. Watches take no slot, and members of system:masters are served
+// without one, as in upstream.
 func WithPlaces(handler http.Handler, places *Places, c *genericapiserver.Config) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info, ok := request.RequestInfoFrom(r.Context())
@@ -59,7 +59,7 @@ func WithPlaces(handler http.Handler, places *Places, c *genericapiserver.Config
 		}
 		err := error(nil)
 		switch {
-		case !trusted && !pool.Offers(caller): // before the body costs anything
+		case !trusted && !pool.Offers(caller): // before reading the body
 			err = refusePlace(r, info)
 		case !Reads(info):
 			err = refuseBody(Receive(r.Context(), caller, c.MaxRequestBodyBytes))
@@ -70,14 +70,15 @@ func WithPlaces(handler http.Handler, places *Places, c *genericapiserver.Config
 			err = refusePlace(r, info)
 		}
 		if err != nil {
-			responsewriters.ErrorNegotiated(err, c.Serializer, schema.GroupVersion{Group: info.APIGroup, Version: info.APIVersion}, w, r)
+			responsewriters.ErrorNegotiated(err, c.Serializer,
+				schema.GroupVersion{Group: info.APIGroup, Version: info.APIVersion}, w, r)
 			return
 		}
 		handler.ServeHTTP(w, r)
 	})
 }
 
-// refusePlace counts a refusal as upstream does.
+// refusePlace counts a refusal in upstream's metrics.
 func refusePlace(r *http.Request, info *request.RequestInfo) error {
 	metrics.RecordDroppedRequest(r, info, metrics.APIServerComponent, !Reads(info))
 	metrics.RecordRequestTermination(r, info, metrics.APIServerComponent, http.StatusTooManyRequests)
@@ -89,9 +90,21 @@ func privileged(r *http.Request) bool {
 	return ok && slices.Contains(who.GetGroups(), user.SystemPrivilegedGroup)
 }
 
-// Observe keeps apiserver_current_inflight_requests until stop is closed: the most places that were taken in the last second.
+// Observe updates apiserver_current_inflight_requests, the maximum of the last second, until stop is closed.
 func (p *Places) Observe(stop <-chan struct{}) {
 	wait.Until(func() {
 		metrics.UpdateInflightRequestMetrics(metrics.ExecutingPhase, int(p.reads.Peak()), int(p.writes.Peak()))
 	}, time.Second, stop)
+}
+
+// stackBytes is the stack that upstream's handlers need, in bytes.
+const stackBytes = 24 << 10
+
+// GrowStack grows the stack of the calling goroutine once, early. A goroutine starts with a few KB, and each doubling
+// copies the stack: about four times for a request, at a cost that rises with its depth.
+//
+//go:noinline
+func GrowStack() {
+	var room [stackBytes]byte
+	runtime.KeepAlive(&room)
 }

@@ -2,9 +2,14 @@
 
 package httpguard
 
-import "sync"
+import (
+	"sync"
 
-// Pool is a bounded number of units. A nil Pool has no limit.
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
+)
+
+// Pool is a bounded number of units, shared between callers. A nil Pool has no limit.
 type Pool struct {
 	name string
 
@@ -26,10 +31,10 @@ func NewPool(name string, size int64) *Pool {
 	return &Pool{name: name, size: size, held: map[Caller]int64{}}
 }
 
-// Take gives n units to a caller and reports whether it did. Each Take that did needs a Return of as many units.
+// Take gives n units to a caller and reports whether it did. Each successful Take needs a Return of n units.
 //
-// A caller may hold a third of what is free after that: a quarter of the pool if nobody else holds anything, a seventh if three
-// others hold as much as they may. What a caller that holds nothing asks for first is refused only if there is less.
+// A caller may hold a third of what is left free: a quarter of the pool if no other caller holds anything, a seventh if
+// three others hold their share. The first Take of a caller fails only if the pool does not have n units.
 func (p *Pool) Take(caller Caller, n int64) bool {
 	if p == nil {
 		return true
@@ -58,7 +63,7 @@ func (p *Pool) take(caller Caller, n int64) (refused string) {
 	return ""
 }
 
-// Return takes units back from a caller.
+// Return gives back units of a caller.
 func (p *Pool) Return(caller Caller, n int64) {
 	if p == nil || n == 0 {
 		return
@@ -71,7 +76,7 @@ func (p *Pool) Return(caller Caller, n int64) {
 	}
 }
 
-// Offers reports whether a Take of one unit would succeed now. It is a hint: others may come first.
+// Offers reports whether a Take of one unit would succeed now. It is a hint: another caller may be faster.
 func (p *Pool) Offers(caller Caller) bool {
 	if !p.Take(caller, 1) {
 		return false
@@ -80,7 +85,7 @@ func (p *Pool) Offers(caller Caller) bool {
 	return true
 }
 
-// Peak returns how many units were taken at most since the last call.
+// Peak returns the maximum number of units in use since the last call.
 func (p *Pool) Peak() int64 {
 	if p == nil {
 		return 0
@@ -91,3 +96,21 @@ func (p *Pool) Peak() int64 {
 	p.peak = p.used
 	return peak
 }
+
+// Reasons for refusing a Take.
+const (
+	reasonFull  = "full"
+	reasonShare = "share"
+)
+
+var (
+	refusedTotal = metrics.NewCounterVec(&metrics.CounterOpts{
+		Name: "secret_inflight_refused_total",
+		Help: "Number of times that a caller was refused with 429, by pool (api_reads, api_writes, decrypt, bodies, " +
+			"api_token_reviews or decrypt_token_reviews) and reason: full, or share if the caller already held its " +
+			"share.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"pool", "reason"})
+
+	registerMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(refusedTotal) })
+)

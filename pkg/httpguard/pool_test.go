@@ -36,7 +36,8 @@ func TestPoolGivesAQuarter(t *testing.T) {
 	}
 }
 
-// Callers that flood together leave something, more of it the longer they do: what one of them returns is shared out again.
+// Callers that flood together leave something, more of it the longer they do: what one of them returns is shared out
+// again.
 func TestPoolLeavesSomething(t *testing.T) {
 	const size, callers = 400, 40
 	p := NewPool("test", size)

@@ -16,13 +16,13 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
-// hidden stands where something was taken out.
+// hidden replaces what was removed.
 const hidden = "REDACTED"
 
 // selectorParameter is the query parameter that selects by fields.
 const selectorParameter = "fieldSelector"
 
-// selectableFields are the fields that a client may select by, so that their values are no secrets.
+// selectableFields are the fields that a client may select by: their values are not secret.
 var selectableFields = sets.New("metadata.name", "metadata.namespace", "spec.decrypter")
 
 // knownParameters are the query parameters of the Kubernetes API, and of the health paths.
@@ -32,7 +32,7 @@ var knownParameters = optionNames(
 ).Insert("kind", "apiVersion", "timeout", "pretty", "verbose", "exclude")
 
 var (
-	// fieldPath is a name that is a field's rather than a value's.
+	// fieldPath matches what looks like the name of a field and not like a value.
 	fieldPath = regexp.MustCompile(`^(metadata|spec|status)(\.[A-Za-z]{1,32}){0,3}$`)
 )
 
@@ -50,14 +50,14 @@ func optionNames(options ...any) sets.Set[string] {
 	return names
 }
 
-// IsSecretPath says whether a decoded URL path is one of this API group or of the decrypt service, however odd the way
-// it is written.
+// IsSecretPath reports whether a decoded URL path may be one of this API group or of the decrypt service.
 func IsSecretPath(path string) bool {
 	return strings.Contains(strings.ToLower(path), secret.GroupName) ||
 		strings.HasPrefix(strings.TrimLeft(path, "/"), "decrypt")
 }
 
-// ScrubURI takes out of a request URI what may be a value: see ScrubQuery. One that cannot be parsed keeps its path only.
+// ScrubURI removes from a request URI what may be a value: see ScrubQuery. One that cannot be parsed keeps its path
+// only.
 func ScrubURI(uri string) string {
 	prefix, query, found := strings.Cut(uri, "?")
 	if !found {
@@ -70,10 +70,10 @@ func ScrubURI(uri string) string {
 	return prefix + "?" + ScrubQuery(parsed.Path, query)
 }
 
-// ScrubQuery takes out of the raw query for a path what may be a value: terms of a field selector on fields that cannot
-// be selected by (which fails by itself, later), parameters that Kubernetes does not know, and whatever cannot be
-// decoded. The name of a field stays if it looks like one, that of a parameter if it is known: a pasted secret may well
-// stand where a name does. A query without any of this comes back as it is.
+// ScrubQuery removes from a raw query what may be a value: terms of a field selector on fields that are not selectable
+// (the request fails later), parameters unknown to Kubernetes, and what cannot be decoded. The name of a field is kept
+// if it looks like one, that of a parameter if it is known: a secret may be pasted in place of a name. Other queries
+// are returned unchanged.
 func ScrubQuery(path, rawQuery string) string {
 	if rawQuery == "" {
 		return rawQuery
@@ -83,7 +83,7 @@ func ScrubQuery(path, rawQuery string) string {
 	segments := strings.Split(rawQuery, "&")
 	kept := segments[:0]
 	for _, segment := range segments {
-		// With a stale hash the library redirects; without one it serves the document.
+		// With a stale hash upstream redirects; without one it serves the document.
 		if openAPI && strings.HasPrefix(segment, "hash=") {
 			continue
 		}
@@ -100,11 +100,10 @@ func scrubSegment(segment string, secretPath bool) string {
 		return segment
 	}
 	if err != nil || strings.Contains(rawName, ";") {
-		// The library drops it as well, but logs it.
-		return hidden
+		return hidden // upstream drops it as well, but logs it
 	}
 	value, err := url.QueryUnescape(rawValue)
-	// As in url.ParseQuery, which drops what holds a semicolon.
+	// As in url.ParseQuery, which drops what has a semicolon.
 	undecodable := err != nil || strings.Contains(rawValue, ";")
 	switch {
 	case name == selectorParameter:
@@ -123,7 +122,7 @@ func scrubSegment(segment string, secretPath bool) string {
 	return hidden
 }
 
-// scrubSelector replaces the values of the terms that name no selectable field.
+// scrubSelector replaces the values of terms on fields that are not selectable.
 func scrubSelector(text string) string {
 	selector, err := fields.ParseSelector(text)
 	if err != nil {
@@ -145,7 +144,6 @@ func scrubSelector(text string) string {
 	if !unknown {
 		return text
 	}
-	// In the order of the parser, so that scrubbing twice is scrubbing once.
-	slices.Sort(terms)
+	slices.Sort(terms) // as the parser does, so that scrubbing is idempotent
 	return strings.Join(terms, ",")
 }

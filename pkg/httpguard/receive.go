@@ -11,32 +11,32 @@ import (
 )
 
 const (
-	// BodyTimeout is how long the body of a request may take, from when its header was read. Without it a client that sends one byte
-	// a minute would keep what it sent in memory, and a stranger its connection for good, because net/http waits for the body of a
-	// request that is answered.
+	// BodyTimeout bounds the time from a request's header to the end of its body. Without it a client that sends one
+	// byte a minute would keep its body in memory, and even an unauthenticated one its connection, because net/http
+	// waits for the body of a request that is already answered.
 	BodyTimeout = 5 * time.Second
-	// MaxReceivingBytes bounds the bodies that are being received, on both ports together. One caller has a quarter of it at most.
+	// MaxReceivingBytes bounds the bodies in flight on both ports together. One caller gets at most a quarter.
 	MaxReceivingBytes = 64 << 20
-	// requestBytes is what each of them is charged beside its buffer: about what a request takes that waits. So one caller has at most
-	// 512 requests whose bodies did not come, however little it sent, over whatever number of connections and streams.
+	// requestBytes is charged for each of them beside its buffer: about the memory of a waiting request. It limits one
+	// caller to 512 requests with unfinished bodies, however little it sent and over however many connections.
 	requestBytes = 32 << 10
-	// firstBytes is the size of the first buffer at most, however much the header promises.
+	// firstBytes is the maximum size of the first buffer, whatever the Content-Length.
 	firstBytes = 4 << 10
 )
 
-// receiving is of the process, as its memory is.
+// receiving is global, as the memory of the process is.
 var receiving = NewPool("bodies", MaxReceivingBytes)
 
-// WithTimeouts ends requests whose clients stand still: whose body does not come within BodyTimeout, or who take nothing of their
-// answer for WriteTimeout; over HTTP/1.1 the latter is the part of NewListener. It belongs outside of everything that answers,
-// authentication too, and lets Receive find the body of a request.
+// WithTimeouts ends requests of stalled clients: whose body does not arrive within BodyTimeout, or who read nothing of
+// the answer for WriteTimeout (over HTTP/1.1 NewListener does that). It must wrap everything that answers, including
+// authentication, and lets Receive find the body of a request.
 func WithTimeouts(handler http.Handler) http.Handler {
 	return withStreamTimeout(withBodyTimeout(handler))
 }
 
-// withBodyTimeout lets every read of a body that is not there after BodyTimeout fail with os.ErrDeadlineExceeded. Over HTTP/1.1 the
-// library then ends the connection, at times before the answer is written. A connection that knows no deadline, as in a test,
-// has none.
+// withBodyTimeout fails reads of a body after BodyTimeout with os.ErrDeadlineExceeded. Over HTTP/1.1 net/http then
+// closes the connection, sometimes before the answer is written. Connections without deadlines, as in tests, have no
+// timeout.
 func withBodyTimeout(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 0 || r.Body == nil {
@@ -56,16 +56,16 @@ func withBodyTimeout(handler http.Handler) http.Handler {
 
 type bodyKey struct{}
 
-// Receive reads the body of a request that came through WithTimeouts, at most limit bytes of it if limit is positive. It belongs
-// before the request takes a place: a body that does not come must not keep one from others. Afterwards the body of the request
-// reads the same bytes from memory, and then fails with what Receive returned:
+// Receive reads the body of a request that passed WithTimeouts, at most limit bytes if limit is positive. Call it
+// before the request takes a slot: a stalled body must not occupy one. Afterwards the body of the request returns the
+// same bytes from memory, and then the error of Receive:
 //
-//   - inflight.ErrBusy if there is no memory for it: the caller holds its share of MaxReceivingBytes,
-//   - os.ErrDeadlineExceeded if it did not come within BodyTimeout,
+//   - ErrBusy if the caller's share of MaxReceivingBytes is used up,
+//   - os.ErrDeadlineExceeded if it did not arrive within BodyTimeout,
 //   - *http.MaxBytesError if it is longer than limit,
 //   - any other error of the connection.
 //
-// Nil: all of it is there, or the request has no body. A second call returns what the first did.
+// Nil means that the body is complete or absent. A second call returns the result of the first.
 func Receive(ctx context.Context, caller Caller, limit int64) error {
 	b, ok := ctx.Value(bodyKey{}).(*body)
 	if !ok {
@@ -74,18 +74,18 @@ func Receive(ctx context.Context, caller Caller, limit int64) error {
 	return b.receive(caller, limit)
 }
 
-// body is what the connection has of a body until receive is called, then what it read.
+// body reads from the connection until receive is called, then from memory.
 type body struct {
 	io.ReadCloser
-	// promised is the length that the header says, -1 if it says none.
+	// promised is the Content-Length, -1 if there is none.
 	promised int64
-	// complete lifts the deadline: net/http goes on reading, to learn whether the client went away.
+	// complete clears the deadline: net/http keeps reading to notice when the client disconnects.
 	complete func()
 
 	received bool
 	whole    []byte
 	read     int
-	err      error // what ended it; io.EOF if nothing is missing
+	err      error // io.EOF if the body is complete
 }
 
 // Read implements io.Reader.
@@ -120,7 +120,7 @@ func (b *body) receive(caller Caller, limit int64) error {
 	return b.err
 }
 
-// readAll takes as much of the pool as its buffer has, and the buffer grows by what came and not by what was promised.
+// readAll charges the pool for its buffer, which grows with the bytes received and not with the Content-Length.
 func (b *body) readAll(caller Caller, limit int64) (whole []byte, err error) {
 	taken := int64(0)
 	defer func() { receiving.Return(caller, taken) }()
@@ -146,7 +146,7 @@ func (b *body) readAll(caller Caller, limit int64) (whole []byte, err error) {
 	}
 }
 
-// grown is the next size of a buffer: one more than is needed, so that the end is read without growing again.
+// grown returns the next size of a buffer, with one spare byte so that EOF is read without growing again.
 func (b *body) grown(size, limit int64) int64 {
 	next := max(firstBytes, 2*size)
 	if limit > 0 {

@@ -30,8 +30,8 @@ func (d *deadlines) SetReadDeadline(at time.Time) error {
 	return nil
 }
 
-// A request with a body has a deadline until the body is complete, and not longer: net/http reads on while the handler works, and
-// would take the passing of the deadline for a client that went away.
+// A request with a body has a deadline until the body is complete, and not longer: net/http reads on while the handler
+// works, and would take the passing of the deadline for a client that went away.
 func TestBodyTimeout(t *testing.T) {
 	for name, test := range map[string]struct {
 		body         io.Reader
@@ -78,8 +78,8 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { close(p.closed); return nil }
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
-// A body that does not come within BodyTimeout is an error that says so, to the moment, by net/http itself. Meanwhile it takes bytes of
-// the pool for what came, not for what was promised, and none afterwards.
+// A body that does not come within BodyTimeout is an error that says so, to the moment, by net/http itself. Meanwhile
+// it takes bytes of the pool for what came, not for what was promised, and none afterwards.
 func TestBodyThatDoesNotCome(t *testing.T) {
 	for name, header := range map[string]string{
 		"one byte of fifty":      "Content-Length: 50\r\n\r\n{",
@@ -130,7 +130,10 @@ func TestBodyThatDoesNotCome(t *testing.T) {
 func through(ctx context.Context, body io.Reader, length int64, handler func(r *http.Request)) {
 	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", body)
 	r.ContentLength = length
-	WithTimeouts(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { handler(r) })).ServeHTTP(httptest.NewRecorder(), r)
+	WithTimeouts(http.HandlerFunc(func(_ http.ResponseWriter,
+		r *http.Request) {
+		handler(r)
+	})).ServeHTTP(httptest.NewRecorder(), r)
 }
 
 // After Receive the body reads the same bytes, then the same end; a second Receive changes nothing.
@@ -144,7 +147,8 @@ func TestReceive(t *testing.T) {
 				second := Receive(r.Context(), User("a"), 1)
 				got, err := io.ReadAll(r.Body)
 				tooLarge, isTooLarge := errors.AsType[*http.MaxBytesError](first)
-				if want := size > limit; isTooLarge != want || want && tooLarge.Limit != limit || !want && (first != nil || err != nil) {
+				if want := size > limit; isTooLarge != want || want && tooLarge.Limit != limit || !want &&
+					(first != nil || err != nil) {
 					t.Errorf("%d bytes: %v, then %v", size, first, err)
 				}
 				if !errors.Is(second, first) {
@@ -190,9 +194,10 @@ func TestHalfReadBodiesAreBounded(t *testing.T) {
 	for range 100 { // of most of a MiB each
 		errs := make(chan error, 1)
 		group.Go(func() {
-			through(t.Context(), &stuck{bytes.NewReader(make([]byte, limit-10)), came, release}, limit, func(r *http.Request) {
-				errs <- Receive(r.Context(), User("flood"), limit)
-			})
+			through(t.Context(), &stuck{bytes.NewReader(make([]byte, limit-10)), came, release}, limit,
+				func(r *http.Request) {
+					errs <- Receive(r.Context(), User("flood"), limit)
+				})
 		})
 		select {
 		case <-came:

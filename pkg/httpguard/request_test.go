@@ -64,7 +64,8 @@ func guarded(out *answer, limit int64) http.Handler {
 		out.seen, _ = io.ReadAll(r.Body)
 	})
 	guard := WithRequestGuard(inner, testCodecs(), limit)
-	resolver := &request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
+	resolver := &request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"),
+		GrouplessAPIPrefixes: sets.NewString("api")}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info, err := resolver.NewRequestInfo(r)
 		if err != nil {
@@ -96,7 +97,7 @@ func (a *answer) finish(t *testing.T, code int, body []byte, headers http.Header
 		return
 	}
 	if err := json.Unmarshal(body, &a.status); err != nil {
-		t.Fatalf("the refusal is no JSON: %v: %s", err, body)
+		t.Fatalf("the refusal is not JSON: %v: %s", err, body)
 	}
 	if a.status.Kind != "Status" || a.status.APIVersion != "v1" || int(a.status.Code) != code {
 		t.Errorf("not a v1 Status with the code of the response: %d %s", code, body)
@@ -119,17 +120,21 @@ func TestGuardedRequests(t *testing.T) {
 		method, path, body string
 		code               int
 	}{
-		"create":                {http.MethodPost, "/apis/secret.grafana.app/v1beta1/namespaces/default/securevalues", broken, 400},
-		"replace":               {http.MethodPut, testPath, broken, 400},
-		"subresource":           {http.MethodPost, testPath + "/rewrap", broken, 400},
-		"subresource, no body":  {http.MethodPost, testPath + "/rewrap", "", 200},
-		"other version":         {http.MethodPost, "/apis/secret.grafana.app/v9/namespaces/default/securevalues", broken, 400},
-		"delete":                {http.MethodDelete, testPath, broken, 400},
-		"delete, options":       {http.MethodDelete, testPath, `{"kind":"DeleteOptions","apiVersion":"v1","dryRun":["All"]}`, 200},
-		"delete, no body":       {http.MethodDelete, testPath, "", 200},
-		"delete, too large":     {http.MethodDelete, testPath, strings.Repeat("a", testLimit+1), 413},
-		"get with a body":       {http.MethodGet, testPath, broken, 200},
-		"other resource":        {http.MethodPost, "/apis/secret.grafana.app/v1beta1/namespaces/default/keepers", broken, 200},
+		"create": {http.MethodPost, "/apis/secret.grafana.app/v1beta1/namespaces/default/securevalues",
+			broken, 400},
+		"replace":              {http.MethodPut, testPath, broken, 400},
+		"subresource":          {http.MethodPost, testPath + "/rewrap", broken, 400},
+		"subresource, no body": {http.MethodPost, testPath + "/rewrap", "", 200},
+		"other version": {http.MethodPost, "/apis/secret.grafana.app/v9/namespaces/default/securevalues",
+			broken, 400},
+		"delete": {http.MethodDelete, testPath, broken, 400},
+		"delete, options": {http.MethodDelete, testPath,
+			`{"kind":"DeleteOptions","apiVersion":"v1","dryRun":["All"]}`, 200},
+		"delete, no body":   {http.MethodDelete, testPath, "", 200},
+		"delete, too large": {http.MethodDelete, testPath, strings.Repeat("a", testLimit+1), 413},
+		"get with a body":   {http.MethodGet, testPath, broken, 200},
+		"other resource": {http.MethodPost, "/apis/secret.grafana.app/v1beta1/namespaces/default/keepers",
+			broken, 200},
 		"other group":           {http.MethodPost, "/apis/other.app/v1/namespaces/default/securevalues", broken, 200},
 		"no resource":           {http.MethodPost, "/apis/secret.grafana.app/v1beta1", broken, 200},
 		"largest":               {http.MethodPost, testPath, `{"a":"` + strings.Repeat("a", testLimit-8) + `"}`, 200},
@@ -179,7 +184,8 @@ func TestRefusalIsNegotiated(t *testing.T) {
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, testPath, strings.NewReader("{"+canary))
 	r.Header.Set("Accept", yamlType)
 	guarded(&out, testLimit).ServeHTTP(w, r)
-	if got := w.Header().Get("Content-Type"); w.Code != 400 || got != yamlType || !strings.Contains(w.Body.String(), "kind: Status") {
+	if got := w.Header().Get("Content-Type"); w.Code != 400 || got != yamlType ||
+		!strings.Contains(w.Body.String(), "kind: Status") {
 		t.Errorf("want a Status in YAML, got %d %s %s", w.Code, got, w.Body)
 	}
 }
@@ -189,7 +195,8 @@ func TestNoRequestInfoIsRefused(t *testing.T) {
 		t.Error("let through")
 	}), testCodecs(), testLimit)
 	w := httptest.NewRecorder()
-	handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, testPath, strings.NewReader("{}")))
+	handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, testPath,
+		strings.NewReader("{}")))
 	if w.Code != http.StatusInternalServerError {
 		t.Errorf("want 500, got %d", w.Code)
 	}
@@ -255,8 +262,10 @@ func TestOnTheWire(t *testing.T) {
 			server := httptest.NewServer(guarded(&out, testLimit))
 			response := exchange(t, server, test.raw)
 			server.Close()
-			if out.passed != test.passed || test.passed && (string(out.seen) != body || out.length != int64(len(body))) {
-				t.Fatalf("want passed %v, got %v: %q length %d: %s", test.passed, out.passed, out.seen, out.length, response)
+			if out.passed != test.passed || test.passed &&
+				(string(out.seen) != body || out.length != int64(len(body))) {
+				t.Fatalf("want passed %v, got %v: %q length %d: %s", test.passed, out.passed, out.seen, out.length,
+					response)
 			}
 			if !strings.Contains(response, test.want) || strings.Contains(response, canary) {
 				t.Errorf("want %q, got %s", test.want, response)
@@ -284,4 +293,18 @@ func exchange(t *testing.T, server *httptest.Server, raw string) string {
 		t.Fatal(err)
 	}
 	return response.String()
+}
+
+// A namespace that is not a path segment would reach storage as part of a key.
+func TestNamespaceThatIsNoName(t *testing.T) {
+	const base = "/apis/secret.grafana.app/v1beta1/namespaces/"
+	for namespace, want := range map[string]int{"default": 0, "org-1": 0, "..": http.StatusBadRequest,
+		".": http.StatusBadRequest, "a%25b": http.StatusBadRequest} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+			got := send(t, method, base+namespace+"/securevalues", jsonType, `{"spec":{"value":"`+canary+`"}}`)
+			if got.passed != (want == 0) || !got.passed && got.code != want {
+				t.Errorf("%s in %q: want %d, got %d %s", method, namespace, want, got.code, got.raw)
+			}
+		}
+	}
 }

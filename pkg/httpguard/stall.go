@@ -12,13 +12,12 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/responsewriter"
 )
 
-// WriteTimeout is how long a client may take nothing of what is written to it. --request-timeout does not help: upstream's handler
-// waits for the write that is under way before it ends a request, so a client that stops reading would keep its place among
-// --max-requests-inflight, and its answer in memory, for good.
+// WriteTimeout is how long a write to a client may block. --request-timeout does not help: upstream's handler waits for
+// the write in progress before it ends a request, so a client that stops reading would keep its slot of
+// --max-requests-inflight, and its answer in memory, forever.
 const WriteTimeout = 30 * time.Second
 
-// NewListener returns a listener whose connections fail once a write to them has waited for WriteTimeout. The write may be that of
-// an answer, of a handshake or of what net/http says by itself.
+// NewListener returns a listener whose connections fail when a write blocks for WriteTimeout.
 func NewListener(listener net.Listener) net.Listener {
 	return timedListener{listener}
 }
@@ -36,7 +35,7 @@ func (l timedListener) Accept() (net.Conn, error) {
 	return &timedConn{Conn: conn}, nil
 }
 
-// timedConn gives each write a deadline, unless somebody else set one: for a handshake, or a close.
+// timedConn sets a deadline for each write, unless another one is set: for a handshake, or a close.
 type timedConn struct {
 	net.Conn
 	others atomic.Bool
@@ -64,8 +63,8 @@ func (c *timedConn) SetDeadline(at time.Time) error {
 	return c.Conn.SetDeadline(at)
 }
 
-// withStreamTimeout resets a stream of HTTP/2 whose client reads the connection, but opens no window for the stream. The library's
-// own deadline is of no use: it passes while nothing waits, too, as between two events of a watch.
+// withStreamTimeout resets an HTTP/2 stream whose client reads the connection but opens no window for the stream.
+// SetWriteDeadline is not enough: it also expires while nothing is written, as between two events of a watch.
 func withStreamTimeout(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != 2 {
@@ -79,36 +78,36 @@ func withStreamTimeout(handler http.Handler) http.Handler {
 type timedStream struct {
 	http.ResponseWriter
 
-	// mutex is held while a write begins or ends, and while the stream is reset: net/http panics when that comes after the handler.
+	// mutex guards waiting, and a reset: net/http panics when that comes after the end of the handler.
 	mutex   sync.Mutex
 	waiting bool
 }
 
 // Write implements io.Writer.
 func (s *timedStream) Write(p []byte) (int, error) {
-	defer s.end(s.begin())
+	defer s.stop(s.start())
 	return s.ResponseWriter.Write(p)
 }
 
 // Flush implements http.Flusher.
 func (s *timedStream) Flush() {
-	defer s.end(s.begin())
+	defer s.stop(s.start())
 	_ = http.NewResponseController(s.ResponseWriter).Flush() // a failure shows in the next write
 }
 
-// Unwrap is for http.ResponseController and upstream's decorators.
+// Unwrap serves http.ResponseController and upstream's decorators.
 func (s *timedStream) Unwrap() http.ResponseWriter {
 	return s.ResponseWriter
 }
 
-func (s *timedStream) begin() *time.Timer {
+func (s *timedStream) start() *time.Timer {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.waiting = true
 	return time.AfterFunc(WriteTimeout, s.reset)
 }
 
-func (s *timedStream) end(timer *time.Timer) {
+func (s *timedStream) stop(timer *time.Timer) {
 	timer.Stop()
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -119,6 +118,7 @@ func (s *timedStream) reset() {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	if s.waiting {
-		_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(time.Unix(0, 0)) // what has passed resets at once
+		// a past deadline resets the stream immediately
+		_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(time.Unix(0, 0))
 	}
 }

@@ -35,7 +35,8 @@ func (w *stalledWriter) SetWriteDeadline(time.Time) error {
 	return nil
 }
 
-// A write and a flush that wait for the client are ended at WriteTimeout, and each has the whole time; nothing is ended in between.
+// A write and a flush that wait for the client are ended at WriteTimeout, and each has the whole time; nothing is ended
+// in between.
 func TestStreamTimeout(t *testing.T) {
 	for name, test := range map[string]struct {
 		major int
@@ -43,20 +44,27 @@ func TestStreamTimeout(t *testing.T) {
 		work  func(http.ResponseWriter)
 		reset bool
 	}{
-		"write without window":       {2, 0, func(w http.ResponseWriter) { _, _ = w.Write([]byte("x")) }, true},
-		"flush without window":       {2, 0, func(w http.ResponseWriter) { w.(http.Flusher).Flush() }, true},
-		"slow, but alive":            {2, WriteTimeout - time.Second, func(w http.ResponseWriter) { _, _ = w.Write(nil); w.(http.Flusher).Flush(); _, _ = w.Write(nil) }, false},
-		"idle between two writes":    {2, time.Second, func(w http.ResponseWriter) { _, _ = w.Write(nil); time.Sleep(time.Hour); _, _ = w.Write(nil) }, false},
-		"HTTP/1.1, by its listener":  {1, WriteTimeout + time.Second, func(w http.ResponseWriter) { _, _ = w.Write(nil) }, false},
+		"write without window": {2, 0, func(w http.ResponseWriter) { _, _ = w.Write([]byte("x")) }, true},
+		"flush without window": {2, 0, func(w http.ResponseWriter) { w.(http.Flusher).Flush() }, true},
+		"slow, but alive": {2, WriteTimeout - time.Second,
+			func(w http.ResponseWriter) { _, _ = w.Write(nil); w.(http.Flusher).Flush(); _, _ = w.Write(nil) }, false},
+		"idle between two writes": {2, time.Second,
+			func(w http.ResponseWriter) { _, _ = w.Write(nil); time.Sleep(time.Hour); _, _ = w.Write(nil) }, false},
+		"HTTP/1.1, by its listener": {1, WriteTimeout + time.Second,
+			func(w http.ResponseWriter) { _, _ = w.Write(nil) }, false},
 		"nothing written by handler": {2, 0, func(http.ResponseWriter) { time.Sleep(time.Hour) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				inner := &stalledWriter{ResponseRecorder: httptest.NewRecorder(), resets: make(chan time.Time, 1), takes: test.takes}
+				inner := &stalledWriter{ResponseRecorder: httptest.NewRecorder(), resets: make(chan time.Time, 1),
+					takes: test.takes}
 				request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
 				request.ProtoMajor = test.major
 				started := time.Now()
-				WithTimeouts(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { test.work(w) })).ServeHTTP(inner, request)
+				WithTimeouts(http.HandlerFunc(func(w http.ResponseWriter,
+					_ *http.Request) {
+					test.work(w)
+				})).ServeHTTP(inner, request)
 				select {
 				case at := <-inner.resets:
 					if !test.reset || at.Sub(started) != WriteTimeout {

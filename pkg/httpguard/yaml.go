@@ -16,8 +16,8 @@ import (
 	kyaml "sigs.k8s.io/yaml"
 )
 
-// checkYAML checks an object in YAML. It reads the body twice: as nodes, to see how it is written, and with the
-// converter of the handlers behind it (another parser), to see what they will read. Both must agree on spec.value.
+// checkYAML checks an object in YAML with two parsers: one returns nodes, which show how the body is written, the other
+// is the converter of the handlers, which shows what they will read. Both must agree on spec.value.
 func checkYAML(body []byte) error {
 	if !utf8.Valid(body) {
 		return refuse(textNotUTF8)
@@ -46,8 +46,7 @@ func checkYAML(body []byte) error {
 // checkConverted compares what the handlers will read with what is written.
 func checkConverted(converted []byte, written *string) error {
 	if err := checkJSON(converted); err != nil {
-		// Only spec.value can fail here: its path was walked through mappings above.
-		return refuseType("spec.value", textMustBeQuoted)
+		return refuseType("spec.value", textMustBeQuoted) // the rest was checked above
 	}
 	var object struct {
 		Spec struct {
@@ -66,8 +65,7 @@ func checkConverted(converted []byte, written *string) error {
 
 // parseYAML reads the only document of the body.
 func parseYAML(body []byte) (root *yaml.Node, err error) {
-	// The parser reports what it did not expect of itself by a panic; to the client that is one more broken body.
-	defer func() {
+	defer func() { // the parser panics on internal errors
 		if recover() != nil {
 			root, err = nil, refuse(textNotYAML)
 		}
@@ -93,7 +91,7 @@ func parseYAML(body []byte) (root *yaml.Node, err error) {
 
 var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
-// refuseYAML picks the constant text for an error of the parser, whose own text may name a word of the body.
+// refuseYAML returns the constant text for an error of the parser, whose text may quote the body.
 func refuseYAML(err error) error {
 	text := err.Error()
 	match := yamlLine.FindStringSubmatch(text)
@@ -114,7 +112,7 @@ func refuseYAML(err error) error {
 	return refuseAt(constant, "line", line)
 }
 
-// checkNodes refuses what makes YAML more than a way to write JSON.
+// checkNodes refuses YAML features that JSON does not have.
 func checkNodes(node *yaml.Node, depth int) error {
 	if node.Kind == yaml.AliasNode || node.Anchor != "" || node.Style&yaml.TaggedStyle != 0 {
 		return refuseAt(textYAMLRefs, "line", node.Line)
@@ -136,7 +134,7 @@ func checkNodes(node *yaml.Node, depth int) error {
 	return nil
 }
 
-// writtenValue is spec.value as written, nil if absent or null. Each occurrence is checked, the last one counts.
+// writtenValue returns spec.value as written, nil if absent or null. Every occurrence is checked; the last one counts.
 func writtenValue(root *yaml.Node) (*string, error) {
 	var value *string
 	for spec := range members(root, "spec") {
@@ -172,11 +170,11 @@ func members(mapping *yaml.Node, key string) func(yield func(*yaml.Node) bool) {
 	}
 }
 
-// otherYAML matches what YAML 1.1 takes for a number (1:30), a time or a default, and neither parser here does.
+// otherYAML matches what is a number (1:30), a time or a default in YAML 1.1 but not for the parsers used here.
 var otherYAML = regexp.MustCompile(
 	`^(=|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?)$`)
 
-// isPlainlyString says whether every reading of YAML takes the scalar for a string.
+// isPlainlyString reports whether the scalar is a string in every version of YAML.
 func isPlainlyString(node *yaml.Node) bool {
 	return node.Tag == "!!str" && (node.Style != 0 || !otherYAML.MatchString(node.Value))
 }

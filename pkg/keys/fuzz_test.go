@@ -12,8 +12,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// FuzzEncryptionConfig feeds a file of keys to what checks it. An error quotes no key, and what is taken seals: upstream loads it,
-// and its output for our resource is not the input.
+// FuzzEncryptionConfig feeds a file of keys to what checks it. An error quotes no key, and what is taken seals:
+// upstream loads it, and its output for our resource is not the input.
 func FuzzEncryptionConfig(f *testing.F) {
 	const (
 		key  = "Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5MDA="
@@ -22,11 +22,16 @@ func FuzzEncryptionConfig(f *testing.F) {
 		gcm  = "  - aesgcm: {keys: [{name: a, secret: " + key + "}]}\n"
 	)
 	for _, text := range []string{
-		"", head, head + ours + gcm, head + ours + "  - identity: {}\n" + gcm, head + ours + gcm + "  - identity: {}\n", head + "- resources: ['*.*']\n  providers:\n" + gcm,
-		head + "- resources: [secrets]\n  providers:\n" + gcm + ours + strings.Replace(gcm, "aesgcm", "secretbox", 1), head + ours + strings.Replace(gcm, "aesgcm", "aescbc", 1),
-		head + ours + "  - kms: {apiVersion: v2, name: v, endpoint: 'unix:///x.sock'}\n", head + ours + strings.Replace(gcm, "secret:", "secrte:", 1),
-		head + ours + strings.Replace(gcm, key, key[:20], 1), head + ours + strings.Replace(gcm, key, "["+key+"]", 1), head + ours + "  - &a {x: *a}\n", "{" + key,
-		head + ours + gcm + ours + gcm, head + "- resources: ['*.secret.grafana.app', 'securevalues.secret.grafana.app']\n  providers:\n" + gcm,
+		"", head, head + ours + gcm, head + ours + "  - identity: {}\n" + gcm, head + ours + gcm +
+			"  - identity: {}\n", head + "- resources: ['*.*']\n  providers:\n" + gcm,
+		head + "- resources: [secrets]\n  providers:\n" + gcm + ours + strings.Replace(gcm, "aesgcm", "secretbox", 1),
+		head + ours + strings.Replace(gcm, "aesgcm", "aescbc", 1),
+		head + ours + "  - kms: {apiVersion: v2, name: v, endpoint: 'unix:///x.sock'}\n", head + ours +
+			strings.Replace(gcm, "secret:", "secrte:", 1),
+		head + ours + strings.Replace(gcm, key, key[:20], 1), head + ours + strings.Replace(gcm, key, "["+key+"]", 1),
+		head + ours + "  - &a {x: *a}\n", "{" + key,
+		head + ours + gcm + ours + gcm, head +
+			"- resources: ['*.secret.grafana.app', 'securevalues.secret.grafana.app']\n  providers:\n" + gcm,
 	} {
 		f.Add([]byte(text))
 	}
@@ -69,7 +74,8 @@ func requireSeals(t *testing.T, data []byte) {
 		t.Fatal("taken, and nothing would seal")
 	}
 	sealed, err := transformer.TransformToStorage(t.Context(), []byte("the value in clear"), additional{})
-	if err != nil || !strings.HasPrefix(string(sealed), "k8s:enc:") || strings.Contains(string(sealed), "the value in clear") {
+	if err != nil || !strings.HasPrefix(string(sealed), "k8s:enc:") ||
+		strings.Contains(string(sealed), "the value in clear") {
 		t.Fatalf("taken, and would store %q (%v)", sealed, err)
 	}
 }

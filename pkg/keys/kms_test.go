@@ -96,7 +96,8 @@ func TestErrorsReachEveryCaller(t *testing.T) {
 	plugin := &slowPlugin{release: make(chan struct{}), err: errors.New("no such key")}
 	close(plugin.release)
 	c := &kmsPlugin{Service: plugin, life: t.Context(), keys: newDataKeys()}
-	if got, err := c.Decrypt(t.Context(), "uid", &service.DecryptRequest{KeyID: "a"}); got != nil || !errors.Is(err, plugin.err) {
+	if got, err := c.Decrypt(t.Context(), "uid", &service.DecryptRequest{KeyID: "a"}); got != nil ||
+		!errors.Is(err, plugin.err) {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
@@ -113,7 +114,7 @@ func TestFlightKeys(t *testing.T) {
 	} {
 		key := flightKey(request)
 		if seen[key] || key != flightKey(request) {
-			t.Errorf("%+v has no key of its own", request)
+			t.Errorf("%+v shares its key", request)
 		}
 		seen[key] = true
 	}

@@ -13,31 +13,36 @@ import (
 var (
 	reloads = metrics.NewCounterVec(&metrics.CounterOpts{
 		Namespace: "secret", Subsystem: "encryption", Name: "reload_total",
-		Help:           "Reloads of --encryption-provider-config by result. After a failure the last good file stays in force.",
+		Help: "Reloads of --encryption-provider-config by result. After a failure the last good " +
+			"configuration stays active.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"result"})
 
 	lastReload = metrics.NewGauge(&metrics.GaugeOpts{
 		Namespace: "secret", Subsystem: "encryption", Name: "last_reload_successful",
-		Help:           "1 while --encryption-provider-config as it is on the disk is in force, 0 while it was refused or cannot be read.",
+		Help: "1 if the current content of --encryption-provider-config is active, 0 if it was refused " +
+			"or cannot be read.",
 		StabilityLevel: metrics.ALPHA,
 	})
 
 	writeKeyInfo = metrics.NewGaugeVec(&metrics.GaugeOpts{
 		Namespace: "secret", Subsystem: "encryption", Name: "write_key",
-		Help:           "1 for the name of the key that values are sealed with now. A value whose status.key differs is stale. No series while no value can be sealed.",
+		Help: "1 for the name of the active write key. A value whose status.key differs is stale. No " +
+			"series while no value can be encrypted.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"key"})
 
 	missingValues = metrics.NewGaugeVec(&metrics.GaugeOpts{
 		Namespace: "secret", Subsystem: "encryption", Name: "missing_key_values",
-		Help:           "Stored values that do not open because no provider of --encryption-provider-config has their key, by its name; 0 for the keys of the file. Counted at start and after each reload, and once a minute while there are any.",
+		Help: "Stored values that cannot be decrypted because no provider of " +
+			"--encryption-provider-config has their key, by key name; 0 for the keys of the file. Counted at " +
+			"start, after each reload, and once a minute while there are any.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"key"})
 
 	kmsHealthy = metrics.NewGauge(&metrics.GaugeOpts{
 		Namespace: "secret", Subsystem: "encryption", Name: "kms_healthy",
-		Help:           "1 while every KMS plugin of --encryption-provider-config answers, or none is configured, else 0.",
+		Help:           "1 if every KMS plugin of --encryption-provider-config answers or none is configured, else 0.",
 		StabilityLevel: metrics.ALPHA,
 	})
 )
@@ -45,10 +50,10 @@ var (
 // registerMetrics is not an init function: feature gates have to be parsed before a metric is created.
 var registerMetrics = sync.OnceFunc(func() {
 	legacyregistry.MustRegister(reloads, lastReload, writeKeyInfo, missingValues, kmsHealthy)
-	// Both results exist from the start, so that an alert on their rate sees the first failure.
+	// Both series exist from the start, so that an alert on the rate sees the first failure.
 	reloads.WithLabelValues("success")
 	reloads.WithLabelValues("failure")
-	lastReload.Set(1) // without its first content the server does not start
+	lastReload.Set(1) // otherwise the server does not start
 })
 
 func countReload(err error) {
@@ -67,14 +72,14 @@ func healthValue(err error) float64 {
 	return 1
 }
 
-// published is the write key that the metric shows.
+// published is the write key in the metric.
 type published struct{ key string }
 
-// refresh asks for the write key and tells of a change.
+// refresh updates the metric and logs a change.
 func (p *published) refresh(writeKey func() (string, error)) {
 	key, err := writeKey()
 	if err != nil {
-		key = "" // checkKMS says why
+		key = "" // checkKMS logs why
 	}
 	if key == p.key {
 		return
@@ -82,7 +87,7 @@ func (p *published) refresh(writeKey func() (string, error)) {
 	writeKeyInfo.Reset()
 	if key != "" {
 		writeKeyInfo.WithLabelValues(key).Set(1)
-		klog.InfoS("Values are sealed with this key from now on", "key", key, "before", p.key)
+		klog.InfoS("The write key changed", "key", key, "before", p.key)
 	}
 	p.key = key
 }

@@ -49,7 +49,7 @@ func writeFile(t testing.TB, path, content string) {
 	}
 }
 
-// newProvider loads a configuration from a file of its own.
+// newProvider loads a configuration from its own file.
 func newProvider(t testing.TB, content string) *Provider {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "encryption.yaml")

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Every sample that ships is one that the server takes once its keys are filled in, and none is taken as it stands: a key
-// out of a public repository is no key.
+// Every sample that ships is one that the server takes once its keys are filled in, and none is taken as it stands: a
+// key from a public repository is not secret.
 func TestSamples(t *testing.T) {
 	files, err := filepath.Glob("../../config/encryption/*.yaml")
 	if err != nil || len(files) < 7 {

@@ -37,7 +37,8 @@ func newDatabase(t *testing.T) *database {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Stop)
-	return &database{Client: server.Client(), scanner: sealed.NewScanner(server.Client(), apiserver.NewStorageCodec(), "/test")}
+	return &database{Client: server.Client(),
+		scanner: sealed.NewScanner(server.Client(), apiserver.NewStorageCodec(), "/test")}
 }
 
 // store seals values as a server with the configuration p would, and returns their keys in etcd.
@@ -97,7 +98,7 @@ func refuses(t *testing.T, what string, err error, want ...string) {
 	}
 }
 
-// A start compares the secrets of its local keys with what is stored. A damaged record is no proof against a secret.
+// A start compares the secrets of its local keys with what is stored. A damaged record does not prove a secret wrong.
 func TestStartRefusesAnotherSecret(t *testing.T) {
 	d := newDatabase(t)
 	keys := d.store(t, newProvider(t, configuration(named("key", "a"))), "one", "two")
@@ -118,7 +119,8 @@ func TestStartRefusesAnotherSecret(t *testing.T) {
 		"reader":            configuration(named("new", "b"), named("key", "b")),
 		"behind a dead KMS": configuration(kms("away", "/nowhere/kms.sock"), named("key", "b")),
 	} {
-		refuses(t, what, start(config), "the secret of aesgcm/key opens none of the values", "ns/two", "a name that was never used")
+		refuses(t, what, start(config), "the secret of aesgcm/key opens none of the values", "ns/two",
+			"use a new key name")
 	}
 	d.damage(t, keys[0])
 	if err := start(configuration(named("key", "a"))); err != nil {
@@ -179,13 +181,15 @@ func TestReloadRefusesAnotherSecret(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	refused("writer", configuration(named("key", "b")), "another secret for aesgcm/key than the one that was in force", "restart the server with the right one")
+	refused("writer", configuration(named("key", "b")), "another secret for aesgcm/key than the one that was in force",
+		"restart the server with the right one")
 	refused("reader", configuration(named("new", "n"), named("key", "b")), "aesgcm/key")
 	taken("rotation", configuration(named("new", "n"), named("key", "a")))
 	taken("without the old key", configuration(named("new", "n")))
 	refused("it comes back with another secret", configuration(named("new", "n"), named("key", "b")), "aesgcm/key")
 	taken("it comes back", configuration(named("new", "n"), named("key", "a")))
-	refused("a key of another replica", configuration(named("new", "n"), named("other", "x")), "the secret of aesgcm/other opens none", "ns/elsewhere")
+	refused("a key of another replica", configuration(named("new", "n"), named("other", "x")),
+		"the secret of aesgcm/other opens none", "ns/elsewhere")
 	taken("the right one", configuration(named("new", "n"), named("other", "o")))
 }
 
@@ -219,7 +223,8 @@ type failing struct {
 	err error
 }
 
-func (f *failing) WrongSecrets(ctx context.Context, names []string, keys map[string]value.Transformer, must string, limit int64) (map[string]string, error) {
+func (f *failing) WrongSecrets(ctx context.Context, names []string, keys map[string]value.Transformer, must string,
+	limit int64) (map[string]string, error) {
 	if f.err != nil {
 		return nil, f.err
 	}
@@ -244,7 +249,8 @@ func TestMissingKeysAreCounted(t *testing.T) {
 		}
 		return missingSeries(t)
 	}
-	if got := fmt.Sprint(count()); got != "map[aesgcm/lost:3 unreadable:1]" || seen.shown != "aesgcm/lost (3), unreadable (1)" {
+	if got := fmt.Sprint(count()); got != "map[aesgcm/lost:3 unreadable:1]" ||
+		seen.shown != "aesgcm/lost (3), unreadable (1)" {
 		t.Errorf("got %s, %q", got, seen.shown)
 	}
 	if p.MissingFault() == nil {
@@ -268,7 +274,7 @@ func TestMissingKeysAreCounted(t *testing.T) {
 	}
 }
 
-// Whoever writes to etcd may write any number of names: metric and log name some, and count all.
+// Clients with write access to etcd may write any number of names: metric and log name some and count all.
 func TestMissingKeysAreBounded(t *testing.T) {
 	p := newProvider(t, configuration(named("new", "n")))
 	counts := map[string]int64{}
@@ -277,7 +283,8 @@ func TestMissingKeysAreBounded(t *testing.T) {
 	}
 	text := p.showMissing(counts, "")
 	series := missingSeries(t)
-	if len(series) != maxMissing+1 || series["aesgcm/099"] != 100 || series["others"] != 80*81/2 || strings.Count(text, ",") != maxMissing-1 {
+	if len(series) != maxMissing+1 || series["aesgcm/099"] != 100 || series["others"] != 80*81/2 ||
+		strings.Count(text, ",") != maxMissing-1 {
 		t.Errorf("%d series, %q: %v", len(series), text, series)
 	}
 	p.showMissing(nil, text)
@@ -307,8 +314,8 @@ func missingSeries(t *testing.T) map[string]float64 {
 	return series
 }
 
-// The write key of a KMS is the one that its plugin confirmed, for as long as upstream seals with it. Nothing is sealed to
-// learn it, and the plugin is not asked.
+// The write key of a KMS is the one that its plugin confirmed, for as long as upstream seals with it. Nothing is sealed
+// to learn it, and the plugin is not asked.
 func TestWriteKeyOfAKMS(t *testing.T) {
 	plugin := kmsplugin.Start(t)
 	name := "write-key-of-a-kms"

@@ -36,7 +36,8 @@ func BenchmarkDecode(b *testing.B) {
 				b.ReportAllocs()
 				b.SetBytes(int64(len(test.data)))
 				for b.Loop() {
-					if _, _, err := decoder.Decode(test.data, &kind, &secret.SecureValue{}); (err != nil) != test.fails {
+					if _, _, err := decoder.Decode(test.data, &kind,
+						&secret.SecureValue{}); (err != nil) != test.fails {
 						b.Fatal(err)
 					}
 				}

@@ -51,7 +51,7 @@ type decodeTest struct {
 
 const (
 	undecodable = "the body cannot be decoded: check its syntax, its Content-Type and the types of its fields"
-	wrongKind   = "the body's apiVersion and kind must be those of this URL, or absent"
+	wrongKind   = "the body's apiVersion and kind must match the URL, or be absent"
 	notString   = "spec.value must be a string"
 	notUTF8     = "spec.value must be valid UTF-8 without lone surrogate escapes"
 	same        = "="
@@ -78,7 +78,8 @@ var jsonTests = []decodeTest{
 	{"value list", body(`{"value":["` + canary + `"]}`), notString, same},
 	{"value lone surrogate", body(`{"value":"` + canary + `\ud800"}`), notUTF8, same},
 	{"value invalid UTF-8", body("{\"value\":\"" + canary + "\xff\"}"), notUTF8, same},
-	{"description number", body(`{"description":31337,"value":"` + canary + `"}`), "spec.description must be a string", same},
+	{"description number", body(`{"description":31337,"value":"` + canary + `"}`), "spec.description must be a string",
+		same},
 	{"description object", body(`{"description":{"a":"` + canary + `"}}`), "spec.description must be a string", same},
 	{"decrypters string", body(`{"decrypters":"` + canary + `"}`), "spec.decrypters must be a list", same},
 	{"decrypter number", body(`{"decrypters":[31337]}`), "spec.decrypters must be a string", same},
@@ -94,11 +95,14 @@ var jsonTests = []decodeTest{
 	{"another version", `{"apiVersion":"secret.grafana.app/` + canary + `","kind":"SecureValue"}`, wrongKind, same},
 	{"another group", `{"apiVersion":"` + canary + `/v1beta1","kind":"SecureValue"}`, wrongKind, same},
 	{"ill-formed apiVersion", `{"apiVersion":"a/b/` + canary + `","kind":"SecureValue"}`, undecodable, same},
-	{"unknown field", body(`{"description":"d","valeu":"` + canary + `"}`), "", `strict decoding error: unknown field "spec.valeu"`},
-	{"value in another case", body(`{"Value":"` + canary + `"}`), "", `strict decoding error: unknown field "spec.Value"`},
+	{"unknown field", body(`{"description":"d","valeu":"` + canary + `"}`), "",
+		`strict decoding error: unknown field "spec.valeu"`},
+	{"value in another case", body(`{"Value":"` + canary + `"}`), "",
+		`strict decoding error: unknown field "spec.Value"`},
 	{"unknown at the top", `{"value":"` + canary + `"}`, "", `strict decoding error: unknown field "value"`},
 	{"sealed", `{"sealed":"` + canary + `"}`, "", `strict decoding error: unknown field "sealed"`},
-	{"duplicate field", body(`{"value":"` + canary + `","value":"` + canary + `"}`), "", `strict decoding error: duplicate field "spec.value"`},
+	{"duplicate field", body(`{"value":"` + canary + `","value":"` + canary + `"}`), "",
+		`strict decoding error: duplicate field "spec.value"`},
 	{
 		"quotes in a name", body(`{"a\"` + canary + `":1}`), "",
 		"strict decoding error: a field with an overlong or quoted name is unknown or given twice",
@@ -131,8 +135,10 @@ var yamlTests = []decodeTest{
 	{"wrong type", "spec:\n  decrypters: " + canary + "\n", "spec.decrypters must be a list", same},
 	{"another kind", "apiVersion: secret.grafana.app/v1beta1\nkind: " + canary + "\n", wrongKind, same},
 	{"unknown field", "spec:\n  valeu: " + canary + "\n", "", `strict decoding error: unknown field "spec.valeu"`},
-	{"key twice", "spec:\n  description: d\n  value: " + canary + "\n  value: " + canary + "2\n", "", "strict decoding error: a YAML mapping has the same key twice"},
-	{"secret as a key twice", "spec: {}\n" + canary + ": 1\n" + canary + ": 2\n", "", "strict decoding error: a YAML mapping has the same key twice, unknown field \"" + canary + "\""},
+	{"key twice", "spec:\n  description: d\n  value: " + canary + "\n  value: " + canary + "2\n", "",
+		"strict decoding error: a YAML mapping has the same key twice"},
+	{"secret as a key twice", "spec: {}\n" + canary + ": 1\n" + canary + ": 2\n", "",
+		"strict decoding error: a YAML mapping has the same key twice, unknown field \"" + canary + "\""},
 	{"bad bytes", "spec:\n  value: " + canary + "\xff\n", undecodable, same},
 }
 
@@ -176,8 +182,10 @@ func wantDecodeError(t *testing.T, err error, gvk *schema.GroupVersionKind, want
 }
 
 func TestDecodeProtobuf(t *testing.T) {
-	good := encodeProtobuf(t, &v1beta1.SecureValue{Spec: v1beta1.SecureValueSpec{Description: "d", Value: sensitive.New(canary)}})
-	wrong := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: "secret.grafana.app/v1beta1", Kind: canary}, Raw: []byte("\x12\x7f" + canary)}
+	good := encodeProtobuf(t, &v1beta1.SecureValue{Spec: v1beta1.SecureValueSpec{Description: "d",
+		Value: sensitive.New(canary)}})
+	wrong := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: "secret.grafana.app/v1beta1", Kind: canary},
+		Raw: []byte("\x12\x7f" + canary)}
 	garbage := wrong
 	garbage.Kind = "SecureValue"
 	tests := map[string]struct {
@@ -241,7 +249,8 @@ func TestDecodeGood(t *testing.T) {
 
 // With a strict error the object is handed on: under fieldValidation=Warn the handler goes on with it.
 func TestStrictErrorKeepsTheObject(t *testing.T) {
-	object, _, err := decoders(t, runtime.ContentTypeJSON)["strict"].Decode([]byte(body(`{"description":"d","x":1}`)), &kind, &secret.SecureValue{})
+	object, _, err := decoders(t, runtime.ContentTypeJSON)["strict"].Decode([]byte(body(`{"description":"d","x":1}`)),
+		&kind, &secret.SecureValue{})
 	strict, ok := runtime.AsStrictDecodingError(err)
 	if !ok || len(strict.Errors()) != 1 {
 		t.Fatalf("got %v", err)
@@ -257,7 +266,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(tt.body)
 	}
 	all := []map[string]runtime.Decoder{
-		decoders(f, runtime.ContentTypeJSON), decoders(f, runtime.ContentTypeYAML), decoders(f, runtime.ContentTypeProtobuf),
+		decoders(f, runtime.ContentTypeJSON), decoders(f, runtime.ContentTypeYAML),
+		decoders(f, runtime.ContentTypeProtobuf),
 	}
 	f.Fuzz(func(t *testing.T, body string) {
 		for _, modes := range all {
@@ -271,7 +281,8 @@ func FuzzDecode(f *testing.F) {
 				}
 				if _, strict := runtime.AsStrictDecodingError(err); !strict && !isKnown(err.Error()) {
 					t.Fatalf("%s: a text that is not this package's: %v", mode, err)
-				} else if strict && safecodec.SafeDetail(err.Error()) != err.Error() && !strings.Contains(err.Error(), ", ") {
+				} else if strict && safecodec.SafeDetail(err.Error()) != err.Error() &&
+					!strings.Contains(err.Error(), ", ") {
 					t.Fatalf("%s: a strict text that is not this package's: %v", mode, err)
 				}
 			}

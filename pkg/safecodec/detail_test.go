@@ -62,14 +62,17 @@ func TestSafeDetail(t *testing.T) {
 
 // known is what SafeDetail may ever say, written down a second time.
 var known = regexp.MustCompile(`^(strict decoding error: )?` +
-	`(((json patch )?(unknown|duplicate) field "[^"]{1,256}"|a YAML mapping has the same key twice|a field with an overlong or quoted name is unknown or given twice)(, |$))+$`)
+	`(((json patch )?(unknown|duplicate) field "[^"]{1,256}"|a YAML mapping has the same key twice|a field with an ` +
+	`overlong or quoted name is unknown or given twice)(, |$))+$`)
 
 // FuzzSafeDetail holds the output to what this package writes, whatever goes in.
 func FuzzSafeDetail(f *testing.F) {
 	for _, seed := range []string{
 		"", canary, undecodable, wrongKind, notString, notUTF8, "spec.value must be a string",
-		`strict decoding error: unknown field "a", duplicate field "b"`, `strict decoding error: unknown field "a", ` + canary,
-		`strict decoding error: json patch unknown field "a"`, "strict decoding error: a YAML mapping has the same key twice",
+		`strict decoding error: unknown field "a", duplicate field "b"`, `strict decoding error: unknown field "a", ` +
+			canary,
+		`strict decoding error: json patch unknown field "a"`,
+		"strict decoding error: a YAML mapping has the same key twice",
 	} {
 		f.Add(seed)
 	}

@@ -75,7 +75,8 @@ func TestAADTakesDecryptersAsSet(t *testing.T) {
 func TestAADIgnoresWhatMayChangeFreely(t *testing.T) {
 	obj := newObject("a", canary)
 	before := AAD(obj)
-	obj.Labels, obj.Annotations, obj.Finalizers = map[string]string{"new": "label"}, map[string]string{"a": "b"}, []string{"f"}
+	obj.Labels, obj.Annotations, obj.Finalizers = map[string]string{"new": "label"}, map[string]string{"a": "b"},
+		[]string{"f"}
 	obj.ResourceVersion, obj.Generation, obj.Spec.Description = "7", 9, "another"
 	obj.Spec.Value, obj.Sealed, obj.Status.Key, obj.Status.Keeper = nil, []byte("x"), "aesgcm/key1", ""
 	if !bytes.Equal(before, AAD(obj)) {
@@ -85,7 +86,8 @@ func TestAADIgnoresWhatMayChangeFreely(t *testing.T) {
 
 // TestAADBytes fixes the layout: a change of it makes every stored value unreadable.
 func TestAADBytes(t *testing.T) {
-	want := "01" + "12" + hex.EncodeToString([]byte("secret.grafana.app")) + "0c" + hex.EncodeToString([]byte("securevalues")) +
+	want := "01" + "12" + hex.EncodeToString([]byte("secret.grafana.app")) + "0c" +
+		hex.EncodeToString([]byte("securevalues")) +
 		"026e73" + "0161" + "0175" + "0000000000000102" + "0178" + "0179"
 	if got := hex.EncodeToString(AAD(bound("ns", "a", "u", 258, "y", "x"))); got != want {
 		t.Errorf("AAD = %s, want %s", got, want)
@@ -97,7 +99,8 @@ func FuzzAAD(f *testing.F) {
 	f.Add("ns", "a", "u", int64(1), "x", "y", "ns", "a", "u", int64(1), "y", "x")
 	f.Add("ns", "a", "u", int64(1), "x", "y", "ns", "a", "u", int64(1), "xy", "")
 	f.Add("ns", "a", "u", int64(1), "x", "x", "ns", "a", "u\x00\x00\x00\x00\x00\x00\x00\x01\x01x", int64(1), "x", "x")
-	f.Fuzz(func(t *testing.T, ns1, name1, uid1 string, v1 int64, d1, e1, ns2, name2, uid2 string, v2 int64, d2, e2 string) {
+	f.Fuzz(func(t *testing.T, ns1, name1, uid1 string, v1 int64, d1, e1, ns2, name2, uid2 string, v2 int64, d2,
+		e2 string) {
 		sameSet := min(d1, e1) == min(d2, e2) && max(d1, e1) == max(d2, e2)
 		same := ns1 == ns2 && name1 == name2 && uid1 == uid2 && v1 == v2 && sameSet
 		if same != bytes.Equal(AAD(bound(ns1, name1, uid1, v1, d1, e1)), AAD(bound(ns2, name2, uid2, v2, d2, e2))) {

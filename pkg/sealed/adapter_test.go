@@ -130,7 +130,8 @@ func (a *podAdapter) Delete(
 		}
 		return validate(ctx, toPod(obj.(*secret.SecureValue)))
 	}
-	if err := a.Interface.Delete(ctx, key, result, preconditions, validateSealed, suggestion(cached), opts); err != nil {
+	if err := a.Interface.Delete(ctx, key, result, preconditions, validateSealed, suggestion(cached),
+		opts); err != nil {
 		return err
 	}
 	*out.(*example.Pod) = *toPod(result)
@@ -158,7 +159,8 @@ func (a *podAdapter) GuaranteedUpdate(
 		}
 		return sv, ttl, nil
 	}
-	if err := a.Interface.GuaranteedUpdate(ctx, key, result, ignoreNotFound, preconditions, updateSealed, suggestion(cached)); err != nil {
+	if err := a.Interface.GuaranteedUpdate(ctx, key, result, ignoreNotFound, preconditions, updateSealed,
+		suggestion(cached)); err != nil {
 		return err
 	}
 	*out.(*example.Pod) = *toPod(result)
@@ -232,7 +234,8 @@ func (s *swappable) swap(next value.Transformer) func() {
 	return func() { s.current.Store(before) }
 }
 
-func (s *swappable) TransformFromStorage(ctx context.Context, data []byte, dataCtx value.Context) ([]byte, bool, error) {
+func (s *swappable) TransformFromStorage(ctx context.Context, data []byte, dataCtx value.Context) ([]byte, bool,
+	error) {
 	s.reads.Add(1)
 	return (*s.current.Load()).TransformFromStorage(ctx, data, dataCtx)
 }

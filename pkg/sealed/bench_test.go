@@ -78,16 +78,20 @@ func BenchmarkOpen(b *testing.B) {
 	})
 }
 
-// BenchmarkParallel shows how sealing, opening and rewrapping scale with the callers, by provider. Compare ns/op within one
-// run: a provider that scales halves it from one core to two, and does not lose it again with more callers. The peer of
-// kms is kms-upstream, the same plugin without pkg/keys's short way.
+// BenchmarkParallel shows how sealing, opening and rewrapping scale with the callers, by provider. Compare ns/op within
+// one run: a provider that scales halves it from one core to two, and does not lose it again with more callers. The
+// peer of kms is kms-upstream, the same plugin without pkg/keys's short way.
 func BenchmarkParallel(b *testing.B) {
 	for _, provider := range []string{"aesgcm", "secretbox", "aescbc", "kms", "kms-upstream"} {
 		s := NewSealer(benchTransformer(b, provider), nil)
 		obj := newObject("a", strings.Repeat("v", 256))
 		stored := mustSeal(b, s, obj)
 		for operation, run := range map[string]func(*secret.SecureValue) error{
-			"seal": func(own *secret.SecureValue) error { _, err := s.Seal(b.Context(), own, *obj.Spec.Value); return err },
+			"seal": func(own *secret.SecureValue) error {
+				_,
+					err := s.Seal(b.Context(), own, *obj.Spec.Value)
+				return err
+			},
 			"open": func(own *secret.SecureValue) error { _, err := s.Open(b.Context(), own); return err },
 			"rewrap": func(own *secret.SecureValue) error {
 				_, err := (&Store{sealer: s}).reseal(b.Context(), own, own)
@@ -145,7 +149,8 @@ func BenchmarkStrip(b *testing.B) {
 	})
 }
 
-// BenchmarkKeyScan reads 100,000 values of 1 KiB as a start does that finds no value of a new key, and as the count does.
+// BenchmarkKeyScan reads 100,000 values of 1 KiB as a start does that finds no value of a new key, and as the count
+// does.
 func BenchmarkKeyScan(b *testing.B) {
 	etcd := runEtcd(b)
 	codec, s := NewCodec(objectCodec()), NewSealer(newTransformer(b, "aesgcm"), nil)
@@ -163,7 +168,8 @@ func BenchmarkKeyScan(b *testing.B) {
 	scanner := NewScanner(etcd.Client, objectCodec(), etcdPrefix)
 	b.Run("new key", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := scanner.WrongSecrets(b.Context(), nil, map[string]value.Transformer{"aesgcm/new": nil}, "", 0); err != nil {
+			if _, err := scanner.WrongSecrets(b.Context(), nil, map[string]value.Transformer{"aesgcm/new": nil}, "",
+				0); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -43,7 +43,8 @@ func (s *stack) putOlder(t testing.TB, name string) *secret.SecureValue {
 // scan returns what a scan and a verification say of the only record.
 func (s *stack) scan(t testing.TB) (scanned, verified Scanned) {
 	t.Helper()
-	_, _, err := NewScanner(s.etcd.KV, objectCodec(), etcdPrefix).Scan(t.Context(), func(record Scanned, _ int64) { scanned = record })
+	_, _, err := NewScanner(s.etcd.KV, objectCodec(), etcdPrefix).Scan(t.Context(),
+		func(record Scanned, _ int64) { scanned = record })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,8 +59,10 @@ func (s *stack) scan(t testing.TB) (scanned, verified Scanned) {
 // wantEmptied asks that a record has neither a ciphertext nor a fault.
 func (s *stack) wantEmptied(t testing.TB, obj *secret.SecureValue) {
 	t.Helper()
-	if record := s.stored(t, obj); record.DeletionTimestamp == nil || len(record.Sealed) != 0 || record.Status.Key != "" {
-		t.Errorf("the record has a ciphertext of %d bytes under %q, deleted %v", len(record.Sealed), record.Status.Key, record.DeletionTimestamp)
+	if record := s.stored(t, obj); record.DeletionTimestamp == nil || len(record.Sealed) != 0 ||
+		record.Status.Key != "" {
+		t.Errorf("the record has a ciphertext of %d bytes under %q, deleted %v", len(record.Sealed), record.Status.Key,
+			record.DeletionTimestamp)
 	}
 	s.wantDeleted(t)
 }
@@ -75,7 +78,8 @@ func (s *stack) wantDeleted(t testing.TB) {
 	}
 }
 
-// TestDeletionDropsTheCiphertext looks into etcd at the revision of the write that sets deletionTimestamp, which needs no key.
+// TestDeletionDropsTheCiphertext looks into etcd at the revision of the write that sets deletionTimestamp, which needs
+// no key.
 func TestDeletionDropsTheCiphertext(t *testing.T) {
 	forBoth(t, func(t *testing.T, s *stack) {
 		obj := s.create(t, "a", canary)
@@ -107,7 +111,10 @@ func TestDeletedTakesNoValue(t *testing.T) {
 		s.keys.failing.Store(true) // nothing is sealed or opened
 		for _, ctx := range []context.Context{t.Context(), asPUT(t.Context())} {
 			for _, change := range []func(*secret.SecureValue){
-				func(o *secret.SecureValue) { o.Labels = map[string]string{"put": strconv.FormatInt(s.revision(t), 10)} },
+				func(o *secret.SecureValue) {
+					o.Labels = map[string]string{"put": strconv.FormatInt(s.revision(t),
+						10)}
+				},
 				func(o *secret.SecureValue) { o.Spec.Decrypters = []string{strconv.FormatInt(s.revision(t), 10)} },
 			} {
 				if _, err := s.update(ctx, obj, change); err != nil {
@@ -124,7 +131,8 @@ func TestDeletedTakesNoValue(t *testing.T) {
 		}
 		s.wantEmptied(t, obj)
 		validate := storage.ValidateAllObjectFunc
-		if err := s.Delete(t.Context(), keyOf(obj), &secret.SecureValue{}, nil, validate, nil, storage.DeleteOptions{}); err != nil {
+		if err := s.Delete(t.Context(), keyOf(obj), &secret.SecureValue{}, nil, validate, nil,
+			storage.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -147,7 +155,8 @@ func TestRewrapLeavesDeletedAlone(t *testing.T) {
 	}
 }
 
-// TestOlderDeletedRecord: a ciphertext that an older version of this program left does not open, and goes with the next write.
+// TestOlderDeletedRecord: a ciphertext that an older version of this program left does not open, and goes with the next
+// write.
 func TestOlderDeletedRecord(t *testing.T) {
 	for name, write := range map[string]func(*testing.T, *stack, *secret.SecureValue){
 		"label": func(t *testing.T, s *stack, obj *secret.SecureValue) { s.mustUpdate(t, obj, relabel) },
@@ -177,7 +186,8 @@ func TestOlderDeletedRecord(t *testing.T) {
 					t.Errorf("Open: %v, want ErrDeleted", err)
 				}
 				s.wantDeleted(t)
-				if result, err := s.getter.Rewrap(t.Context(), keyOf(obj), nil, true); err != nil || result.Key != oldKey {
+				if result, err := s.getter.Rewrap(t.Context(), keyOf(obj), nil, true); err != nil ||
+					result.Key != oldKey {
 					t.Errorf("a dry run of a rewrap: %+v, %v", result, err)
 				}
 				if len(s.stored(t, obj).Sealed) == 0 {

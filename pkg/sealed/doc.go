@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sealed is the storage layer that seals spec.value before etcd and strips it from everything read.
+// Package sealed is the storage layer that encrypts spec.value on the way to etcd and strips it from everything read.
 //
 // It sits between the etcd3 store and the watch cache:
 //
 //	registry.Store -> watch cache -> Store (this package) -> etcd3 -> etcd
 //
 // On a write, Store seals spec.value with the Sealer, clears it and puts the ciphertext into the hub-only field
-// Sealed; the framing Codec then lays object and ciphertext side by side in one etcd value. On a read, Store drops
+// Sealed; the Codec then writes object and ciphertext side by side into one etcd value. On a read, Store drops
 // Sealed again. So neither value nor ciphertext reaches the watch cache, a response or a watch event.
 //
 // What the package guarantees:
 //   - The Codec refuses to encode an object whose spec.value is set: plaintext cannot reach etcd.
-//   - Output of a transformer that does not start with "k8s:enc:" is refused: identity would be plaintext.
+//   - Transformer output that does not start with "k8s:enc:" is refused: identity would be plaintext.
 //   - A ciphertext opens only for the object, version and set of decrypters it was sealed for (see AAD).
 //   - The write that sets deletionTimestamp drops the ciphertext: only a deleted object has a record without one.
-//   - Any other update without a value carries the stored ciphertext inside the same compare-and-swap. Nothing is opened,
-//     unless what the ciphertext is bound to changes: then it is opened and sealed anew in that write.
+//   - Any other update without a value keeps the stored ciphertext in the same compare-and-swap. Nothing is opened,
+//     unless what the ciphertext is bound to changes: then the value is opened and re-sealed in that write.
 //
 // The ciphers are those of k8s.io/apiserver's EncryptionConfiguration. The package must never hold a cipher, log a
 // value, or return an error that quotes one.

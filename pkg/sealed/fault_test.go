@@ -24,8 +24,8 @@ func openWith(t *testing.T, s *Sealer, sealed []byte) error {
 	return mustNotOpen(t, s, withSealed(newObject("a", ""), sealed))
 }
 
-// TestOpenFaults: for each provider, what its key's absence, another secret and a changed ciphertext are called. Sealers
-// with and without the names of the configuration agree.
+// TestOpenFaults: for each provider, what its key's absence, another secret and a changed ciphertext are called.
+// Sealers with and without the names of the configuration agree.
 func TestOpenFaults(t *testing.T) {
 	for _, provider := range encrypting {
 		t.Run(provider, func(t *testing.T) {
@@ -35,13 +35,15 @@ func TestOpenFaults(t *testing.T) {
 				other = "secretbox"
 			}
 			for _, s := range []*Sealer{newSealer(t, other), NewSealer(newTransformer(t, other), nil)} {
-				if err := openWith(t, s, sealed); !errors.Is(err, ErrKeyMissing) || FaultOf(err) != ErrKeyMissing { //nolint:errorlint // the sentinel itself
+				//nolint:errorlint // the sentinel itself
+				if err := openWith(t, s, sealed); !errors.Is(err, ErrKeyMissing) || FaultOf(err) != ErrKeyMissing {
 					t.Errorf("without the provider: want ErrKeyMissing, got %v", err)
 				}
 			}
 			for _, s := range []*Sealer{newSealer(t, provider), NewSealer(newTransformer(t, provider), nil)} {
 				for name, bad := range map[string][]byte{
-					"a flipped bit": damaged(sealed), "cut": sealed[:len(sealed)-1], "prefix alone": sealed[:bytes.IndexByte(sealed[20:], ':')+21],
+					"a flipped bit": damaged(sealed), "cut": sealed[:len(sealed)-1],
+					"prefix alone": sealed[:bytes.IndexByte(sealed[20:], ':')+21],
 				} {
 					if err := openWith(t, s, bad); FaultOf(err) != ErrDamaged { //nolint:errorlint // as above
 						t.Errorf("%s: want ErrDamaged, got %v", name, err)
@@ -60,7 +62,8 @@ func TestOpenFaults(t *testing.T) {
 		"no envelope":                 {"plaintext", ErrDamaged},
 		"half an envelope":            {"k8s:enc:aesgcm:v1:key1", ErrDamaged},
 	} {
-		if err := openWith(t, newSealer(t, "aesgcm"), []byte(test.sealed)); FaultOf(err) != test.want { //nolint:errorlint // as above
+		//nolint:errorlint // as above
+		if err := openWith(t, newSealer(t, "aesgcm"), []byte(test.sealed)); FaultOf(err) != test.want {
 			t.Errorf("%s: want %v, got %v", name, test.want, err)
 		}
 	}
@@ -91,7 +94,8 @@ func TestFaultsOfAKMS(t *testing.T) {
 	plugin.SetFail(true)
 	want("it fails", s, ErrKeyUnavailable)
 	want("it never answered", start(), ErrKeyUnavailable)
-	if _, err := start().Seal(t.Context(), newObject("a", canary), canary); FaultOf(err) != ErrKeyUnavailable { //nolint:errorlint // as above
+	//nolint:errorlint // as above
+	if _, err := start().Seal(t.Context(), newObject("a", canary), canary); FaultOf(err) != ErrKeyUnavailable {
 		t.Errorf("sealing without the plugin: %v", err)
 	}
 	plugin.SetFail(false)
@@ -107,10 +111,11 @@ func TestFaultsOfAKMS(t *testing.T) {
 	}{
 		"cancelled":      {fmt.Errorf("reading: %w", context.Canceled), true},
 		"plugin is down": {fmt.Errorf("failed to decrypt DEK, error: %w", status.Error(codes.Unavailable, "no")), true},
-		"plugin refuses": {fmt.Errorf("failed to decrypt DEK, error: %w", status.Error(codes.InvalidArgument, "not a ciphertext")), false},
-		"no protobuf":    {errors.New("proto: cannot parse invalid wire-format data"), false},
+		"plugin refuses": {fmt.Errorf("failed to decrypt DEK, error: %w",
+			status.Error(codes.InvalidArgument, "not a ciphertext")), false},
+		"no protobuf": {errors.New("proto: cannot parse invalid wire-format data"), false},
 	} {
-		if got := mayComeBack(test.err); got != test.want {
+		if got := isTransient(test.err); got != test.want {
 			t.Errorf("%s: %t", name, got)
 		}
 	}

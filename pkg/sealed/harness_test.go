@@ -98,7 +98,8 @@ func objectCodec() runtime.Codec {
 	scheme := runtime.NewScheme()
 	install.Install(scheme)
 	proto := protobuf.NewSerializer(scheme, scheme)
-	return versioning.NewDefaultingCodecForScheme(scheme, proto, proto, v1beta1.SchemeGroupVersion, runtime.InternalGroupVersioner)
+	return versioning.NewDefaultingCodecForScheme(scheme, proto, proto, v1beta1.SchemeGroupVersion,
+		runtime.InternalGroupVersioner)
 }
 
 // newObject returns an object as a strategy hands it to the store, with a value.
@@ -162,7 +163,7 @@ func newSealer(t testing.TB, provider string) *Sealer {
 	return NewSealer(newTransformer(t, provider), newConfiguration(t, provider))
 }
 
-// switchable is a transformer whose key can be taken out of reach, and that counts how often it is asked.
+// switchable is a transformer whose key can become unavailable, and that counts how often it is asked.
 type switchable struct {
 	value.Transformer
 	*keys.Configuration
@@ -170,7 +171,7 @@ type switchable struct {
 	calls   atomic.Int64
 }
 
-var errKeyGone = errors.New("the key is out of reach")
+var errKeyGone = errors.New("the key is unavailable")
 
 func (s *switchable) TransformToStorage(ctx context.Context, data []byte, dataCtx value.Context) ([]byte, error) {
 	s.calls.Add(1)
@@ -180,7 +181,8 @@ func (s *switchable) TransformToStorage(ctx context.Context, data []byte, dataCt
 	return s.Transformer.TransformToStorage(ctx, data, dataCtx)
 }
 
-func (s *switchable) TransformFromStorage(ctx context.Context, data []byte, dataCtx value.Context) ([]byte, bool, error) {
+func (s *switchable) TransformFromStorage(ctx context.Context, data []byte, dataCtx value.Context) ([]byte, bool,
+	error) {
 	s.calls.Add(1)
 	if s.failing.Load() {
 		return nil, false, errKeyGone

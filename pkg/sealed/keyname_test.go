@@ -34,17 +34,18 @@ func TestKeyName(t *testing.T) {
 	unknown := "kms/vault1/" + shortHash("")
 	object := string(kmsObject("arn:of/an:account"))
 	for name, tc := range map[string]struct{ sealed, want string }{
-		"aesgcm":                    {"k8s:enc:aesgcm:v1:key1:data", "aesgcm/key1"},
-		"aescbc":                    {"k8s:enc:aescbc:v1:key2:data:with:colons", "aescbc/key2"},
-		"secretbox":                 {"k8s:enc:secretbox:v1:box:", "secretbox/box"},
-		"kms v1":                    {"k8s:enc:kms:v1:vault1:data", "kms/vault1"},
-		"kms v2":                    {kms + object, "kms/vault1/" + shortHash("arn:of/an:account")},
-		"kms v2, empty key id":      {kms + string(kmsObject("")), unknown},
-		"kms v2, no object":         {kms, unknown},
-		"kms v2, garbage":           {kms + "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", unknown},
-		"kms v2, key id cut":        {kms + object[:16], unknown},
-		"kms v2, ciphertext cut":    {kms + object[:5], unknown},
-		"kms v2, key id no bytes":   {kms + string(protowire.AppendVarint(protowire.AppendTag(nil, 2, protowire.VarintType), 7)), unknown},
+		"aesgcm":                 {"k8s:enc:aesgcm:v1:key1:data", "aesgcm/key1"},
+		"aescbc":                 {"k8s:enc:aescbc:v1:key2:data:with:colons", "aescbc/key2"},
+		"secretbox":              {"k8s:enc:secretbox:v1:box:", "secretbox/box"},
+		"kms v1":                 {"k8s:enc:kms:v1:vault1:data", "kms/vault1"},
+		"kms v2":                 {kms + object, "kms/vault1/" + shortHash("arn:of/an:account")},
+		"kms v2, empty key id":   {kms + string(kmsObject("")), unknown},
+		"kms v2, no object":      {kms, unknown},
+		"kms v2, garbage":        {kms + "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", unknown},
+		"kms v2, key id cut":     {kms + object[:16], unknown},
+		"kms v2, ciphertext cut": {kms + object[:5], unknown},
+		"kms v2, key id no bytes": {kms + string(protowire.AppendVarint(protowire.AppendTag(nil, 2,
+			protowire.VarintType), 7)), unknown},
 		"kms v2, group never ends":  {kms + "\x0b\x0b\x0b", unknown},
 		"nothing":                   {"", ""},
 		"prefix alone":              {"k8s:enc:", ""},
@@ -91,9 +92,11 @@ func TestKeyNameOfSealed(t *testing.T) {
 	}
 }
 
-// A name with a colon, which older versions took, is told by the names of the configuration. The longest that fits wins.
+// A name with a colon, which older versions took, is told by the names of the configuration. The longest that fits
+// wins.
 func TestKeyNameByConfiguration(t *testing.T) {
-	names := []string{"aesgcm/team:2026-01", "kms/of/us", "aesgcm/schlüssel 1", "secretbox/team:2026", "aesgcm/esc\x1b:a", "aesgcm/team"}
+	names := []string{"aesgcm/team:2026-01", "kms/of/us", "aesgcm/schlüssel 1", "secretbox/team:2026",
+		"aesgcm/esc\x1b:a", "aesgcm/team"}
 	object := string(kmsObject("id-1"))
 	for sealed, want := range map[string]string{
 		"k8s:enc:aesgcm:v1:team:2026-01:data": "aesgcm/team:2026-01",
@@ -115,7 +118,8 @@ func TestKeyNameByConfiguration(t *testing.T) {
 	}
 }
 
-// TestAttackKeyNameInEtcd: whoever writes to etcd chooses the bytes of a key's name, and none of them is believed.
+// TestAttackKeyNameInEtcd: clients with write access to etcd choose the bytes of a key's name, and none of them is
+// believed.
 func TestAttackKeyNameInEtcd(t *testing.T) {
 	long := strings.Repeat("a", secret.MaxKeyName)
 	for sealed, want := range map[string]string{
@@ -139,7 +143,8 @@ func TestAttackKeyNameInEtcd(t *testing.T) {
 	}
 }
 
-var shownName = regexp.MustCompile(`^(|unreadable|(aesgcm|aescbc|secretbox|kms)/[A-Za-z0-9._-]{1,253}|kms/[A-Za-z0-9._-]{1,253}/[0-9a-f]{8})$`)
+var shownName = regexp.MustCompile(`^(|unreadable|(aesgcm|aescbc|secretbox|kms)/[A-Za-z0-9._-]{1,253}|` +
+	`kms/[A-Za-z0-9._-]{1,253}/[0-9a-f]{8})$`)
 
 func FuzzKeyName(f *testing.F) {
 	f.Add([]byte(testEnvelope))
@@ -147,7 +152,8 @@ func FuzzKeyName(f *testing.F) {
 	f.Add([]byte("k8s:enc:kms:v2:vault1:\x0b\x0b"))
 	f.Add([]byte("k8s:enc:aesgcm:v1:\x1b[2J:data"))
 	f.Fuzz(func(t *testing.T, sealed []byte) {
-		if name := KeyName(sealed, nil); !shownName.MatchString(name) || name != "" && !strings.HasPrefix(string(sealed), envelopePrefix) {
+		if name := KeyName(sealed, nil); !shownName.MatchString(name) || name != "" &&
+			!strings.HasPrefix(string(sealed), envelopePrefix) {
 			t.Errorf("KeyName(%q) = %q", sealed, name)
 		}
 		const odd = "aesgcm/team:2026"

@@ -16,15 +16,15 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 )
 
-// MaxOpen is how many values one Read takes: what etcd allows in one transaction unless it is told otherwise.
+// MaxOpen is the maximum number of names of one Read: etcd's default limit for a transaction.
 const MaxOpen = 128
 
-// Opener reads records as they are in etcd and opens those that its caller lets through. It has an etcd client of its
-// own because storage.Interface cannot read several objects at one revision, and because nothing above the Store may see
-// a ciphertext.
+// Opener reads records as they are in etcd and opens those that its caller authorized. It uses an etcd client because
+// storage.Interface cannot read several objects at one revision, and because nothing above the Store may see a
+// ciphertext.
 //
-// Reading and opening are two steps, so that who may have a value is decided in between, on what the record says and
-// before anything is decrypted.
+// Reading and opening are two steps, so that authorization happens in between: based on the record and before anything
+// is decrypted.
 type Opener struct {
 	etcd   clientv3.KV
 	root   string
@@ -37,7 +37,7 @@ func NewOpener(etcd clientv3.KV, prefix string, codec *Codec, sealer *Sealer) *O
 	return &Opener{etcd: etcd, codec: codec, sealer: sealer, root: RecordRoot(prefix)}
 }
 
-// RecordRoot starts the keys of all records: NAMESPACE/NAME follows. The etcd3 store builds it in the same way.
+// RecordRoot returns the key prefix of all records; NAMESPACE/NAME follows. The etcd3 store builds it in the same way.
 func RecordRoot(etcdPrefix string) string {
 	return path.Join("/", etcdPrefix, secret.GroupName, secret.Resource) + "/"
 }
@@ -46,27 +46,28 @@ func RecordRoot(etcdPrefix string) string {
 type Reading struct {
 	// Revision is the revision of etcd.
 	Revision int64
-	// Records has one entry for each name that was asked for, in that order.
+	// Records has one entry for each requested name, in that order.
 	Records []Record
 }
 
-// Record is what stood under one name. It is absent (no object, no error), present, or unreadable (an error).
+// Record is the record of one name: absent (no object, no error), present, or unreadable (an error).
 type Record struct {
-	// Name is the name that was asked for.
+	// Name is the requested name.
 	Name string
-	// Object is what the record says, without its ciphertext. It is nil unless the record is present. One with a
+	// Object is the stored object without its ciphertext, nil unless the record is present. One with a
 	// deletionTimestamp has no value: Open returns ErrDeleted.
 	Object *secret.SecureValue
-	// Err says why a record that exists cannot be used: it is no frame, or belongs to another namespace or name.
+	// Err reports why an existing record is unusable: it is not a frame, or belongs to another namespace or name.
 	Err error
 
 	sealed []byte
 }
 
-// Read reads the records of up to MaxOpen names of a namespace in one transaction. An error means that nothing was read.
+// Read reads the records of up to MaxOpen names of a namespace in one transaction. An error means that nothing was
+// read.
 func (o *Opener) Read(ctx context.Context, namespace string, names []string) (*Reading, error) {
 	if len(names) == 0 || len(names) > MaxOpen {
-		return nil, fmt.Errorf("reading %d records at once: want 1 to %d", len(names), MaxOpen)
+		return nil, fmt.Errorf("reading %d records: want 1 to %d", len(names), MaxOpen)
 	}
 	gets := make([]clientv3.Op, len(names))
 	for i, name := range names {
@@ -80,7 +81,9 @@ func (o *Opener) Read(ctx context.Context, namespace string, names []string) (*R
 		return nil, fmt.Errorf("reading %d records of namespace %s: %w", len(names), namespace, err)
 	}
 	if len(response.Responses) != len(names) {
-		return nil, fmt.Errorf("reading %d records of namespace %s: etcd answered for %d", len(names), namespace, len(response.Responses))
+		return nil,
+			fmt.Errorf("reading %d records of namespace %s: etcd answered for %d", len(names), namespace,
+				len(response.Responses))
 	}
 	reading := &Reading{Revision: response.Header.Revision, Records: make([]Record, len(names))}
 	for i, name := range names {
@@ -92,13 +95,13 @@ func (o *Opener) Read(ctx context.Context, namespace string, names []string) (*R
 	return reading, nil
 }
 
-// isSegment keeps a name from reaching out of its namespace's part of the keys.
+// isSegment keeps a name inside the key prefix of its namespace.
 func isSegment(s string) bool {
 	return s != "" && s != "." && s != ".." && !strings.ContainsAny(s, "/\x00")
 }
 
-// decode reads a frame. A record that names another object than its key does was moved there by somebody who can write to
-// etcd: it would be judged by the rules of this namespace and open with the AAD of the other, so it is refused.
+// decode reads a frame. A record that names another object than its key does was copied there by a client with access
+// to etcd: it would be authorized by the rules of this namespace and open with the AAD of the other, so it is refused.
 func (r *Record) decode(codec runtime.Decoder, namespace string, frame []byte) {
 	obj, _, err := codec.Decode(frame, nil, nil)
 	if err != nil {
@@ -114,8 +117,8 @@ func (r *Record) decode(codec runtime.Decoder, namespace string, frame []byte) {
 	r.Object = object
 }
 
-// Open decrypts the value of a record that is present. The error of a deleted object is ErrDeleted; FaultOf tells why another
-// one does not open.
+// Open decrypts the value of a record that is present. It returns ErrDeleted for a deleted object; FaultOf classifies
+// other errors.
 func (o *Opener) Open(ctx context.Context, record *Record) (sensitive.Value, error) {
 	if record.Object == nil {
 		return "", errors.New("opening a record that is not there")

@@ -46,7 +46,8 @@ func TestOpenerReadsWhatTheStoreWrote(t *testing.T) {
 	}
 	for _, i := range []int{0, 2} {
 		record := &reading.Records[i]
-		if record.Name != "a" || record.Object == nil || record.Object.Sealed != nil || record.Object.Spec.Value != nil {
+		if record.Name != "a" || record.Object == nil || record.Object.Sealed != nil ||
+			record.Object.Spec.Value != nil {
 			t.Fatalf("want record a without value and ciphertext, got %+v", record)
 		}
 		if !slices.Equal(record.Object.Spec.Decrypters, []string{"k6", "synthetic"}) || record.Object.UID != "uid-a" {
@@ -62,7 +63,8 @@ func TestOpenerReadsWhatTheStoreWrote(t *testing.T) {
 	}
 }
 
-// TestOpenerReadsOneRevision writes x and then y, again and again: at no revision is y ahead of x, or more than one behind.
+// TestOpenerReadsOneRevision writes x and then y, again and again: at no revision is y ahead of x, or more than one
+// behind.
 func TestOpenerReadsOneRevision(t *testing.T) {
 	s := newOpenerStack(t)
 	x, y := s.create(t, "x", "0"), s.create(t, "y", "0")

@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/storage/value"
 	"k8s.io/klog/v2"
@@ -20,15 +19,16 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
-// ErrMisplaced says that a record names another object than its key in etcd does: somebody copied or moved it there.
+// ErrMisplaced is returned for a record that names another object than its key in etcd does: it was copied or moved.
 var ErrMisplaced = errors.New("etcd holds the record of another object in its place")
 
-// misplacedMark is the Sealed of what placed returns for a misplaced record. It is not an envelope, so it never opens.
+// misplacedMark is the Sealed of an object that stands for a misplaced record. It is not an envelope, so it never
+// opens.
 const misplacedMark = "misplaced"
 
-// placed is the transformer of the etcd3 store, the only part that sees an object's key. It replaces a misplaced record
-// with an object that has the name of its place and the mark, and nothing of the record: an error would fail whole
-// lists, and the watch cache.
+// placed is the transformer of the etcd3 store, the only layer that sees an object's key. It replaces a misplaced
+// record by an object with the name from the key and misplacedMark, and nothing of the record: an error would fail
+// whole lists and the watch cache.
 type placed struct {
 	root  string
 	codec runtime.Codec
@@ -76,8 +76,8 @@ const (
 	namespaceField = 3
 )
 
-// scanNames returns the names in an object that is encoded as protobuf, without decoding it. It is not ok for any other
-// encoding, and for one that has a field twice, which decoders merge.
+// scanNames returns the names in a protobuf encoded object without decoding it. It fails for other encodings, and for
+// messages with a repeated field, which decoders merge.
 func scanNames(object []byte) (namespace, name []byte, ok bool) {
 	object, ok = bytes.CutPrefix(object, []byte(protobufMagic))
 	if !ok {
@@ -119,29 +119,20 @@ func checkPlaced(obj *secret.SecureValue) error {
 
 func isMisplaced(obj *secret.SecureValue) bool { return string(obj.Sealed) == misplacedMark }
 
-// deletes reports whether a request deletes. Only such a request gets misplaced records, by the names of their places:
+// deletes reports whether a request deletes. Only such a request sees misplaced records, by the names from their keys:
 // deleting is how they are cleaned up.
 func deletes(ctx context.Context) bool {
 	info, ok := request.RequestInfoFrom(ctx)
 	return ok && (info.Verb == "delete" || info.Verb == "deletecollection")
 }
 
-// placedEvent returns what a watch is told of an event. What replaces an object by a misplaced record deletes the object;
-// other events about misplaced records are left out, since nobody has seen these.
-func placedEvent(kind watch.EventType, obj *secret.SecureValue) (told watch.EventType, ok bool) {
-	if !isMisplaced(obj) {
-		return kind, true
-	}
-	logMisplaced(obj)
-	return watch.Deleted, kind == watch.Modified
-}
-
 func logMisplaced(obj *secret.SecureValue) {
-	klog.ErrorS(ErrMisplaced, "Lists and watches leave out a secure value; restore its record from a backup, or delete it",
+	klog.ErrorS(ErrMisplaced,
+		"Omitted a secure value from a list or watch; restore its record from a backup, or delete it",
 		"securevalue", klog.KObj(obj))
 }
 
-// readError replaces what the etcd3 store says of a record that it cannot read, because that quotes the key in etcd.
+// readError replaces the etcd3 store's error about an unreadable record, which quotes the key in etcd.
 func readError(key string, err error) error {
 	var operation *OperationError
 	if FaultOf(err) == nil || errors.As(err, &operation) {
@@ -165,8 +156,9 @@ func listError(err error) error {
 	if FaultOf(err) == nil && apierrors.ReasonForError(err) != metav1.StatusReasonStoreReadError {
 		return err
 	}
-	klog.ErrorS(err, "A list fails because of records that cannot be read")
-	status := apierrors.NewInternalError(errors.New("a stored record was changed, or written by a newer version of the server; " +
+	klog.ErrorS(err, "A list failed: some records cannot be read")
+	status := apierrors.NewInternalError(errors.New("a stored record was changed, or written by a newer version of " +
+		"the server; " +
 		"ask the operator: secret-apiserver keys report names it"))
 	status.ErrStatus.Reason = metav1.StatusReasonStoreReadError
 	return status

@@ -41,7 +41,8 @@ func at(namespace, name string) *secret.SecureValue {
 func wantMisplaced(t *testing.T, what string, err error) {
 	t.Helper()
 	var operation *OperationError
-	if !errors.As(err, &operation) || !errors.Is(err, ErrMisplaced) || FaultOf(err) != ErrDamaged { //nolint:errorlint // the sentinel itself
+	//nolint:errorlint // the sentinel itself
+	if !errors.As(err, &operation) || !errors.Is(err, ErrMisplaced) || FaultOf(err) != ErrDamaged {
 		t.Errorf("%s: %v, want an *OperationError of a misplaced record", what, err)
 		return
 	}
@@ -63,7 +64,8 @@ func TestMisplacedRecord(t *testing.T) {
 		s.create(t, "c", canary)
 
 		// A watch hears that b is gone, and nothing of the other places.
-		if kind, seen := next(t, w); kind != watch.Deleted || seen.Namespace != "ns" || seen.Name != "b" || seen.Sealed != nil {
+		if kind, seen := next(t, w); kind != watch.Deleted || seen.Namespace != "ns" || seen.Name != "b" ||
+			seen.Sealed != nil {
 			t.Errorf("the watch says %s of %s/%s", kind, seen.Namespace, seen.Name)
 		}
 		if kind, seen := next(t, w); kind != watch.Added || seen.Name != "c" {
@@ -77,14 +79,17 @@ func TestMisplacedRecord(t *testing.T) {
 		}
 
 		for _, rv := range []string{"", "0"} {
-			err := wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-				err := s.Get(t.Context(), keyOf(b), storage.GetOptions{ResourceVersion: rv}, &secret.SecureValue{}) //nolint:contextcheck // the test's own
-				return err != nil, nil
-			})
+			err := wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true,
+				func(context.Context) (bool, error) {
+					//nolint:contextcheck // the test's own
+					err := s.Get(t.Context(), keyOf(b), storage.GetOptions{ResourceVersion: rv}, &secret.SecureValue{})
+					return err != nil, nil
+				})
 			if err != nil {
 				t.Errorf("GET at %q still serves it", rv)
 			}
-			wantMisplaced(t, "GET at "+rv, s.Get(t.Context(), keyOf(b), storage.GetOptions{ResourceVersion: rv}, &secret.SecureValue{}))
+			wantMisplaced(t, "GET at "+rv, s.Get(t.Context(), keyOf(b), storage.GetOptions{ResourceVersion: rv},
+				&secret.SecureValue{}))
 			var names []string
 			for _, item := range s.list(t, rv) {
 				names = append(names, item.Namespace+"/"+item.Name)
@@ -97,7 +102,8 @@ func TestMisplacedRecord(t *testing.T) {
 			t.Errorf("pages of one have %v", got)
 		}
 		for _, ctx := range []context.Context{t.Context(), asPUT(t.Context())} {
-			for _, change := range []func(*secret.SecureValue){relabel, newValue(canary), func(*secret.SecureValue) {}} {
+			for _, change := range []func(*secret.SecureValue){relabel, newValue(canary),
+				func(*secret.SecureValue) {}} {
 				_, err := s.update(ctx, b, change)
 				wantMisplaced(t, "an update", err)
 			}
@@ -122,7 +128,8 @@ func (s *stack) pages(t *testing.T) []string {
 	predicate.Limit = 1
 	for {
 		list := &secret.SecureValueList{}
-		if err := s.GetList(t.Context(), resourcePrefix+"/", storage.ListOptions{Recursive: true, Predicate: predicate}, list); err != nil {
+		if err := s.GetList(t.Context(), resourcePrefix+"/",
+			storage.ListOptions{Recursive: true, Predicate: predicate}, list); err != nil {
 			t.Fatal(err)
 		}
 		for _, item := range list.Items {
@@ -155,7 +162,8 @@ func TestMisplacedRecordIsSelectedByItsPlace(t *testing.T) {
 		want               int
 	}{
 		{"list", "", "metadata.name=a", 1}, {"list", "", "metadata.name=b", 0}, {"list", "team=a", "", 1},
-		{collection, "", "metadata.name=a", 1}, {collection, "", "metadata.name=b", 1}, {collection, "team=a", "", 1}, {collection, "", "", 2},
+		{collection, "", "metadata.name=a", 1}, {collection, "", "metadata.name=b", 1}, {collection, "team=a", "", 1},
+		{collection, "", "", 2},
 	} {
 		if got := count(test.verb, test.label, test.field); got != test.want {
 			t.Errorf("labels %q, fields %q: %d objects, want %d", test.label, test.field, got, test.want)
@@ -163,8 +171,8 @@ func TestMisplacedRecordIsSelectedByItsPlace(t *testing.T) {
 	}
 }
 
-// TestMisplacedRecordIsRepairedOrDeleted: a request that deletes sees the name of the place and nothing else; putting the
-// record back brings the object back.
+// TestMisplacedRecordIsRepairedOrDeleted: a request that deletes sees the name of the place and nothing else; putting
+// the record back brings the object back.
 func TestMisplacedRecordIsRepairedOrDeleted(t *testing.T) {
 	forBoth(t, func(t *testing.T, s *stack) {
 		a, b := s.create(t, "a", canary), s.create(t, "b", canary)
@@ -185,17 +193,20 @@ func TestMisplacedRecordIsRepairedOrDeleted(t *testing.T) {
 			if err := s.Get(asVerb(t.Context(), verb), keyOf(b), storage.GetOptions{}, seen); err != nil {
 				t.Fatal(err)
 			}
-			if seen.Name != "b" || seen.UID != "" || seen.Labels != nil || seen.Spec.Decrypters != nil || seen.Sealed != nil {
+			if seen.Name != "b" || seen.UID != "" || seen.Labels != nil || seen.Spec.Decrypters != nil ||
+				seen.Sealed != nil {
 				t.Errorf("%s sees %+v", verb, seen)
 			}
 		}
-		err := s.Delete(asVerb(t.Context(), "delete"), keyOf(b), &secret.SecureValue{}, storage.NewUIDPreconditions(string(a.UID)),
+		err := s.Delete(asVerb(t.Context(), "delete"), keyOf(b), &secret.SecureValue{},
+			storage.NewUIDPreconditions(string(a.UID)),
 			storage.ValidateAllObjectFunc, nil, storage.DeleteOptions{})
 		if !storage.IsInvalidObj(err) {
 			t.Errorf("a delete for the uid of a: %v", err)
 		}
 		out := &secret.SecureValue{}
-		if err := s.Delete(asVerb(t.Context(), "delete"), keyOf(b), out, nil, storage.ValidateAllObjectFunc, nil, storage.DeleteOptions{}); err != nil {
+		if err := s.Delete(asVerb(t.Context(), "delete"), keyOf(b), out, nil, storage.ValidateAllObjectFunc, nil,
+			storage.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		if s.raw(t, b) != nil || out.Name != "b" || out.Sealed != nil {
@@ -214,7 +225,8 @@ func TestMisplacedRecordIsReported(t *testing.T) {
 	for _, frame := range [][]byte{s.raw(t, a), encodeFrame(t, s.codec, record)} {
 		key := RecordRoot(etcdPrefix) + "ns/b"
 		found := NewVerifier(objectCodec(), etcdPrefix, s.keys, s.keys).Verify(t.Context(), key, frame)
-		if found.Namespace != "ns" || found.Name != "b" || found.Key != oldKey || found.Deleted || !errors.Is(found.Err, ErrMisplaced) {
+		if found.Namespace != "ns" || found.Name != "b" || found.Key != oldKey || found.Deleted ||
+			!errors.Is(found.Err, ErrMisplaced) {
 			t.Errorf("the verification says %+v", found)
 		}
 	}
@@ -229,20 +241,24 @@ func TestUnreadableRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, record := range map[string][]byte{
-		"no frame": []byte("garbage"), "an envelope": []byte("k8s:enc:aesgcm:v1:key1:x"), "no object": appendFrame(nil, []byte("garbage"), sealed),
+		"no frame": []byte("garbage"), "an envelope": []byte("k8s:enc:aesgcm:v1:key1:x"),
+		"no object":      appendFrame(nil, []byte("garbage"), sealed),
 		"half an object": appendFrame(nil, object[:len(object)/2], sealed),
 	} {
 		s.put(t, obj, record)
 		clean := func(what string, err error) {
 			t.Helper()
-			if err == nil || strings.Contains(err.Error(), "StorageError") || strings.Contains(err.Error(), etcdPrefix) || strings.Contains(err.Error(), "garbage") {
+			if err == nil || strings.Contains(err.Error(), "StorageError") ||
+				strings.Contains(err.Error(), etcdPrefix) || strings.Contains(err.Error(), "garbage") {
 				t.Errorf("%s, %s: %v", name, what, err)
 			}
 		}
 		damaged := func(what string, err error) {
 			t.Helper()
 			var operation *OperationError
-			if clean(what, err); !errors.As(err, &operation) || storage.IsCorruptObject(err) || operation.Operation != ReadingRecord || operation.Name != "a" || FaultOf(err) != ErrDamaged { //nolint:errorlint // the sentinel itself
+			//nolint:errorlint // the sentinel itself
+			if clean(what, err); !errors.As(err, &operation) || storage.IsCorruptObject(err) ||
+				operation.Operation != ReadingRecord || operation.Name != "a" || FaultOf(err) != ErrDamaged {
 				t.Errorf("%s, %s: %v, want a damaged record", name, what, err)
 			}
 		}
@@ -251,16 +267,20 @@ func TestUnreadableRecord(t *testing.T) {
 		damaged("an update", err)
 		_, err = s.getter.Rewrap(t.Context(), keyOf(obj), nil, false)
 		damaged("a rewrap", err)
-		damaged("DELETE", s.Delete(t.Context(), keyOf(obj), &secret.SecureValue{}, nil, storage.ValidateAllObjectFunc, nil, storage.DeleteOptions{}))
-		err = s.GetList(t.Context(), resourcePrefix+"/", storage.ListOptions{Recursive: true, Predicate: storage.Everything}, &secret.SecureValueList{})
+		damaged("DELETE", s.Delete(t.Context(), keyOf(obj), &secret.SecureValue{}, nil, storage.ValidateAllObjectFunc,
+			nil, storage.DeleteOptions{}))
+		err = s.GetList(t.Context(), resourcePrefix+"/",
+			storage.ListOptions{Recursive: true, Predicate: storage.Everything}, &secret.SecureValueList{})
 		clean("LIST", err)
 		status := apierrors.APIStatus(nil)
-		if !errors.As(err, &status) || status.Status().Reason != metav1.StatusReasonStoreReadError || strings.Contains(fmt.Sprint(status.Status().Details), "ns/a") {
+		if !errors.As(err, &status) || status.Status().Reason != metav1.StatusReasonStoreReadError ||
+			strings.Contains(fmt.Sprint(status.Status().Details), "ns/a") {
 			t.Errorf("%s, LIST: %v", name, status)
 		}
 	}
 	unsafe := storage.DeleteOptions{ExpectTransformOrDecodeError: true}
-	if err := s.Delete(t.Context(), keyOf(obj), &secret.SecureValue{}, nil, storage.ValidateAllObjectFunc, nil, unsafe); err != nil || s.raw(t, obj) != nil {
+	if err := s.Delete(t.Context(), keyOf(obj), &secret.SecureValue{}, nil, storage.ValidateAllObjectFunc, nil,
+		unsafe); err != nil || s.raw(t, obj) != nil {
 		t.Errorf("a delete that expects it: %v", err)
 	}
 }
@@ -277,7 +297,8 @@ func TestScanNames(t *testing.T) {
 		t.Fatalf("got %s/%s, %t", namespace, name, ok)
 	}
 	twice := func(field protowire.Number, message, value []byte) []byte {
-		return protowire.AppendBytes(protowire.AppendTag(append([]byte(nil), message...), field, protowire.BytesType), value)
+		return protowire.AppendBytes(protowire.AppendTag(append([]byte(nil), message...), field, protowire.BytesType),
+			value)
 	}
 	raw := onlyField(object[len(protobufMagic):], rawField)
 	decoy := twice(nameField, nil, []byte("decoy"))
@@ -302,10 +323,12 @@ func TestPlacedReadsOtherEncodings(t *testing.T) {
 	scheme := runtime.NewScheme()
 	install.Install(scheme)
 	serializer := json.NewSerializerWithOptions(json.DefaultMetaFactory, scheme, scheme, json.SerializerOptions{})
-	codec := NewCodec(versioning.NewDefaultingCodecForScheme(scheme, serializer, serializer, v1beta1.SchemeGroupVersion, runtime.InternalGroupVersioner))
+	codec := NewCodec(versioning.NewDefaultingCodecForScheme(scheme, serializer, serializer,
+		v1beta1.SchemeGroupVersion, runtime.InternalGroupVersioner))
 	p := placed{root: "/root/", codec: codec}
 	frame := encodeFrame(t, codec, withSealed(newObject("a", ""), []byte("k8s:enc:x")))
-	for key, want := range map[string]bool{"/root/ns/a": false, "/root/ns/b": true, "/root/other/a": true, "/root/a": true, "/root/ns/a/a": true} {
+	for key, want := range map[string]bool{"/root/ns/a": false, "/root/ns/b": true, "/root/other/a": true,
+		"/root/a": true, "/root/ns/a/a": true} {
 		record, stale, err := p.TransformFromStorage(t.Context(), frame, value.DefaultContext(key))
 		if err != nil || stale || isMisplaced(decodeFrame(t, codec, record)) != want {
 			t.Errorf("%s: misplaced %t, %v", key, !want, err)
@@ -317,9 +340,11 @@ func BenchmarkPlaced(b *testing.B) {
 	benchEachSize(b, func(b *testing.B, size int) {
 		codec := NewCodec(objectCodec())
 		frame := encodeFrame(b, codec, withSealed(newObject("a", ""), make([]byte, size)))
-		p, key := placed{root: RecordRoot(etcdPrefix), codec: codec}, value.DefaultContext(RecordRoot(etcdPrefix)+"ns/a")
+		p, key := placed{root: RecordRoot(etcdPrefix), codec: codec},
+			value.DefaultContext(RecordRoot(etcdPrefix)+"ns/a")
 		for b.Loop() {
-			if record, _, err := p.TransformFromStorage(b.Context(), frame, key); err != nil || len(record) != len(frame) {
+			if record, _, err := p.TransformFromStorage(b.Context(), frame, key); err != nil ||
+				len(record) != len(frame) {
 				b.Fatal(err)
 			}
 		}

@@ -12,7 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-var update = flag.Bool("update", false, "write testdata/sealed-v1.json anew: only for a new provider, never to make this test pass")
+var update = flag.Bool("update", false, "rewrite testdata/sealed-v1.json: only for a new provider, never to "+
+	"make this test pass")
 
 // recording is one etcd value as a released server wrote it.
 type recording struct {
@@ -58,7 +59,8 @@ func (r recording) check(t *testing.T) {
 	t.Helper()
 	s := NewSealer(newTransformer(t, r.Provider), nil)
 	obj := decodeFrame(t, NewCodec(objectCodec()), r.Frame)
-	if want := bound(r.Namespace, r.Name, string(r.UID), r.Version, r.Decrypters...); string(AAD(obj)) != string(AAD(want)) {
+	if want := bound(r.Namespace, r.Name, string(r.UID), r.Version,
+		r.Decrypters...); string(AAD(obj)) != string(AAD(want)) {
 		t.Errorf("decoded %s/%s of version %d, not what was recorded", obj.Namespace, obj.Name, obj.Status.Version)
 	}
 	if obj.Status.Key != r.Key {
@@ -81,7 +83,8 @@ func writeRecordings(t *testing.T) {
 			obj := mustSeal(t, s, newObject(name, v))
 			recordings = append(recordings, recording{
 				Provider: provider, Namespace: obj.Namespace, Name: obj.Name, UID: obj.UID, Version: obj.Status.Version,
-				Decrypters: obj.Spec.Decrypters, Key: KeyName(obj.Sealed, nil), Value: v, Frame: encodeFrame(t, codec, obj),
+				Decrypters: obj.Spec.Decrypters, Key: KeyName(obj.Sealed, nil), Value: v,
+				Frame: encodeFrame(t, codec, obj),
 			})
 		}
 	}

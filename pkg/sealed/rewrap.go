@@ -12,25 +12,26 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
-// RewrapResult says what came of a rewrap.
+// RewrapResult is the outcome of a rewrap.
 type RewrapResult struct {
-	// Key names the key that seals the value now; "" when the object is deleted and has none.
+	// Key names the key of the value after the rewrap; "" for a deleted object, which has no value.
 	Key string
-	// WriteKey names the key that values are sealed with now.
+	// WriteKey names the active write key.
 	WriteKey string
-	// Rewrapped is false when the value was under the write key already, when the object is deleted, or on a dry run.
+	// Rewrapped is false if the value was under the write key already, the object is deleted, or on a dry run.
 	Rewrapped bool
 }
 
-// errUnchanged leaves a compare-and-swap without a write.
+// errUnchanged ends a compare-and-swap without a write.
 var errUnchanged = errors.New("unchanged")
 
-// Rewrap opens the value of one object and seals it anew under the key that seals now, inside the compare-and-swap.
-// Nothing else of the record changes, and a value that is under that key already is not written. A dry run returns the
-// key that the value is under, opens what a rewrap would open, and seals nothing. A deleted object is not sealed again: what is left of its
-// ciphertext is dropped. It returns an *OperationError when the value cannot be opened or sealed, and
-// the errors of storage.Interface. WriteKey is set beside an error too, when it is known.
-func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.Preconditions, dryRun bool) (RewrapResult, error) {
+// Rewrap opens the value of one object and re-seals it under the active write key, in one compare-and-swap. Nothing
+// else of the record changes, and a value that is under that key already is not written. A dry run opens what a rewrap
+// would open, and seals nothing. Of a deleted object, a ciphertext that is left is dropped. Rewrap returns an
+// *OperationError if the value cannot be opened or sealed, and the errors of storage.Interface; WriteKey is set with an
+// error too, if known.
+func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.Preconditions,
+	dryRun bool) (RewrapResult, error) {
 	var result RewrapResult
 	update := func(input runtime.Object, _ storage.ResponseMeta) (runtime.Object, *uint64, error) {
 		stored := input.(*secret.SecureValue)
@@ -38,7 +39,7 @@ func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.P
 		if err != nil {
 			return nil, nil, err
 		}
-		result.Rewrapped = false // an attempt before this one may have lost its race
+		result.Rewrapped = false // a previous attempt may have lost its race
 		if result.WriteKey, err = s.sealer.WriteKey(); err != nil {
 			return nil, nil, operationError(Sealing, stored, err)
 		}
@@ -61,7 +62,7 @@ func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.P
 			return nil, nil, err
 		}
 		result.Key = s.sealer.keyName(sealed)
-		result.WriteKey, result.Rewrapped = result.Key, true // the key may have changed since it was asked for
+		result.WriteKey, result.Rewrapped = result.Key, true // the write key may have changed since
 		return withSealed(stored, sealed), nil, nil
 	}
 	err := s.raw.GuaranteedUpdate(ctx, key, &secret.SecureValue{}, false, preconditions, update, nil)
@@ -74,7 +75,7 @@ func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.P
 	return result, nil
 }
 
-// CheckOpens opens the value of one object and drops it, for the dry run of an update that would seal it again.
+// CheckOpens opens the value of one object and drops it, for the dry run of an update that would re-seal it.
 func (s *Store) CheckOpens(ctx context.Context, key string) error {
 	stored := &secret.SecureValue{}
 	err := s.raw.Get(ctx, key, storage.GetOptions{}, stored)
@@ -85,13 +86,4 @@ func (s *Store) CheckOpens(ctx context.Context, key string) error {
 		_, err = s.sealer.Open(ctx, stored)
 	}
 	return readError(key, err)
-}
-
-// reseal opens what stored holds and seals it for updated.
-func (s *Store) reseal(ctx context.Context, stored, updated *secret.SecureValue) ([]byte, error) {
-	v, err := s.sealer.Open(ctx, stored)
-	if err != nil {
-		return nil, err
-	}
-	return s.sealer.Seal(ctx, updated, v)
 }

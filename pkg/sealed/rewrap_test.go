@@ -44,7 +44,8 @@ func TestRewrapChangesTheCiphertextAlone(t *testing.T) {
 		obj := s.create(t, "a", canary)
 		before := s.raw(t, obj)
 		s.rotate(t)
-		if got, want := s.mustRewrap(t, obj), (RewrapResult{Key: newKey, WriteKey: newKey, Rewrapped: true}); got != want {
+		if got, want := s.mustRewrap(t, obj),
+			(RewrapResult{Key: newKey, WriteKey: newKey, Rewrapped: true}); got != want {
 			t.Fatalf("got %+v, want %+v", got, want)
 		}
 		oldObject, oldSealed, _ := splitFrame(before)
@@ -59,10 +60,11 @@ func TestRewrapChangesTheCiphertextAlone(t *testing.T) {
 		s.mustHoldNoCanary(t)
 
 		// Reads follow, from the cache too.
-		err = wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-			list := s.list(t, "0") //nolint:contextcheck // the test's own
-			return len(list) == 1 && list[0].Status.Key == newKey, nil
-		})
+		err = wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, time.Minute, true,
+			func(context.Context) (bool, error) {
+				list := s.list(t, "0") //nolint:contextcheck // the test's own
+				return len(list) == 1 && list[0].Status.Key == newKey, nil
+			})
 		if err != nil {
 			t.Error("the list does not show the new key")
 		}
@@ -134,12 +136,13 @@ func TestRewrapRefusals(t *testing.T) {
 	s.keys.failing.Store(true)
 	var operation *OperationError
 	if err := rewrap(nil); !errors.As(err, &operation) || !errors.Is(err, errKeyGone) {
-		t.Errorf("key out of reach: %v", err)
+		t.Errorf("key unavailable: %v", err)
 	}
 	s.keys.failing.Store(false)
 	calls := s.keys.calls.Load()
 	if _, err := s.getter.Rewrap(t.Context(), keyOf(obj), nil, true); err != nil || s.keys.calls.Load() != calls+1 {
-		t.Errorf("a dry run of a value that opens: %v after %d calls of the transformer, want one", err, s.keys.calls.Load()-calls)
+		t.Errorf("a dry run of a value that opens: %v after %d calls of the transformer, want one", err,
+			s.keys.calls.Load()-calls)
 	}
 	if _, err := s.getter.Rewrap(t.Context(), resourcePrefix+"/ns/absent", nil, false); !storage.IsNotFound(err) {
 		t.Errorf("absent: %v", err)
@@ -190,7 +193,8 @@ func TestRewrapRacesWriters(t *testing.T) {
 // The write key is named without sealing anything, by the configuration or by what the KMS has confirmed.
 func TestWriteKey(t *testing.T) {
 	for provider, want := range map[string]string{
-		"aesgcm": oldKey, "rotated": newKey, "secretbox": "secretbox/key1", "aescbc": "aescbc/key1", "kms": "kms/vault1/" + shortHash("1"),
+		"aesgcm": oldKey, "rotated": newKey, "secretbox": "secretbox/key1", "aescbc": "aescbc/key1",
+		"kms": "kms/vault1/" + shortHash("1"),
 	} {
 		p, err := keys.New(t.Context(), keys.Config{File: writeConfiguration(t, provider), APIServerID: "test"})
 		if err != nil {

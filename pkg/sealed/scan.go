@@ -13,12 +13,13 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/storage/value"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
-// A scan reads firstPage records, and then as many at once as have about pageBytes, at most maxPage: etcd counts all records
-// that are left for each page, so large pages are cheap, and values differ a hundredfold in size.
+// A scan reads firstPage records, then pages of about pageBytes, at most maxPage records: etcd counts all remaining
+// records for each page, so large pages are cheap, and values differ a hundredfold in size.
 const (
 	firstPage = 500
 	maxPage   = 4000
@@ -28,63 +29,66 @@ const (
 // pageTimeout bounds the wait for one page.
 const pageTimeout = 20 * time.Second
 
-// ErrCompacted says that the revision of a scan went away before its end. Scan again.
+// ErrCompacted is returned if the revision of a scan was compacted before its end. Scan again.
 var ErrCompacted = errors.New("the database was compacted during the scan: run it again")
 
-// ErrNoEnvelope says that a record holds no ciphertext that names its key.
+// ErrNoEnvelope is returned for a record without a ciphertext that names its key.
 var ErrNoEnvelope = errors.New("the record names no key")
 
-// ErrKeyName says that the name of the key must not be shown: see KeyName.
-var ErrKeyName = errors.New("the name of its key is not readable; if the key is in use, name the configuration that has it")
+// ErrKeyName is returned if the name of the key must not be shown: see KeyName.
+var ErrKeyName = errors.New("the name of its key is not readable; if the key is in use, name the configuration " +
+	"that has it")
 
-// errUndecodable stands for the decoder's own text, which may quote the object.
+// errUndecodable replaces the decoder's error, which may quote the object.
 var errUndecodable = errors.New("the object in the record cannot be decoded")
 
-// Scanned is what a scan tells of one record: neither its value nor its ciphertext.
+// Scanned is what a scan reports about one record: neither its value nor its ciphertext.
 type Scanned struct {
-	// Namespace and Name are those of the record's place in etcd, escaped where they would upset a terminal.
+	// Namespace and Name are from the key in etcd, escaped if they are not printable.
 	Namespace, Name string
-	// Key names the key that seals the value, as status.key does; "" when the record does not say, or is of a deleted object.
+	// Key names the key of the value, as status.key does; "" if the record has no envelope or the object is deleted.
 	Key string
-	// Deleted is set for an object that is deleted and waits for its finalizers: it has no value, which is not a fault.
+	// Deleted is set for an object that is deleted and waits for its finalizers: having no value is not a fault.
 	Deleted bool
-	// Created is metadata.creationTimestamp; zero when the object cannot be decoded.
+	// Created is metadata.creationTimestamp; zero if the object cannot be decoded.
 	Created time.Time
-	// Err says why the record is not what this program writes. It quotes nothing of it.
+	// Err reports why the record is not what this program writes. It never quotes it.
 	Err error
 }
 
-// Scanner reads what is stored without opening it: it needs no encryption key.
+// Scanner reads the stored records without opening them: it needs no encryption key.
 type Scanner struct {
 	client clientv3.KV
 	codec  *Codec
 	prefix string
 }
 
-// NewScanner returns a scanner of all SecureValues under etcdPrefix, the value of --etcd-prefix. codec decodes the object
-// part of a record.
+// NewScanner returns a scanner of all SecureValues under etcdPrefix, the value of --etcd-prefix. codec decodes the
+// object part of a record.
 func NewScanner(client clientv3.KV, codec runtime.Codec, etcdPrefix string) *Scanner {
 	return &Scanner{client: client, codec: NewCodec(codec), prefix: RecordRoot(etcdPrefix)}
 }
 
-// Naming returns a scanner that names keys by a configuration: see KeyName. names has the longest first.
+// Naming returns a scanner that names keys by a configuration: see KeyName. names has the longest name first.
 func (s *Scanner) Naming(names []string) *Scanner {
 	named := *s
 	named.codec = &Codec{object: s.codec.object, names: func() []string { return names }}
 	return &named
 }
 
-// Scan calls visit for every record as of one revision, which it returns with the number of records. total is known from
-// the first call on. It returns ErrCompacted when the revision went away.
-func (s *Scanner) Scan(ctx context.Context, visit func(record Scanned, total int64)) (revision, total int64, err error) {
+// Scan calls visit for every record at one revision, which it returns with the number of records; visit gets that total
+// too. It returns ErrCompacted if the revision was compacted.
+func (s *Scanner) Scan(ctx context.Context, visit func(record Scanned, total int64)) (revision, total int64,
+	err error) {
 	return s.each(ctx, func(key string, record []byte, total int64) bool {
 		visit(s.read(key, record), total)
 		return true
 	})
 }
 
-// each calls visit for every record as of one revision, until it returns false.
-func (s *Scanner) each(ctx context.Context, visit func(key string, record []byte, total int64) bool) (revision, total int64, err error) {
+// each calls visit for every record at one revision, until it returns false.
+func (s *Scanner) each(ctx context.Context, visit func(key string, record []byte, total int64) bool) (revision,
+	total int64, err error) {
 	end := clientv3.GetPrefixRangeEnd(s.prefix)
 	next, limit := s.prefix, int64(firstPage)
 	for {
@@ -119,7 +123,7 @@ func (s *Scanner) page(ctx context.Context, from, end string, limit, revision in
 	return s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(limit), clientv3.WithRev(revision))
 }
 
-// read takes a record apart. One whose object cannot be decoded still counts for its key.
+// read decodes a record. One whose object cannot be decoded still counts for its key.
 func (s *Scanner) read(key string, record []byte) Scanned {
 	var found Scanned
 	found.Namespace, found.Name, _ = strings.Cut(escape(strings.TrimPrefix(key, s.prefix)), "/")
@@ -139,7 +143,7 @@ func (s *Scanner) read(key string, record []byte) Scanned {
 		}
 	}
 	if found.Deleted {
-		return found // its ciphertext, if an older version of this program left one, is never opened again
+		return found // a ciphertext that an older version of this program left is never opened
 	}
 	switch found.Key = s.codec.keyName(sealed); found.Key {
 	case "":
@@ -153,11 +157,53 @@ func (s *Scanner) read(key string, record []byte) Scanned {
 	return found
 }
 
-// escape returns a key of etcd as it may be printed.
+// escape returns a printable form of a key in etcd.
 func escape(key string) string {
 	if secret.IsPrintable(key) {
 		return key
 	}
 	quoted := strconv.QuoteToASCII(key)
 	return quoted[1 : len(quoted)-1]
+}
+
+// Verifier checks whether records open, for tools that must not see their values: it returns nothing of them.
+type Verifier struct {
+	scanner Scanner
+	sealer  *Sealer
+}
+
+// NewVerifier returns a verifier of the records under etcdPrefix, the value of --etcd-prefix. codec decodes the object
+// part of a record; transformer decrypts with keys.
+func NewVerifier(codec runtime.Codec, etcdPrefix string, transformer value.Transformer, keys Keys) *Verifier {
+	sealer := NewSealer(transformer, keys)
+	return &Verifier{scanner: Scanner{codec: sealer.Codec(codec), prefix: RecordRoot(etcdPrefix)}, sealer: sealer}
+}
+
+// Verify reads and opens the record of a key in etcd. The returned Err is nil if it opens, or the object is deleted and
+// has no value.
+func (v *Verifier) Verify(ctx context.Context, key string, record []byte) Scanned {
+	found := v.scanner.read(key, record)
+	if found.Err == nil && !found.Deleted {
+		found.Err = v.open(ctx, record)
+	}
+	return found
+}
+
+func (v *Verifier) open(ctx context.Context, record []byte) error {
+	obj, _, err := v.scanner.codec.Decode(record, nil, nil)
+	if err != nil {
+		return err
+	}
+	sv := obj.(*secret.SecureValue) // the codec decodes nothing else
+	_, err = v.sealer.Open(ctx, sv)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, ErrBound):
+		return ErrBound
+	default:
+		return FaultOf(err)
+	}
 }

@@ -9,7 +9,11 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage/value"
 
@@ -26,10 +30,12 @@ const plaintextVersion = 1
 const plaintextHeader = 1 + sha256.Size
 
 var (
-	// ErrNotEncrypted says that the transformer handed back something that is no encryption envelope. The
-	// EncryptionConfiguration names no provider for securevalues.secret.grafana.app, or puts identity first.
-	ErrNotEncrypted = errors.New("the encryption configuration does not encrypt " + secret.Resource + "." + secret.GroupName)
-	// ErrBound says that a ciphertext was sealed for another object, version or set of decrypters, or was changed.
+	// ErrNotEncrypted is returned if the transformer's output is not an encryption envelope: the
+	// EncryptionConfiguration has no provider for securevalues.secret.grafana.app, or identity first.
+	ErrNotEncrypted = errors.New("the encryption configuration does not encrypt " + secret.Resource + "." +
+		secret.GroupName)
+	// ErrBound is returned for a ciphertext that was changed, or sealed for another object, version or set of
+	// decrypters.
 	ErrBound = errors.New("the sealed value was changed, or belongs to another object, version or list of decrypters")
 )
 
@@ -40,12 +46,12 @@ const (
 	ReadingRecord = "reading"
 )
 
-// OperationError says that one object could not be read, or its value not sealed or opened; FaultOf tells why. Its text is for the
-// log: it may hold what a key provider said, so a client gets a constant text instead.
+// OperationError reports that an object could not be read, or its value not sealed or opened; FaultOf classifies it.
+// Its text is for the log only: it may quote a key provider.
 type OperationError struct {
 	// Operation is Sealing, Opening or ReadingRecord.
 	Operation string
-	// Namespace and Name say which object.
+	// Namespace and Name identify the object.
 	Namespace, Name string
 	// Err is the cause.
 	Err error
@@ -59,31 +65,31 @@ func (e *OperationError) Error() string {
 // Unwrap returns the cause.
 func (e *OperationError) Unwrap() error { return e.Err }
 
-// Sealer seals and opens values with a transformer out of an EncryptionConfiguration.
+// Sealer seals and opens values with a transformer of an EncryptionConfiguration.
 type Sealer struct {
 	transformer value.Transformer
 	keys        Keys
 }
 
-// Keys is what the encryption configuration in force says of its keys.
+// Keys describes the keys of the active encryption configuration.
 type Keys interface {
-	// WriteKey returns the provider and the name of the key that seals now, and for a KMS the id of its key. It seals nothing
-	// and asks no KMS.
+	// WriteKey returns provider and name of the active write key, and for a KMS the id of its key. It seals nothing and
+	// calls no KMS.
 	WriteKey() (provider, name, kmsKeyID string, err error)
-	// Names lists all keys as PROVIDER/NAME, the longest name first. A KMS provider stands for all keys of its plugin.
+	// Names lists all keys as PROVIDER/NAME, longest first. A KMS provider stands for all keys of its plugin.
 	Names() []string
 }
 
-// NewSealer returns a Sealer over the transformer that is configured for securevalues.secret.grafana.app, and its keys.
-// Without keys it opens and seals, but does not know its write key.
+// NewSealer returns a Sealer over the transformer that is configured for securevalues.secret.grafana.app. Without keys
+// it opens and seals, but does not know its write key.
 func NewSealer(transformer value.Transformer, keys Keys) *Sealer {
 	return &Sealer{transformer: transformer, keys: keys}
 }
 
-// Codec returns a codec that names keys by the configuration in force.
+// Codec returns a codec that names keys by the active configuration.
 func (s *Sealer) Codec(object runtime.Codec) *Codec { return &Codec{object: object, names: s.names} }
 
-// names is nil when the configuration is not known.
+// names returns nil if the configuration is unknown.
 func (s *Sealer) names() []string {
 	if s.keys == nil {
 		return nil
@@ -91,11 +97,11 @@ func (s *Sealer) names() []string {
 	return s.keys.Names()
 }
 
-// keyName is KeyName by the configuration in force.
+// keyName is KeyName by the active configuration.
 func (s *Sealer) keyName(sealed []byte) string { return KeyName(sealed, s.names()) }
 
-// Seal encrypts a value for obj, with a binding inside the encryption, because aescbc and secretbox ignore the AAD
-// that they are given. It returns an *OperationError.
+// Seal encrypts a value for obj, with a binding inside the encryption, because aescbc and secretbox ignore the AAD.
+// It returns an *OperationError.
 func (s *Sealer) Seal(ctx context.Context, obj *secret.SecureValue, v sensitive.Value) ([]byte, error) {
 	aad := AAD(obj)
 	plain := make([]byte, 0, plaintextHeader+len(v))
@@ -115,7 +121,7 @@ func (s *Sealer) Seal(ctx context.Context, obj *secret.SecureValue, v sensitive.
 	return sealed, nil
 }
 
-// WriteKey names the key that Seal uses now, as KeyName does. The error is ErrKeyUnavailable while a KMS has named none.
+// WriteKey names the key that Seal uses, as KeyName does. It returns ErrKeyUnavailable while a KMS has reported none.
 func (s *Sealer) WriteKey() (string, error) {
 	if s.keys == nil {
 		return "", fmt.Errorf("the write key is not known: %w", ErrKeyMissing)
@@ -152,8 +158,8 @@ func (s *Sealer) Open(ctx context.Context, obj *secret.SecureValue) (sensitive.V
 	return sensitive.Value(plain[plaintextHeader:]), nil
 }
 
-// decrypt turns a panic into ErrBound: upstream's aescbc indexes out of range when a ciphertext is cut down to its IV,
-// and whoever writes to etcd must not be able to end this server.
+// decrypt turns a panic into ErrBound: upstream's aescbc indexes out of range when a ciphertext is truncated to its IV,
+// and clients with write access to etcd must not be able to crash the server.
 func (s *Sealer) decrypt(ctx context.Context, sealed, aad []byte) (plain []byte, err error) {
 	defer func() {
 		if recover() != nil {
@@ -165,7 +171,7 @@ func (s *Sealer) decrypt(ctx context.Context, sealed, aad []byte) (plain []byte,
 }
 
 // bind writes SHA-256(SHA-256(AAD), value) to dst. It covers the value, not the AAD alone, because aescbc has no
-// integrity: the blocks of one value could be spliced behind the header of another.
+// integrity: the blocks of one value could be spliced after the header of another.
 func bind(dst, aad, v []byte) {
 	context := sha256.Sum256(aad)
 	h := sha256.New()
@@ -176,4 +182,67 @@ func bind(dst, aad, v []byte) {
 
 func operationError(operation string, obj *secret.SecureValue, err error) error {
 	return &OperationError{Operation: operation, Namespace: obj.Namespace, Name: obj.Name, Err: err}
+}
+
+// Why a value cannot be opened or sealed, as returned by FaultOf. The texts are constant: errors of key providers are
+// for the log.
+var (
+	// ErrKeyMissing is permanent until the operator restores the key.
+	ErrKeyMissing = errors.New("its key is not in the encryption configuration")
+	// ErrKeyUnavailable lasts until the KMS answers. It is the only fault that is worth a retry.
+	ErrKeyUnavailable = errors.New("the KMS that has its key does not answer")
+	// ErrDamaged is permanent.
+	ErrDamaged = errors.New("it was changed, or its key has another secret than the one of that name in the " +
+		"configuration")
+)
+
+// FaultOf classifies an error about a stored value as ErrKeyMissing, ErrKeyUnavailable or ErrDamaged. It returns nil
+// for other errors. Both ports and all tools use it.
+func FaultOf(err error) error {
+	is := func(target error) bool { return errors.Is(err, target) }
+	faults := []error{ErrKeyMissing, ErrKeyUnavailable, ErrDamaged}
+	if at := slices.IndexFunc(faults, is); at >= 0 {
+		return faults[at]
+	}
+	if slices.ContainsFunc([]error{ErrBound, ErrNotEncrypted, ErrFrame, ErrNoEnvelope, ErrKeyName, errUndecodable,
+		ErrMisplaced}, is) {
+		return ErrDamaged
+	}
+	return nil
+}
+
+// Texts of upstream errors: no configured key has the name in the envelope; a plugin did not unwrap a data key; a
+// plugin has never answered. Upstream exports no errors for them; TestOpenFaults fails when they change.
+const (
+	textNoKey     = "no matching"
+	textNotOpened = "failed to decrypt DEK"
+	textNoStatus  = "got unexpected nil transformer"
+)
+
+// openFault classifies an error of upstream's transformers.
+func (s *Sealer) openFault(sealed []byte, err error) error {
+	names := s.names()
+	key := KeyName(sealed, names)
+	known := names == nil || slices.ContainsFunc(names, func(name string) bool { return secret.CoversKey(name, key) })
+	switch {
+	case key == "" || key == secret.UnreadableKey:
+		return ErrDamaged
+	case !known || strings.Contains(err.Error(), textNoKey):
+		return ErrKeyMissing
+	case strings.HasPrefix(key, providerKMS+"/") && isTransient(err):
+		return ErrKeyUnavailable
+	default:
+		return ErrDamaged
+	}
+}
+
+// isTransient reports whether an error of upstream's KMS transformer is about the plugin and not about the envelope. A
+// plugin that calls the wrapped data key invalid will always do so.
+func isTransient(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	text := err.Error()
+	return strings.Contains(text, textNoStatus) || strings.Contains(text, textNotOpened) &&
+		status.Code(err) != codes.InvalidArgument
 }

@@ -74,7 +74,8 @@ func TestSealRefusesIdentity(t *testing.T) {
 func TestOpenRefusesPlaintextRecord(t *testing.T) {
 	for _, provider := range append([]string{"identity"}, encrypting...) {
 		s := NewSealer(newTransformer(t, provider), nil)
-		for _, record := range [][]byte{nil, {}, []byte(canary), append([]byte{plaintextVersion}, make([]byte, 64)...), []byte("k8s:enc")} {
+		for _, record := range [][]byte{nil, {}, []byte(canary), append([]byte{plaintextVersion}, make([]byte, 64)...),
+			[]byte("k8s:enc")} {
 			obj := withSealed(newObject("a", canary), record)
 			if err := mustNotOpen(t, s, obj); !errors.Is(err, ErrNotEncrypted) {
 				t.Errorf("%s: %d bytes: error %v, want ErrNotEncrypted", provider, len(record), err)
@@ -83,15 +84,19 @@ func TestOpenRefusesPlaintextRecord(t *testing.T) {
 	}
 }
 
-// TestMovedCiphertextDoesNotOpen: whoever writes to etcd cannot turn one value into the value of another object.
+// TestMovedCiphertextDoesNotOpen: write access to etcd does not allow to turn one value into the value of another
+// object.
 func TestMovedCiphertextDoesNotOpen(t *testing.T) {
 	moves := map[string]func(*secret.SecureValue){
-		"to another name":             func(o *secret.SecureValue) { o.Name = "b" },
-		"to another namespace":        func(o *secret.SecureValue) { o.Namespace = "other" },
-		"to a later namesake":         func(o *secret.SecureValue) { o.UID = "uid-2" },
-		"to a newer version":          func(o *secret.SecureValue) { o.Status.Version++ },
-		"to an older version":         func(o *secret.SecureValue) { o.Status.Version-- },
-		"with a decrypter added":      func(o *secret.SecureValue) { o.Spec.Decrypters = append(o.Spec.Decrypters, "evil") },
+		"to another name":      func(o *secret.SecureValue) { o.Name = "b" },
+		"to another namespace": func(o *secret.SecureValue) { o.Namespace = "other" },
+		"to a later namesake":  func(o *secret.SecureValue) { o.UID = "uid-2" },
+		"to a newer version":   func(o *secret.SecureValue) { o.Status.Version++ },
+		"to an older version":  func(o *secret.SecureValue) { o.Status.Version-- },
+		"with a decrypter added": func(o *secret.SecureValue) {
+			o.Spec.Decrypters = append(o.Spec.Decrypters,
+				"evil")
+		},
 		"with a decrypter taken away": func(o *secret.SecureValue) { o.Spec.Decrypters = o.Spec.Decrypters[:1] },
 		"with a decrypter replaced":   func(o *secret.SecureValue) { o.Spec.Decrypters[0] = "evil" },
 		"with no decrypters":          func(o *secret.SecureValue) { o.Spec.Decrypters = nil },
@@ -103,7 +108,8 @@ func TestMovedCiphertextDoesNotOpen(t *testing.T) {
 				obj := mustSeal(t, s, newObject("a", canary)).DeepCopy()
 				move(obj)
 				err := mustNotOpen(t, s, obj)
-				if ignoresAAD := provider == "aescbc" || provider == "secretbox"; ignoresAAD != errors.Is(err, ErrBound) {
+				if ignoresAAD := provider == "aescbc" ||
+					provider == "secretbox"; ignoresAAD != errors.Is(err, ErrBound) {
 					t.Errorf("%s: error %v", name, err)
 				}
 			}
@@ -247,5 +253,6 @@ func TestOperationErrorNamesTheObject(t *testing.T) {
 }
 
 func namesObject(err error, operation string) bool {
-	return strings.HasPrefix(err.Error(), operation+" the value of ns/a: ") && strings.HasSuffix(err.Error(), ": "+errKeyGone.Error())
+	return strings.HasPrefix(err.Error(), operation+" the value of ns/a: ") &&
+		strings.HasSuffix(err.Error(), ": "+errKeyGone.Error())
 }

@@ -11,17 +11,17 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
-// maxTries is how many values of one key may fail to open before its secret is called wrong: single records may be damaged.
+// maxTries is how many values of a key must fail to open before its secret counts as wrong: a record may be damaged.
 const maxTries = 10
 
-// trials opens stored values with one key at a time, apart from the configuration in force.
+// trials opens stored values with single keys, independent of the active configuration.
 type trials struct {
 	codec *Codec
 	keys  map[string]*trial
 	open  int // keys that need more values
 }
 
-// trial is what opening values with the secret of one key came to.
+// trial is the state of one key.
 type trial struct {
 	sealer *Sealer
 	tried  int
@@ -31,10 +31,10 @@ type trial struct {
 
 func (t *trial) settled() bool { return t.opened || t.tried == maxTries }
 
-// WrongSecrets returns the keys whose secret opens none of the values stored under their name, each with such a value as
-// NAMESPACE/NAME. names is for KeyName; keys has a transformer for each key to try, by PROVIDER/NAME. One value that opens settles a key, and ten
-// that do not. Records are read until every key is settled, and no more than limit once the key must is: for a key without
-// values all would be. limit 0 is no limit.
+// WrongSecrets returns the keys whose secret opens none of the values stored under their name, each with such a value
+// as NAMESPACE/NAME. names is for KeyName; keys has a transformer for each key to try, by PROVIDER/NAME. A key is
+// settled by one value that opens, or maxTries that do not. Records are read until every key is settled, and at most
+// limit once the key must is: for a key without values all records would be read. A limit of 0 means none.
 func (s *Scanner) WrongSecrets(
 	ctx context.Context, names []string, keys map[string]value.Transformer, must string, limit int64,
 ) (map[string]string, error) {
@@ -93,8 +93,8 @@ func (t *trials) try(ctx context.Context, record []byte) {
 	}
 }
 
-// CountKeys counts the stored values by key. names is for KeyName. It opens nothing, and decodes only objects under keys that are
-// not in names, to leave out deleted ones.
+// CountKeys counts the stored values by key. names is for KeyName. It opens nothing, and decodes only objects under
+// keys that are not in names, to skip deleted ones.
 func (s *Scanner) CountKeys(ctx context.Context, names []string) (map[string]int64, error) {
 	s = s.Naming(names)
 	counts := map[string]int64{}

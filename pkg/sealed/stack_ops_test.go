@@ -33,16 +33,19 @@ func (s *stack) create(t testing.TB, name, v string) *secret.SecureValue {
 }
 
 // update applies change, as a strategy would: nothing else is touched.
-func (s *stack) update(ctx context.Context, obj *secret.SecureValue, change func(*secret.SecureValue)) (*secret.SecureValue, error) {
+func (s *stack) update(ctx context.Context, obj *secret.SecureValue,
+	change func(*secret.SecureValue)) (*secret.SecureValue, error) {
 	out := &secret.SecureValue{}
-	err := s.GuaranteedUpdate(ctx, keyOf(obj), out, false, nil, storage.SimpleUpdate(func(in runtime.Object) (runtime.Object, error) {
-		change(in.(*secret.SecureValue))
-		return in, nil
-	}), nil)
+	err := s.GuaranteedUpdate(ctx, keyOf(obj), out, false, nil,
+		storage.SimpleUpdate(func(in runtime.Object) (runtime.Object, error) {
+			change(in.(*secret.SecureValue))
+			return in, nil
+		}), nil)
 	return out, err
 }
 
-func (s *stack) mustUpdate(t testing.TB, obj *secret.SecureValue, change func(*secret.SecureValue)) *secret.SecureValue {
+func (s *stack) mustUpdate(t testing.TB, obj *secret.SecureValue,
+	change func(*secret.SecureValue)) *secret.SecureValue {
 	t.Helper()
 	out, err := s.update(t.Context(), obj, change)
 	if err != nil {

@@ -69,7 +69,7 @@ func getAttrs(obj runtime.Object) (labels.Set, fields.Set, error) {
 	return sv.Labels, fields.Set{"metadata.name": sv.Name, "metadata.namespace": sv.Namespace}, nil
 }
 
-// newStack builds the storage over an etcd of its own, through RESTOptionsGetter, with the real etcd3 store and the
+// newStack builds the storage over its own etcd, through RESTOptionsGetter, with the real etcd3 store and the
 // real watch cache.
 func newStack(t testing.TB, watchCache bool) *stack {
 	t.Helper()
@@ -88,7 +88,8 @@ func newStack(t testing.TB, watchCache bool) *stack {
 	}
 	store, destroy, err := opts.Decorator(opts.StorageConfig, resourcePrefix,
 		func(obj runtime.Object) (string, error) { return storage.NamespaceKeyFunc(resourcePrefix+"/", obj) },
-		func() runtime.Object { return &secret.SecureValue{} }, func() runtime.Object { return &secret.SecureValueList{} },
+		func() runtime.Object { return &secret.SecureValue{} },
+		func() runtime.Object { return &secret.SecureValueList{} },
 		getAttrs, nil, nil)
 	if err != nil {
 		t.Fatal(err)

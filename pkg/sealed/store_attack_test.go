@@ -32,22 +32,25 @@ func TestAttackerWithEtcd(t *testing.T) {
 		object *secret.SecureValue
 		sealed []byte
 	}{
-		"b's ciphertext under a":                {a, newerA, storedB.Sealed},
-		"a's ciphertext under b":                {b, storedB, newerA.Sealed},
-		"older ciphertext under newer record":   {a, newerA, storedA.Sealed},
-		"newer ciphertext under older record":   {a, storedA, newerA.Sealed},
-		"a decrypter added":                     {a, changed(newerA, func(o *secret.SecureValue) { o.Spec.Decrypters = append(o.Spec.Decrypters, "evil") }), newerA.Sealed},
-		"version rolled back":                   {a, changed(newerA, func(o *secret.SecureValue) { o.Status.Version = 1 }), newerA.Sealed},
+		"b's ciphertext under a":              {a, newerA, storedB.Sealed},
+		"a's ciphertext under b":              {b, storedB, newerA.Sealed},
+		"older ciphertext under newer record": {a, newerA, storedA.Sealed},
+		"newer ciphertext under older record": {a, storedA, newerA.Sealed},
+		"a decrypter added": {a,
+			changed(newerA, func(o *secret.SecureValue) { o.Spec.Decrypters = append(o.Spec.Decrypters, "evil") }),
+			newerA.Sealed},
+		"version rolled back": {a,
+			changed(newerA, func(o *secret.SecureValue) { o.Status.Version = 1 }), newerA.Sealed},
 		"value in clear in place of ciphertext": {a, newerA, []byte(canary)},
 		"no ciphertext":                         {a, newerA, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.put(t, tc.at, encodeFrame(t, s.codec, withSealed(tc.object, tc.sealed)))
 			_ = mustNotOpen(t, s.sealer, s.stored(t, tc.at))
-			// Nor does an update launder it: a change that seals anew has to open it first.
+			// Nor does an update launder it: a change that re-seals has to open it first.
 			_, err := s.update(t.Context(), tc.at, func(o *secret.SecureValue) { o.Spec.Decrypters = nil })
 			if err == nil {
-				t.Error("an update sealed it anew")
+				t.Error("an update re-sealed it")
 			}
 		})
 	}
@@ -60,7 +63,8 @@ func TestNamesakeReplay(t *testing.T) {
 	s := newStack(t, false)
 	old := s.create(t, "a", canary+"-old")
 	ciphertext := s.stored(t, old).Sealed
-	if err := s.Delete(t.Context(), keyOf(old), &secret.SecureValue{}, nil, storage.ValidateAllObjectFunc, nil, storage.DeleteOptions{}); err != nil {
+	if err := s.Delete(t.Context(), keyOf(old), &secret.SecureValue{}, nil, storage.ValidateAllObjectFunc, nil,
+		storage.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	namesake := newObject("a", canary+"-new")

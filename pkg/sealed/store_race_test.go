@@ -72,7 +72,7 @@ func TestRacingWriters(t *testing.T) {
 	})
 }
 
-// edit changes a label, or every third time the decrypters, which seals anew.
+// edit changes a label, or every third time the decrypters, which re-seals.
 func edit(writer, round int) func(*secret.SecureValue) {
 	return func(o *secret.SecureValue) {
 		if round%3 == 2 {

@@ -35,7 +35,8 @@ func TestReadsAreClean(t *testing.T) {
 		}
 		mustBeClean(t, "a page", &page.Items[0])
 		single := &secret.SecureValueList{}
-		if err := s.GetList(t.Context(), keyOf(first), storage.ListOptions{Predicate: storage.Everything}, single); err != nil || len(single.Items) != 1 {
+		if err := s.GetList(t.Context(), keyOf(first), storage.ListOptions{Predicate: storage.Everything},
+			single); err != nil || len(single.Items) != 1 {
 			t.Fatalf("list of one key: %d items, %v", len(single.Items), err)
 		}
 		mustBeClean(t, "list of one key", &single.Items[0])
@@ -61,7 +62,8 @@ func TestReadsNeverNeedTheKey(t *testing.T) {
 			}
 		}
 		out := &secret.SecureValue{}
-		if err := s.Delete(t.Context(), keyOf(obj), out, nil, storage.ValidateAllObjectFunc, nil, storage.DeleteOptions{}); err != nil {
+		if err := s.Delete(t.Context(), keyOf(obj), out, nil, storage.ValidateAllObjectFunc, nil,
+			storage.DeleteOptions{}); err != nil {
 			t.Errorf("Delete: %v", err)
 		}
 		if n := s.keys.calls.Load(); n != 0 {
@@ -96,7 +98,8 @@ func TestWatchEventsAreClean(t *testing.T) {
 				s.mustUpdate(t, obj, newValue(canary+"2"))
 				s.mustUpdate(t, obj, relabel) // leaves the selection
 				out := &secret.SecureValue{}
-				if err := s.Delete(t.Context(), keyOf(obj), out, nil, storage.ValidateAllObjectFunc, nil, storage.DeleteOptions{}); err != nil {
+				if err := s.Delete(t.Context(), keyOf(obj), out, nil, storage.ValidateAllObjectFunc, nil,
+					storage.DeleteOptions{}); err != nil {
 					t.Fatal(err)
 				}
 				want := []watch.EventType{watch.Added, watch.Modified, watch.Modified, watch.Deleted}
@@ -122,7 +125,8 @@ func TestFailedListIsClean(t *testing.T) {
 	broken := s.create(t, "b", canary)
 	s.put(t, broken, s.raw(t, broken)[:20])
 	list := &secret.SecureValueList{}
-	err := s.GetList(t.Context(), resourcePrefix+"/", storage.ListOptions{Recursive: true, Predicate: storage.Everything}, list)
+	err := s.GetList(t.Context(), resourcePrefix+"/",
+		storage.ListOptions{Recursive: true, Predicate: storage.Everything}, list)
 	if err == nil || len(list.Items) != 1 {
 		t.Fatalf("%d items, error %v", len(list.Items), err)
 	}

@@ -91,10 +91,11 @@ func TestUpdateIgnoresCachedSuggestion(t *testing.T) {
 		obj := s.create(t, "a", canary)
 		s.list(t, obj.ResourceVersion) // the cache has seen it
 		suggestion, out := s.get(t, obj, ""), &secret.SecureValue{}
-		err := s.GuaranteedUpdate(t.Context(), keyOf(obj), out, false, nil, storage.SimpleUpdate(func(in runtime.Object) (runtime.Object, error) {
-			relabel(in.(*secret.SecureValue))
-			return in, nil
-		}), suggestion)
+		err := s.GuaranteedUpdate(t.Context(), keyOf(obj), out, false, nil,
+			storage.SimpleUpdate(func(in runtime.Object) (runtime.Object, error) {
+				relabel(in.(*secret.SecureValue))
+				return in, nil
+			}), suggestion)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,7 +219,8 @@ func TestDeleteRemovesTheOnlyKey(t *testing.T) {
 		obj := s.create(t, "a", canary)
 		s.list(t, obj.ResourceVersion) // the cache has seen it: it becomes the suggestion
 		out := &secret.SecureValue{}
-		if err := s.Delete(t.Context(), keyOf(obj), out, nil, storage.ValidateAllObjectFunc, s.get(t, obj, ""), storage.DeleteOptions{}); err != nil {
+		if err := s.Delete(t.Context(), keyOf(obj), out, nil, storage.ValidateAllObjectFunc, s.get(t, obj, ""),
+			storage.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		mustBeClean(t, "the deleted object", out)
@@ -234,7 +236,8 @@ func TestDeleteWithStaleSuggestion(t *testing.T) {
 	obj := s.create(t, "a", canary)
 	s.mustUpdate(t, obj, relabel)
 	out := &secret.SecureValue{}
-	if err := s.Delete(t.Context(), keyOf(obj), out, nil, storage.ValidateAllObjectFunc, obj, storage.DeleteOptions{}); err != nil {
+	if err := s.Delete(t.Context(), keyOf(obj), out, nil, storage.ValidateAllObjectFunc, obj,
+		storage.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	mustBeClean(t, "the deleted object", out)

@@ -66,7 +66,7 @@ func newSuite(t *testing.T) *suiteStack {
 		codec:  &failingCodec{Codec: NewCodec(objectCodec())},
 	}
 	s.client = runEtcd(t)
-	// The compactor gets a client of its own: the suite counts the requests of the other.
+	// The compactor gets its own client: the suite counts the requests of the other.
 	background, err := clientv3.New(clientv3.Config{Endpoints: s.client.Endpoints(), Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +138,8 @@ func (s *suiteStack) validate(ctx context.Context, t *testing.T, key string) {
 	if stored.ResourceVersion != "" || stored.SelfLink != "" { //nolint:staticcheck // upstream checks it as well
 		t.Error("resourceVersion or selfLink was stored")
 	}
-	if v, err := s.sealer.Open(ctx, stored); err != nil || v.Expose() != canary || bytes.Contains(record, []byte(canary)) {
+	if v, err := s.sealer.Open(ctx, stored); err != nil || v.Expose() != canary ||
+		bytes.Contains(record, []byte(canary)) {
 		t.Errorf("what was stored opens to %q with error %v", v.Expose(), err)
 	}
 }
@@ -165,9 +166,10 @@ func (s *suiteStack) compact(ctx context.Context, t *testing.T, resourceVersion 
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, wait.ForeverTestTimeout, true, func(context.Context) (bool, error) {
-		return s.CompactRevision() == int64(rv), nil
-	})
+	err = wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, wait.ForeverTestTimeout, true,
+		func(context.Context) (bool, error) {
+			return s.CompactRevision() == int64(rv), nil
+		})
 	if err != nil {
 		t.Fatalf("the compaction of %d is not seen: %v", rv, err)
 	}

@@ -31,19 +31,20 @@ var anyLayer = map[string]suiteTest{
 	"Create": func(ctx context.Context, t *testing.T, s *suiteStack) {
 		storagetesting.RunTestCreate(ctx, t, s.podAdapter, s.validate)
 	},
-	"CreateWithTTL":                             plain(storagetesting.RunTestCreateWithTTL),
-	"CreateWithKeyExist":                        plain(storagetesting.RunTestCreateWithKeyExist),
-	"Get":                                       plain(storagetesting.RunTestGet),
-	"UnconditionalDelete":                       plain(storagetesting.RunTestUnconditionalDelete),
-	"ConditionalDelete":                         plain(storagetesting.RunTestConditionalDelete),
-	"DeleteWithSuggestion":                      plain(storagetesting.RunTestDeleteWithSuggestion),
-	"DeleteWithSuggestionAndConflict":           plain(storagetesting.RunTestDeleteWithSuggestionAndConflict),
-	"DeleteWithSuggestionOfDeletedObject":       plain(storagetesting.RunTestDeleteWithSuggestionOfDeletedObject),
-	"ValidateDeletionWithSuggestion":            plain(storagetesting.RunTestValidateDeletionWithSuggestion),
-	"ValidateDeletionWithOnlySuggestionValid":   plain(storagetesting.RunTestValidateDeletionWithOnlySuggestionValid),
-	"DeleteWithConflict":                        plain(storagetesting.RunTestDeleteWithConflict),
-	"PreconditionalDeleteWithSuggestion":        plain(storagetesting.RunTestPreconditionalDeleteWithSuggestion),
-	"PreconditionalDeleteWithSuggestionPass":    plain(storagetesting.RunTestPreconditionalDeleteWithOnlySuggestionPass),
+	"CreateWithTTL":                           plain(storagetesting.RunTestCreateWithTTL),
+	"CreateWithKeyExist":                      plain(storagetesting.RunTestCreateWithKeyExist),
+	"Get":                                     plain(storagetesting.RunTestGet),
+	"UnconditionalDelete":                     plain(storagetesting.RunTestUnconditionalDelete),
+	"ConditionalDelete":                       plain(storagetesting.RunTestConditionalDelete),
+	"DeleteWithSuggestion":                    plain(storagetesting.RunTestDeleteWithSuggestion),
+	"DeleteWithSuggestionAndConflict":         plain(storagetesting.RunTestDeleteWithSuggestionAndConflict),
+	"DeleteWithSuggestionOfDeletedObject":     plain(storagetesting.RunTestDeleteWithSuggestionOfDeletedObject),
+	"ValidateDeletionWithSuggestion":          plain(storagetesting.RunTestValidateDeletionWithSuggestion),
+	"ValidateDeletionWithOnlySuggestionValid": plain(storagetesting.RunTestValidateDeletionWithOnlySuggestionValid),
+	"DeleteWithConflict":                      plain(storagetesting.RunTestDeleteWithConflict),
+	"PreconditionalDeleteWithSuggestion":      plain(storagetesting.RunTestPreconditionalDeleteWithSuggestion),
+	"PreconditionalDeleteWithSuggestionPass": plain(
+		storagetesting.RunTestPreconditionalDeleteWithOnlySuggestionPass),
 	"ListPaging":                                plain(storagetesting.RunTestListPaging),
 	"GetListRecursivePrefix":                    plain(storagetesting.RunTestGetListRecursivePrefix),
 	"KeySchema":                                 plain(storagetesting.RunTestKeySchema),
@@ -131,12 +132,13 @@ var cachedOnly = map[string]suiteTest{
 	"WatchDispatchBookmarkEvents": func(ctx context.Context, t *testing.T, s *suiteStack) {
 		storagetesting.RunTestWatchDispatchBookmarkEvents(ctx, t, s.podAdapter, true)
 	},
-	"WatchBookmarksWithCorrectResourceVersion": plain(storagetesting.RunTestOptionalWatchBookmarksWithCorrectResourceVersion),
+	"WatchBookmarksWithCorrectResourceVersion": plain(
+		storagetesting.RunTestOptionalWatchBookmarksWithCorrectResourceVersion),
 }
 
 // Left out of both runs:
-//   - GetListWithErrorAggregation, GetListWithoutErrorAggregation, WatchWithUnsafeDelete: they compare with an error type
-//     that only package etcd3 can make.
+//   - GetListWithErrorAggregation, GetListWithoutErrorAggregation, WatchWithUnsafeDelete: they compare with an error
+//     type that only package etcd3 can make.
 //   - GuaranteedUpdateChecksStoredData: it stores white space before an object, which a frame refuses.
 //   - WatchSemantics: it asserts that events come within 150 ms, which a busy machine does not promise.
 //
@@ -173,18 +175,21 @@ func TestUpstreamSuiteOnStore(t *testing.T) {
 }
 
 func TestUpstreamSuiteOnWatchCache(t *testing.T) {
-	runSuite(t, func(t *testing.T) *suiteStack { t.Helper(); return newCachedSuite(t, storage.NamespaceKeyFunc) }, anyLayer, cachedOnly)
+	runSuite(t, func(t *testing.T) *suiteStack { t.Helper(); return newCachedSuite(t, storage.NamespaceKeyFunc) },
+		anyLayer, cachedOnly)
 	runSuite(t, func(t *testing.T) *suiteStack { t.Helper(); return newCachedSuite(t, storage.NoNamespaceKeyFunc) },
 		map[string]suiteTest{"ClusterScopedWatch": plain(storagetesting.RunTestClusterScopedWatch)})
 }
 
 // TestUpstreamSuiteUnsafeDelete runs what needs the feature gate for deleting records that cannot be decoded.
 func TestUpstreamSuiteUnsafeDelete(t *testing.T) {
-	featuregatetesting.SetFeatureGateDuringTest(t, utilfeature.DefaultFeatureGate, features.AllowUnsafeMalformedObjectDeletion, true)
+	featuregatetesting.SetFeatureGateDuringTest(t, utilfeature.DefaultFeatureGate,
+		features.AllowUnsafeMalformedObjectDeletion, true)
 	ctx := t.Context()
 	t.Run("DeleteWithConflictAndMissingExpectedError", func(t *testing.T) {
 		s := newSuite(t)
-		storagetesting.RunTestDeleteWithConflictAndMissingExpectedTransformOrDecodeError(ctx, t, s.podAdapter, s.codec.failing.Store)
+		storagetesting.RunTestDeleteWithConflictAndMissingExpectedTransformOrDecodeError(ctx, t, s.podAdapter,
+			s.codec.failing.Store)
 	})
 	t.Run("DeleteExpectedDecodeError", func(t *testing.T) {
 		s := newSuite(t)

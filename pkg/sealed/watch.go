@@ -6,20 +6,23 @@ import (
 	"context"
 
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apiserver/pkg/storage"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
-// watchBuffer is as long as the etcd3 store's own: events that arrived before Stop can still be read after it.
+// watchBuffer is that of the etcd3 store: events that arrived before Stop can still be read after it.
 const watchBuffer = 100
 
-// strippedWatch passes the events of a watch on without ciphertexts. It is no watch.Filter, because that one hangs for
-// ever with the event in its hands when its reader stops.
+// strippedWatch passes on the events of a watch without ciphertexts. watch.Filter would block forever on an event when
+// its reader stops.
 type strippedWatch struct {
 	incoming watch.Interface
 	result   chan watch.Event
 	cancel   context.CancelFunc
 }
 
-// newStrippedWatch takes over incoming, which must end with ctx, and cancel, which must end ctx.
+// newStrippedWatch owns incoming, which must end with ctx, and cancel, which must end ctx.
 func newStrippedWatch(ctx context.Context, cancel context.CancelFunc, incoming watch.Interface) *strippedWatch {
 	w := &strippedWatch{incoming: incoming, result: make(chan watch.Event, watchBuffer), cancel: cancel}
 	go w.run(ctx)
@@ -49,4 +52,30 @@ func (w *strippedWatch) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// stripEvent drops the ciphertext of a watch event, which may be wrapped with the time of its decoding. It is not ok
+// for an event to omit: see placedEvent.
+func stripEvent(event watch.Event) (stripped watch.Event, ok bool) {
+	obj := event.Object
+	if wrapped, ok := obj.(storage.WatchEventWithRecordTime); ok {
+		obj = wrapped.Unwrap()
+	}
+	if sv, isValue := obj.(*secret.SecureValue); isValue {
+		if event.Type, ok = placedEvent(event.Type, sv); !ok {
+			return event, false
+		}
+	}
+	strip(obj)
+	return event, true
+}
+
+// placedEvent returns the type of an event as watches see it. Replacing an object by a misplaced record deletes it;
+// other events about misplaced records are omitted, since no client knows these.
+func placedEvent(kind watch.EventType, obj *secret.SecureValue) (seen watch.EventType, ok bool) {
+	if !isMisplaced(obj) {
+		return kind, true
+	}
+	logMisplaced(obj)
+	return watch.Deleted, kind == watch.Modified
 }

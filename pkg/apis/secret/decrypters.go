@@ -10,22 +10,21 @@ import (
 	"strings"
 )
 
-// maxKeptBy bounds how many users DecrypterHistory remembers: with more, the one that wrote a value first is forgotten
-// and warned again.
+// maxKeptBy is the maximum number of users in DecrypterHistory: with more, the first one is dropped, and warned again.
 const maxKeptBy = 16
 
 // +k8s:deepcopy-gen=false
 
-// DecrypterHistory is who put which decrypter on the list of an object, and who has written a value for the list since
-// it last grew. It answers whether a writer gives a value to decrypters that somebody else listed. Removing and
-// reordering make no reader and are not in it.
+// DecrypterHistory records who listed which decrypter of an object, and who has written a value since the list last
+// grew. It tells whether a writer makes a value readable by decrypters that another user listed. Removals and
+// reordering add no reader and are not recorded.
 type DecrypterHistory struct {
 	createdBy string
 	addedBy   map[string]string
 	keptBy    []string
 }
 
-// HistoryOf reads the annotations of an object. One that cannot be read counts as absent.
+// HistoryOf reads the annotations of an object. An invalid one counts as absent.
 func HistoryOf(annotations map[string]string) DecrypterHistory {
 	h := DecrypterHistory{createdBy: annotations[AnnotationCreatedBy]}
 	_ = json.Unmarshal([]byte(annotations[AnnotationDecryptersAddedBy]), &h.addedBy)
@@ -33,8 +32,8 @@ func HistoryOf(annotations map[string]string) DecrypterHistory {
 	return h
 }
 
-// ListedBy is the user who listed a decrypter, "" when that is not known. What the object was created with is its
-// creator's: to delete an object and create it with a longer list is the same as to lengthen the list.
+// ListedBy returns the user who listed a decrypter, "" if unknown. The creator listed what the object was created with:
+// deleting an object and creating it with a longer list is like extending the list.
 func (h DecrypterHistory) ListedBy(decrypter string) string {
 	if user, ok := h.addedBy[decrypter]; ok {
 		return user
@@ -69,7 +68,7 @@ func (h DecrypterHistory) Describe(decrypters []string) string {
 	return strings.Join(described, ", ")
 }
 
-// Change records that a user made one list of another, and whether the user wrote a value with it.
+// Change records that a user changed the list, and whether the user wrote a value with it.
 func (h DecrypterHistory) Change(before, after []string, user string, wroteValue bool) DecrypterHistory {
 	next := DecrypterHistory{createdBy: h.createdBy, addedBy: maps.Clone(h.addedBy), keptBy: slices.Clone(h.keptBy)}
 	if next.addedBy == nil {
@@ -92,7 +91,8 @@ func (h DecrypterHistory) Change(before, after []string, user string, wroteValue
 	return next
 }
 
-// Annotations are AnnotationDecryptersAddedBy and AnnotationDecryptersKeptBy, each "" where there is nothing to record.
+// Annotations returns AnnotationDecryptersAddedBy and AnnotationDecryptersKeptBy, each "" if there is nothing to
+// record.
 func (h DecrypterHistory) Annotations() (addedBy, keptBy string) {
 	if len(h.addedBy) > 0 {
 		data, _ := json.Marshal(h.addedBy) // strings always encode

@@ -39,18 +39,26 @@ func TestUnseenDecrypters(t *testing.T) {
 		{"description by another", []write{{"bob", "a", false}}, map[string]string{"bob": "a"}},
 		{"planted with a value", []write{planted}, map[string]string{"alice": "x", "mallory": "", "bob": "a x"}},
 		{"planted by extend", []write{{"mallory", "a x", false}}, map[string]string{"alice": "x", "mallory": "a"}},
-		{"planted on a list that the writer knew", []write{{"bob", "a", true}, planted}, map[string]string{"alice": "x", "bob": "a x"}},
+		{"planted on a list that the writer knew", []write{{"bob", "a", true}, planted},
+			map[string]string{"alice": "x", "bob": "a x"}},
 		{"written once since", []write{planted, {"alice", "a x", true}}, map[string]string{"alice": "", "bob": "a x"}},
 		{"written by an accomplice", []write{planted, {"eve", "a x", true}}, map[string]string{"alice": "x"}},
-		{"value by the one who planted it", []write{planted, {"mallory", "a x", true}}, map[string]string{"alice": "x"}},
+		{"value by the one who planted it", []write{planted, {"mallory", "a x", true}},
+			map[string]string{"alice": "x"}},
 		{"reordered by the owner", []write{planted, {"alice", "x a", false}}, map[string]string{"alice": "x"}},
 		{"shortened by the owner", []write{planted, {"alice", "x", false}}, map[string]string{"alice": "x"}},
-		{"lengthened by the owner without a value", []write{planted, {"alice", "a x b", false}}, map[string]string{"alice": "x", "bob": "a x b"}},
-		{"shortened by another", []write{{"alice", "a b", true}, {"mallory", "a", true}}, map[string]string{"alice": ""}},
-		{"planted, taken off and listed by the owner", []write{planted, {"alice", "a", false}, {"alice", "a x", false}}, map[string]string{"alice": ""}},
-		{"the owner's, taken off and listed again by another", []write{{"mallory", "", true}, {"mallory", "a", true}}, map[string]string{"alice": "a"}},
-		{"planted twice", []write{planted, {"alice", "a x", true}, {"mallory", "a x y", true}}, map[string]string{"alice": "x y"}},
-		{"extended by one who knows it", []write{planted, {"alice", "a x", true}, {"alice", "a x b", false}}, map[string]string{"alice": "", "mallory": "a b"}},
+		{"lengthened by the owner without a value", []write{planted, {"alice", "a x b", false}},
+			map[string]string{"alice": "x", "bob": "a x b"}},
+		{"shortened by another", []write{{"alice", "a b", true}, {"mallory", "a", true}},
+			map[string]string{"alice": ""}},
+		{"planted, taken off and listed by the owner",
+			[]write{planted, {"alice", "a", false}, {"alice", "a x", false}}, map[string]string{"alice": ""}},
+		{"the owner's, taken off and listed again by another", []write{{"mallory", "", true}, {"mallory", "a", true}},
+			map[string]string{"alice": "a"}},
+		{"planted twice", []write{planted, {"alice", "a x", true}, {"mallory", "a x y", true}},
+			map[string]string{"alice": "x y"}},
+		{"extended by one who knows it", []write{planted, {"alice", "a x", true}, {"alice", "a x b", false}},
+			map[string]string{"alice": "", "mallory": "a b"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -84,7 +92,8 @@ func TestHistoryIsBounded(t *testing.T) {
 }
 
 func TestHistoryThatCannotBeRead(t *testing.T) {
-	h := HistoryOf(map[string]string{AnnotationCreatedBy: "alice", AnnotationDecryptersAddedBy: "{", AnnotationDecryptersKeptBy: `{"bob":1}`})
+	h := HistoryOf(map[string]string{AnnotationCreatedBy: "alice", AnnotationDecryptersAddedBy: "{",
+		AnnotationDecryptersKeptBy: `{"bob":1}`})
 	if h.ListedBy("a") != "alice" || len(h.Unseen([]string{"a"}, "bob")) != 1 {
 		t.Errorf("got %+v", h)
 	}

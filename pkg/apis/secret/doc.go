@@ -3,7 +3,7 @@
 // +k8s:deepcopy-gen=package
 // +groupName=secret.grafana.app
 
-// Package secret holds the hub (internal) types of the group secret.grafana.app: what the server works with between
-// decoding a request and framing an object for etcd. Only the hub knows the sealed bytes; no served version has a
-// field for them. The package must never log, print or marshal a value.
+// Package secret has the hub (internal) types of the group secret.grafana.app, which the server uses between decoding a
+// request and encoding an object for etcd. Only the hub has the sealed bytes; no served version has a field for them.
+// The package must never log, print or marshal a value.
 package secret

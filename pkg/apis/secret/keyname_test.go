@@ -21,8 +21,10 @@ func TestIsKeyName(t *testing.T) {
 
 func TestShowKey(t *testing.T) {
 	for key, want := range map[string]string{
-		"": "", "aesgcm/key-1": "aesgcm/key-1", "aesgcm/team:2026": "aesgcm/team:2026", "aesgcm/schlüssel": "aesgcm/schlüssel",
-		"aesgcm/\x1b[2J": UnreadableKey, "aesgcm/\xff": UnreadableKey, "aesgcm/a\nb": UnreadableKey, "aesgcm/\u202egpj": UnreadableKey,
+		"": "", "aesgcm/key-1": "aesgcm/key-1", "aesgcm/team:2026": "aesgcm/team:2026",
+		"aesgcm/schlüssel": "aesgcm/schlüssel",
+		"aesgcm/\x1b[2J":   UnreadableKey, "aesgcm/\xff": UnreadableKey, "aesgcm/a\nb": UnreadableKey,
+		"aesgcm/\u202egpj": UnreadableKey,
 	} {
 		if got := ShowKey(key); got != want {
 			t.Errorf("ShowKey(%q) = %q, want %q", key, got, want)
@@ -35,9 +37,11 @@ func TestCoversKey(t *testing.T) {
 		asked, stored string
 		want          bool
 	}{
-		{"aesgcm/a", "aesgcm/a", true}, {"kms/vault", "kms/vault/0a1b2c3d", true}, {"kms/vault/0a1b2c3d", "kms/vault/0a1b2c3d", true},
+		{"aesgcm/a", "aesgcm/a", true}, {"kms/vault", "kms/vault/0a1b2c3d", true},
+		{"kms/vault/0a1b2c3d", "kms/vault/0a1b2c3d", true},
 		{"aesgcm/a", "aesgcm/ab", false}, {"aesgcm/a", "aesgcm/a/0a1b2c3d", false}, {"aesgcm/a ", "aesgcm/a", false},
-		{"kms/a", "kms/a/b/0a1b2c3d", false}, {"kms/a/b", "kms/a/b/0a1b2c3d", true}, {"kms/vault", "kms/vault2/0a1b2c3d", false},
+		{"kms/a", "kms/a/b/0a1b2c3d", false}, {"kms/a/b", "kms/a/b/0a1b2c3d", true},
+		{"kms/vault", "kms/vault2/0a1b2c3d", false},
 		{"aesgcm/a", UnreadableKey, false},
 	} {
 		if got := CoversKey(test.asked, test.stored); got != test.want {

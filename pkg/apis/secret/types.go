@@ -3,6 +3,11 @@
 package secret
 
 import (
+	"encoding/json"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
@@ -30,17 +35,18 @@ const (
 	AnnotationDecryptersChangedBy = "secret.grafana.app/decryptersChangedBy"
 	// AnnotationDecryptersAddedBy maps decrypters to the users who listed them, but for the creator. A JSON object.
 	AnnotationDecryptersAddedBy = "secret.grafana.app/decryptersAddedBy"
-	// AnnotationDecryptersKeptBy names users who wrote a value for the list since it last grew, latest last. A JSON array.
+	// AnnotationDecryptersKeptBy names users who wrote a value for the list since it last grew, latest last. A JSON
+	// array.
 	AnnotationDecryptersKeptBy = "secret.grafana.app/decryptersKeptBy"
-	// AnnotationValueRevision is free for GitOps tools, which cannot see a value change, to announce one.
+	// AnnotationValueRevision is for GitOps tools, which cannot see that a value changed.
 	AnnotationValueRevision = "secret.grafana.app/value-revision"
 )
 
-// CauseDeleted is the cause in the Status of a 409 that refuses a new value for an object that is deleted and waits for its
-// finalizers. Trying again does not help.
+// CauseDeleted is the cause in the Status of a 409 that refuses a new value for an object that is deleted and waits for
+// its finalizers. A retry does not help.
 const CauseDeleted metav1.CauseType = "Deleted"
 
-// CauseWriteKey is the cause in the Status of a rewrap that failed which names the key that the server seals with.
+// CauseWriteKey is the cause in the Status of a failed rewrap that names the active write key.
 const CauseWriteKey metav1.CauseType = "WriteKey"
 
 // KeeperSystem is the only keeper: the value is sealed in this server's own etcd.
@@ -50,12 +56,12 @@ const KeeperSystem = "system"
 const FieldSelectorDecrypter = "spec.decrypter"
 
 // DecrypterSelectorPrefix starts the internal field keys, one for each decrypter of an object: upstream compares a
-// field with one value, so membership becomes a key of its own whose value is "true".
+// field with one value, so membership becomes a separate key whose value is "true".
 const DecrypterSelectorPrefix = FieldSelectorDecrypter + ":"
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
-// SecureValue is a secret that can be written and never read back.
+// SecureValue is a write-only secret.
 type SecureValue struct {
 	metav1.TypeMeta
 	metav1.ObjectMeta
@@ -63,26 +69,26 @@ type SecureValue struct {
 	Spec   SecureValueSpec
 	Status SecureValueStatus
 
-	// Sealed is the ciphertext of Spec.Value with its envelope. It exists only between the framing codec and the
-	// sealing store: above the store it is always nil.
+	// Sealed is the ciphertext of Spec.Value with its envelope. It exists only between the codec and the sealing store:
+	// above the store it is always nil.
 	Sealed []byte
 }
 
-// SecureValueSpec is what a writer asks for.
+// SecureValueSpec is the desired state.
 type SecureValueSpec struct {
 	// Description says what the value is for: 1 to MaxDescriptionLength characters.
 	Description string
-	// Value is write-only and nil on everything that was read. Nil on an update keeps the stored value.
+	// Value is write-only and nil in objects that were read. Nil in an update keeps the stored value.
 	Value *sensitive.Value
 	// Decrypters are the services that may open the value, in the writer's order, without duplicates.
 	Decrypters []string
-	// Keeper and Ref belong to the API that this one follows and are not served: validation refuses them, since leaving
-	// them out silently would store something else than the writer asked for.
+	// Keeper and Ref belong to the API that this one follows and are not supported: validation refuses them, since
+	// ignoring them would store something else than the writer asked for.
 	Keeper string
 	Ref    string
 }
 
-// SecureValueStatus is what the server says of the stored value.
+// SecureValueStatus describes the stored value.
 type SecureValueStatus struct {
 	// Version counts the values written, from 1.
 	Version int64
@@ -104,8 +110,8 @@ type SecureValueList struct {
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
-// SecureValueRewrap asks the server to seal a stored value anew under the key that it seals with now, and says what
-// came of it. It can neither set nor show a value.
+// SecureValueRewrap asks the server to re-encrypt a stored value under the active write key, and has the outcome. It
+// can neither set nor show a value.
 type SecureValueRewrap struct {
 	metav1.TypeMeta
 	metav1.ObjectMeta
@@ -117,8 +123,56 @@ type SecureValueRewrap struct {
 type SecureValueRewrapStatus struct {
 	// Key names the key that seals the value after the request.
 	Key string
-	// WriteKey names the key that the server seals with now.
+	// WriteKey names the active write key.
 	WriteKey string
-	// Rewrapped is false when the value was under the write key already: then nothing was written.
+	// Rewrapped is false if the value was under the write key already: then nothing was written.
 	Rewrapped bool
+}
+
+// MarshalJSON omits the value. The hub type is never sent: only loggers and error texts marshal it, and klog marshals
+// every structure. An encoder used on the hub by mistake loses the value, and validation refuses it.
+func (s SecureValueSpec) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Description string
+		Decrypters  []string
+	}{s.Description, s.Decrypters})
+}
+
+// UnreadableKey replaces a status.key that must not be shown: bytes from etcd may be anything, including a control
+// sequence for a terminal. It cannot be confused with a name, which has a slash.
+const UnreadableKey = "unreadable"
+
+// KMSHashLength is the number of hexadecimal digits of a KMS key id's SHA-256 at the end of the name of its key.
+const KMSHashLength = 8
+
+// MaxKeyName is the longest name of a key, in bytes.
+const MaxKeyName = 253
+
+// IsKeyName reports whether name is [A-Za-z0-9._-]{1,253}, which is valid everywhere: the prefix of an envelope ends at
+// a colon, status.key is split at slashes, and terminals, metrics and logs show it unescaped.
+func IsKeyName(name string) bool {
+	return name != "" && len(name) <= MaxKeyName && strings.IndexFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
+	}) < 0
+}
+
+// IsPrintable reports whether text is safe to show in a terminal, a log line and a metric.
+func IsPrintable(text string) bool {
+	return utf8.ValidString(text) && strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+}
+
+// ShowKey returns a status.key, or UnreadableKey if it must not be shown.
+func ShowKey(key string) string {
+	if !IsPrintable(key) {
+		return UnreadableKey
+	}
+	return key
+}
+
+// CoversKey reports whether a configured key (PROVIDER/NAME) is, or stands for, the key of a stored value: kms/NAME
+// stands for all keys of that KMS, whose names end with a hash.
+func CoversKey(configured, stored string) bool {
+	hash, ok := strings.CutPrefix(stored, configured+"/")
+	return configured == stored ||
+		ok && strings.HasPrefix(configured, "kms/") && len(hash) == KMSHashLength && !strings.Contains(hash, "/")
 }

@@ -24,7 +24,8 @@ func planted(t *testing.T) *secret.SecureValue {
 }
 
 // wrote is who does what to a planted object, and returns the object and the warning.
-func wrote(t *testing.T, user string, dryRun bool, change func(*secret.SecureValue)) (sv *secret.SecureValue, warning string) {
+func wrote(t *testing.T, user string, dryRun bool, change func(*secret.SecureValue)) (sv *secret.SecureValue,
+	warning string) {
 	t.Helper()
 	ctx, update := withUpdateRequest(as(t, user), dryRun)
 	old := planted(t)
@@ -44,7 +45,8 @@ func TestPlantedDecrypterIsWarnedAbout(t *testing.T) {
 		change     func(*secret.SecureValue)
 		warned     string
 	}{
-		{"value", "alice", value, `synthetic-monitoring (listed by "mallory"); spec.decrypters is [k6-cloud, synthetic-monitoring]`},
+		{"value", "alice", value, `synthetic-monitoring (listed by "mallory"); spec.decrypters is [k6-cloud, ` +
+			`synthetic-monitoring]`},
 		{"the same list", "alice", with("synthetic-monitoring", "k6-cloud"), "synthetic-monitoring (listed by"},
 		{"one of the list", "alice", with("synthetic-monitoring"), "synthetic-monitoring (listed by"},
 		{"without what was planted", "alice", with("k6-cloud"), ""},
@@ -52,17 +54,20 @@ func TestPlantedDecrypterIsWarnedAbout(t *testing.T) {
 		{"a third user", "carol", value, `k6-cloud (listed by "alice"), synthetic-monitoring (listed by "mallory")`},
 		{"the one who planted it", "mallory", value, ""}, // who wrote a value for alice's k6-cloud
 		{"no value", "alice", func(sv *secret.SecureValue) { sv.Labels = map[string]string{"a": "b"} }, ""},
-		{"annotations left out", "alice", func(sv *secret.SecureValue) { value(sv); sv.Annotations = nil }, "synthetic-monitoring (listed by"},
+		{"annotations left out", "alice", func(sv *secret.SecureValue) { value(sv); sv.Annotations = nil },
+			"synthetic-monitoring (listed by"},
 		{"forged annotations", "alice", func(sv *secret.SecureValue) {
 			value(sv)
-			sv.Annotations[secret.AnnotationDecryptersAddedBy], sv.Annotations[secret.AnnotationDecryptersKeptBy] = "{}", `["alice"]`
+			sv.Annotations[secret.AnnotationDecryptersAddedBy],
+				sv.Annotations[secret.AnnotationDecryptersKeptBy] = "{}", `["alice"]`
 		}, "synthetic-monitoring (listed by"},
 	}
 	for _, tt := range tests {
 		for _, dryRun := range []bool{false, true} {
 			t.Run(tt.name, func(t *testing.T) {
 				_, got := wrote(t, tt.user, dryRun, tt.change)
-				if (got != "") != (tt.warned != "") || !strings.Contains(got, tt.warned) || strings.Contains(got, canary) {
+				if (got != "") != (tt.warned != "") || !strings.Contains(got, tt.warned) ||
+					strings.Contains(got, canary) {
 					t.Errorf("dry run %t: got %q, want %q", dryRun, got, tt.warned)
 				}
 			})
@@ -115,11 +120,13 @@ func TestDecryptersChangedBy(t *testing.T) {
 		}
 	}
 	want := map[string]string{
-		secret.AnnotationDecryptersChangedBy: "mallory", secret.AnnotationDecryptersAddedBy: `{"synthetic-monitoring":"mallory"}`,
-		secret.AnnotationDecryptersKeptBy: `["mallory"]`,
+		secret.AnnotationDecryptersChangedBy: "mallory",
+		secret.AnnotationDecryptersAddedBy:   `{"synthetic-monitoring":"mallory"}`,
+		secret.AnnotationDecryptersKeptBy:    `["mallory"]`,
 	}
 	got := planted(t).Annotations
-	for _, key := range []string{secret.AnnotationCreatedBy, secret.AnnotationUpdatedBy, secret.AnnotationUpdatedTimestamp} {
+	for _, key := range []string{secret.AnnotationCreatedBy, secret.AnnotationUpdatedBy,
+		secret.AnnotationUpdatedTimestamp} {
 		delete(got, key)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

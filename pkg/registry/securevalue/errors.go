@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -22,38 +23,45 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
-// retryAfterSeconds is what a client waits before it tries again while the key is out of reach, or the disk full.
+// retryAfterSeconds is the Retry-After of a 503: the key is unavailable, or the disk full.
 const retryAfterSeconds = 1
 
-// clientError turns an error of the store into what the contract promises: invalid input is 400 with its causes, a KMS that
-// does not answer is 503, and a value that no retry opens is 500. The log gets the cause, the client a constant text.
+// clientError maps an error of the store to an API error: 400 with causes for invalid input, 503 if the KMS is
+// unavailable, 500 for a value that no retry opens. The log gets the cause, the client a constant text.
 func clientError(ctx context.Context, name string, err error) error {
 	if operation, ok := errors.AsType[*sealed.OperationError](err); ok {
-		klog.ErrorS(operation.Err, "Could not use a stored record or its encryption key", "operation", operation.Operation,
+		klog.ErrorS(operation.Err, "Could not use a stored record or its encryption key", "operation",
+			operation.Operation,
 			"securevalue", klog.KRef(operation.Namespace, operation.Name), "audit-ID", audit.GetAuditIDTruncated(ctx))
 		switch sealed.FaultOf(operation) {
 		case sealed.ErrKeyMissing: //nolint:errorlint // FaultOf returns the sentinel itself
-			return apierrors.NewInternalError(fmt.Errorf("the value of securevalue %q does not open: the server does not have its encryption key; nothing was changed, ask the operator", name))
+			return apierrors.NewInternalError(fmt.Errorf("cannot decrypt securevalue %q: the server does not have "+
+				"its encryption key; nothing was changed, ask the operator", name))
 		case sealed.ErrDamaged:
 			if operation.Operation == sealed.ReadingRecord {
 				return unreadable(name, operation)
 			}
-			return apierrors.NewInternalError(errors.New("the stored value does not open: its record was changed; nothing was written, ask the operator"))
+			return apierrors.NewInternalError(errors.New("cannot decrypt the stored value: its record was changed; " +
+				"nothing was written, ask the operator"))
 		default:
 			return keyUnavailable(name)
 		}
 	}
-	if apierrors.IsConflict(err) && strings.Contains(err.Error(), "recondition") { // quotes the request, and the key in etcd
+	// quotes the request, and the key in etcd
+	if apierrors.IsConflict(err) && strings.Contains(err.Error(), "recondition") {
 		return apierrors.NewConflict(secret.GroupResource, name,
-			errors.New("its metadata.uid or metadata.resourceVersion is not the one that the request names; read it again"))
+			errors.New("its metadata.uid or metadata.resourceVersion differs from the one in the request; read it "+
+				"again"))
 	}
 	if err != nil && strings.Contains(err.Error(), "StorageError") { // quotes the key in etcd
-		klog.ErrorS(err, "The storage refused a request", "securevalue", name, "audit-ID", audit.GetAuditIDTruncated(ctx))
+		klog.ErrorS(err, "The storage refused a request", "securevalue", name, "audit-ID",
+			audit.GetAuditIDTruncated(ctx))
 		if apierrors.IsConflict(err) { // only upstream's deleter of unreadable records is left
 			return apierrors.NewConflict(secret.GroupResource, name,
-				errors.New("its record can be read; delete it without ignoreStoreReadErrorWithClusterBreakingPotential"))
+				errors.New("its record is readable; delete it without "+
+					"ignoreStoreReadErrorWithClusterBreakingPotential"))
 		}
-		return apierrors.NewInternalError(errors.New("the storage refused the request; the server's log has the reason"))
+		return apierrors.NewInternalError(errors.New("the storage refused the request; see the server's log"))
 	}
 	if reason := etcd.NoRoom(err); reason != nil {
 		return noRoom(name, reason)
@@ -61,28 +69,31 @@ func clientError(ctx context.Context, name string, err error) error {
 	return badRequestForInvalid(err)
 }
 
-// unreadable says what to do about a record that is there and cannot be served.
+// unreadable is the error for a record that exists and cannot be served.
 func unreadable(name string, err error) error {
 	if errors.Is(err, sealed.ErrMisplaced) {
-		return apierrors.NewInternalError(fmt.Errorf("securevalue %q: %w: restore its record from a backup, or delete it and create it again",
+		return apierrors.NewInternalError(fmt.Errorf("securevalue %q: %w: restore its record from a backup, or "+
+			"delete it and create it again",
 			name, sealed.ErrMisplaced))
 	}
 	return apierrors.NewInternalError(fmt.Errorf(
-		"the record of securevalue %q was changed, or written by a newer version of the server; nothing was changed, ask the operator", name))
+		"the record of securevalue %q was changed, or written by a newer version of the server; nothing was "+
+			"changed, ask the operator", name))
 }
 
-// noRoom refuses a write that etcd has no room for. Reads go on, and the operator has an alert.
+// noRoom refuses a write that etcd has no room for. Reads continue, and the operator gets an alert.
 func noRoom(name string, reason error) error {
 	refusedWrites.WithLabelValues(reasonLabels[reason]).Inc()
-	return unavailable(name, fmt.Sprintf("%v: nothing was changed; reads and deletes go on, writes do when there is room", reason))
+	return unavailable(name,
+		fmt.Sprintf("%v: nothing was changed; reads and deletes still work, writes will when there is space", reason))
 }
 
 func keyUnavailable(name string) error {
 	return unavailable(name, fmt.Sprintf(
-		"the value of securevalue %q cannot be sealed or opened now: the encryption key is out of reach; nothing was changed, try again", name))
+		"cannot encrypt or decrypt securevalue %q: encryption key unavailable; nothing was changed, retry later", name))
 }
 
-// unavailable is a 503 that clients repeat.
+// unavailable is a 503 that clients retry.
 func unavailable(name, message string) error {
 	status := apierrors.NewServiceUnavailable(message)
 	status.ErrStatus.Details = &metav1.StatusDetails{
@@ -91,8 +102,8 @@ func unavailable(name, message string) error {
 	return status
 }
 
-// badRequestForInvalid sets the code of the user's document (400) on what upstream answers with 422. Reason and causes
-// stay as they are, each cause once: upstream checks the metadata of an update several times over.
+// badRequestForInvalid changes upstream's 422 to the 400 of the API documentation. Reason and causes are kept, without
+// duplicates: upstream checks the metadata of an update several times.
 func badRequestForInvalid(err error) error {
 	var status *apierrors.StatusError
 	if !errors.As(err, &status) || status.ErrStatus.Code != http.StatusUnprocessableEntity {
@@ -109,7 +120,7 @@ func badRequestForInvalid(err error) error {
 
 func onceEach(causes []metav1.StatusCause) []metav1.StatusCause {
 	var once []metav1.StatusCause
-	seen := sets.New[metav1.StatusCause]() // a body can have tens of thousands of faults
+	seen := sets.New[metav1.StatusCause]() // a body may have tens of thousands of faults
 	for _, cause := range causes {
 		if !seen.Has(cause) {
 			seen.Insert(cause)
@@ -119,8 +130,8 @@ func onceEach(causes []metav1.StatusCause) []metav1.StatusCause {
 	return once
 }
 
-// patchError cleans what upstream says of a patch that does not apply: it quotes the whole patched document. Errors
-// about the stored object (conflict, not found, forbidden, too large) pass.
+// patchError replaces upstream's error for a patch that does not apply, which quotes the patched document. Errors about
+// the stored object (conflict, not found, forbidden, too large) pass.
 func patchError(name string, err error) error {
 	switch apierrors.ReasonForError(err) {
 	case metav1.StatusReasonConflict, metav1.StatusReasonNotFound, metav1.StatusReasonForbidden,
@@ -141,11 +152,11 @@ func invalidPatch(name, detail string) error {
 	return invalid
 }
 
-// textNotApplied stands for every fault of a patch that cannot be repeated without quoting an object.
+// textNotApplied replaces the faults of a patch that quote an object.
 const textNotApplied = "check its syntax, its paths and tests, and the types of its fields"
 
-// patchDetail finds the decoding error behind the quoted document. Only a text that safecodec wrote passes, and the
-// names of unknown fields.
+// patchDetail finds the decoding error after the quoted document. Only a text of safecodec passes, and the names of
+// unknown fields.
 func patchDetail(err error) string {
 	if fields := undeclaredFields(err); fields != "" {
 		return fields
@@ -169,4 +180,17 @@ func patchDetail(err error) string {
 		}
 	}
 	return textNotApplied
+}
+
+// undeclaredField is the one fault of a server-side apply that names a field and quotes nothing else
+// (sigs.k8s.io/structured-merge-diff typed/validate.go). Faults of other kinds in the same text are left out.
+var undeclaredField = regexp.MustCompile(`(?m)[ :]\.([A-Za-z0-9_.-]{1,256}): field not declared in schema$`)
+
+// undeclaredFields names the fields of an applied manifest that the API does not have; "" for other faults.
+func undeclaredFields(err error) string {
+	var faults []string
+	for _, found := range undeclaredField.FindAllStringSubmatch(err.Error(), -1) {
+		faults = append(faults, fmt.Sprintf("unknown field %q", found[1]))
+	}
+	return strings.Join(faults, ", ")
 }

@@ -34,7 +34,8 @@ func statusOf(t *testing.T, err error) metav1.Status {
 // patchFault builds the error that upstream's patch handler makes: the whole patched object, quoted, then the detail
 // (k8s.io/apiserver/pkg/endpoints/handlers/patch.go).
 func patchFault(document, detail string) error {
-	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), document, detail)})
+	return apierrors.NewInvalid(schema.GroupKind{}, "",
+		field.ErrorList{field.Invalid(field.NewPath("patch"), document, detail)})
 }
 
 func TestPatchErrorQuotesNothing(t *testing.T) {
@@ -47,18 +48,25 @@ func TestPatchErrorQuotesNothing(t *testing.T) {
 		want string
 	}{
 		{"unknown field", patchFault(document, unknown), unknown},
-		{"two faults", patchFault(document, unknown+`, duplicate field "spec.value"`), unknown + `, duplicate field "spec.value"`},
-		{"JSON patch", patchFault(document, `strict decoding error: json patch unknown field "[0].x"`), `strict decoding error: json patch unknown field "[0].x"`},
+		{"two faults", patchFault(document, unknown+`, duplicate field "spec.value"`), unknown +
+			`, duplicate field "spec.value"`},
+		{"JSON patch", patchFault(document, `strict decoding error: json patch unknown field "[0].x"`),
+			`strict decoding error: json patch unknown field "[0].x"`},
 		{"value not a string", patchFault(document, "spec.value must be a string"), "spec.value must be a string"},
-		{"description not a string", patchFault(document, "spec.description must be a string"), "spec.description must be a string"},
+		{"description not a string", patchFault(document, "spec.description must be a string"),
+			"spec.description must be a string"},
 		{"strategic merge's form", patchFault(fmt.Sprintf("%+v", map[string]any{"value": canary}), unknown), unknown},
 		{"document holds a detail", patchFault(`": `+unknown+canary, undecodable), undecodable},
 		{"detail holds the value", patchFault(document, "json: cannot unmarshal "+canary), undecodable},
 		{"no detail", patchFault(document, ""), undecodable},
-		{"unquoted", apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), map[string]string{"a": canary}, unknown)}), undecodable},
+		{"unquoted", apierrors.NewInvalid(schema.GroupKind{}, "",
+			field.ErrorList{field.Invalid(field.NewPath("patch"), map[string]string{"a": canary}, unknown)}),
+			undecodable},
 		{"bad request", apierrors.NewBadRequest("error decoding patch: invalid character in " + canary), undecodable},
-		{"JSON patch does not apply", apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", "testing value "+canary+" failed", 0, false), undecodable},
-		{"apply's 500", apierrors.NewInternalError(errors.New(".spec.value: expected string, got " + canary)), undecodable},
+		{"JSON patch does not apply", apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "",
+			schema.GroupResource{}, "", "testing value "+canary+" failed", 0, false), undecodable},
+		{"apply's 500", apierrors.NewInternalError(errors.New(".spec.value: expected string, got " + canary)),
+			undecodable},
 		{"no API error", errors.New(canary), undecodable},
 		{"wrapped", fmt.Errorf("wrapped: %w", patchFault(document, unknown)), unknown},
 	}
@@ -74,7 +82,8 @@ func TestPatchErrorQuotesNothing(t *testing.T) {
 				Message: `the patch of securevalue "api-key" does not apply: ` + tt.want,
 				Details: &metav1.StatusDetails{
 					Name: "api-key", Group: "secret.grafana.app", Kind: "SecureValue",
-					Causes: []metav1.StatusCause{{Type: metav1.CauseTypeFieldValueInvalid, Field: "patch", Message: tt.want}},
+					Causes: []metav1.StatusCause{{Type: metav1.CauseTypeFieldValueInvalid, Field: "patch",
+						Message: tt.want}},
 				},
 			}
 			if diff := cmp.Diff(want, statusOf(t, got)); diff != "" {
@@ -106,7 +115,8 @@ func otherErrors() []error {
 }
 
 func TestClientErrorPasses(t *testing.T) {
-	for _, err := range append(otherErrors(), apierrors.NewAlreadyExists(secret.GroupResource, "api-key"), errors.New("plain")) {
+	for _, err := range append(otherErrors(), apierrors.NewAlreadyExists(secret.GroupResource, "api-key"),
+		errors.New("plain")) {
 		if got := clientError(t.Context(), "api-key", err); !errors.Is(got, err) {
 			t.Errorf("%v became %v", err, got)
 		}
@@ -133,7 +143,8 @@ func TestInvalidIsBadRequest(t *testing.T) {
 			if diff := cmp.Diff(*want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
-			if upstream.ErrStatus.Code != http.StatusUnprocessableEntity || len(upstream.ErrStatus.Details.Causes) != 4 {
+			if upstream.ErrStatus.Code != http.StatusUnprocessableEntity ||
+				len(upstream.ErrStatus.Details.Causes) != 4 {
 				t.Error("the original error was changed")
 			}
 		})
@@ -149,17 +160,21 @@ func TestChangedRecordIsInternalError(t *testing.T) {
 	}
 }
 
-// A key out of reach is 503 with a constant text: what a key provider says is for the log alone.
+// An unavailable key is 503 with a constant text: what a key provider says is for the log alone.
 func TestOperationErrorIsUnavailable(t *testing.T) {
 	var buf bytes.Buffer
 	klog.SetLogger(textlogger.NewLogger(textlogger.NewConfig(textlogger.Output(&buf))))
 	t.Cleanup(klog.ClearLogger)
-	cause := &sealed.OperationError{Operation: "sealing", Namespace: "default", Name: "api-key", Err: errors.New("kms: connection refused")}
+	cause := &sealed.OperationError{Operation: "sealing", Namespace: "default", Name: "api-key",
+		Err: errors.New("kms: connection refused")}
 	got := clientError(t.Context(), "api-key", fmt.Errorf("storing: %w", cause))
 	want := metav1.Status{
-		Status: metav1.StatusFailure, Code: http.StatusServiceUnavailable, Reason: metav1.StatusReasonServiceUnavailable,
-		Message: `the value of securevalue "api-key" cannot be sealed or opened now: the encryption key is out of reach; nothing was changed, try again`,
-		Details: &metav1.StatusDetails{Group: "secret.grafana.app", Kind: "securevalues", Name: "api-key", RetryAfterSeconds: 1},
+		Status: metav1.StatusFailure, Code: http.StatusServiceUnavailable,
+		Reason: metav1.StatusReasonServiceUnavailable,
+		Message: `cannot encrypt or decrypt securevalue "api-key": encryption key unavailable; nothing was ` +
+			`changed, retry later`,
+		Details: &metav1.StatusDetails{Group: "secret.grafana.app", Kind: "securevalues", Name: "api-key",
+			RetryAfterSeconds: 1},
 	}
 	if diff := cmp.Diff(want, statusOf(t, got)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -174,5 +189,32 @@ func TestOperationErrorIsUnavailable(t *testing.T) {
 		if !strings.Contains(buf.String(), part) {
 			t.Errorf("the log misses %s: %s", part, buf.String())
 		}
+	}
+}
+
+func TestUndeclaredFields(t *testing.T) {
+	const prefix = "failed to create typed patch object (default/x; secret.grafana.app/v1beta1, Kind=SecureValue): "
+	for _, test := range []struct{ name, text, want string }{
+		{"one", prefix + ".spec.vlaue: field not declared in schema", `unknown field "spec.vlaue"`},
+		{
+			"two", prefix + "errors:\n  .spec.vlaue: field not declared in schema\n  .sepc: field not declared in " +
+				"schema",
+			`unknown field "spec.vlaue", unknown field "sepc"`,
+		},
+		{
+			"beside a wrong type", prefix + "errors:\n  .spec.value: expected string, got &{canary}\n  .sepc: " +
+				"field not declared in schema",
+			`unknown field "sepc"`,
+		},
+		{"a wrong type alone", prefix + ".spec.value: expected string, got &{canary}", ""},
+		{"a value that looks like a fault", prefix +
+			".spec.value: expected string, got &{.canary: field not declared in schema}", ""},
+		{"a key that quotes something", prefix + `.spec.items[name="canary"]: field not declared in schema`, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := undeclaredFields(errors.New(test.text)); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
 	}
 }

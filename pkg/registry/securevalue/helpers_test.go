@@ -63,7 +63,8 @@ func stored() *secret.SecureValue {
 	sv.UID, sv.ResourceVersion, sv.Generation = "uid-1", "7", 3
 	sv.Status = secret.SecureValueStatus{Version: 2, Keeper: secret.KeeperSystem, Key: "aesgcm/k1"}
 	sv.Annotations = map[string]string{
-		secret.AnnotationCreatedBy: "alice", secret.AnnotationUpdatedBy: "bob", secret.AnnotationUpdatedTimestamp: "2024-01-15T10:35:00Z",
+		secret.AnnotationCreatedBy: "alice", secret.AnnotationUpdatedBy: "bob",
+		secret.AnnotationUpdatedTimestamp: "2024-01-15T10:35:00Z",
 	}
 	return sv
 }

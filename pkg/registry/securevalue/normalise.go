@@ -19,13 +19,13 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
-// serverAnnotations are set from the authenticated user; what a client sends for them is ignored.
+// serverAnnotations are set from the authenticated user; values from clients are ignored.
 var serverAnnotations = []string{
 	secret.AnnotationCreatedBy, secret.AnnotationUpdatedBy, secret.AnnotationUpdatedTimestamp,
 	secret.AnnotationDecryptersChangedBy, secret.AnnotationDecryptersAddedBy, secret.AnnotationDecryptersKeptBy,
 }
 
-// specChanged compares what a reader sees of the spec.
+// specChanged compares the readable part of the spec.
 func specChanged(sv, stored *secret.SecureValue) bool {
 	return sv.Spec.Description != stored.Spec.Description || !slices.Equal(sv.Spec.Decrypters, stored.Spec.Decrypters)
 }
@@ -37,7 +37,7 @@ func stampCreate(ctx context.Context, sv *secret.SecureValue) {
 	setAnnotation(sv, secret.AnnotationCreatedBy, userName(ctx))
 }
 
-// keepServerAnnotations carries who created and changed the object through a replacement that leaves it out.
+// keepServerAnnotations keeps the server's annotations when a PUT omits them.
 func keepServerAnnotations(sv, stored *secret.SecureValue) {
 	for _, key := range serverAnnotations {
 		if value, ok := stored.Annotations[key]; ok {
@@ -48,13 +48,13 @@ func keepServerAnnotations(sv, stored *secret.SecureValue) {
 	}
 }
 
-// stampUpdate records a change. A request that changes nothing leaves no trace, so that it stays a no-op.
+// stampUpdate records a change. It is not called for a request that changes nothing, which stays a no-op.
 func stampUpdate(ctx context.Context, sv *secret.SecureValue) {
 	setAnnotation(sv, secret.AnnotationUpdatedBy, userName(ctx))
 	setAnnotation(sv, secret.AnnotationUpdatedTimestamp, time.Now().UTC().Format(time.RFC3339))
 }
 
-// changed compares what a person can write and read; managedFields hold times of their own.
+// changed compares what users can write and read; managedFields contain timestamps.
 func changed(sv, stored *secret.SecureValue) bool {
 	return specChanged(sv, stored) ||
 		!apiequality.Semantic.DeepEqual(sv.Labels, stored.Labels) ||
@@ -63,21 +63,22 @@ func changed(sv, stored *secret.SecureValue) bool {
 		!apiequality.Semantic.DeepEqual(sv.OwnerReferences, stored.OwnerReferences)
 }
 
-// recordDecrypters keeps who listed which decrypter, and who wrote a value for the list.
+// recordDecrypters records who listed which decrypter, and who wrote a value for the list.
 func recordDecrypters(ctx context.Context, sv, stored *secret.SecureValue, newValue bool) {
 	before, after, user := stored.Spec.Decrypters, sv.Spec.Decrypters, userName(ctx)
 	if !sets.New(before...).Equal(sets.New(after...)) {
 		setAnnotation(sv, secret.AnnotationDecryptersChangedBy, user)
 	}
 	addedBy, keptBy := secret.HistoryOf(stored.Annotations).Change(before, after, user, newValue).Annotations()
-	for key, value := range map[string]string{secret.AnnotationDecryptersAddedBy: addedBy, secret.AnnotationDecryptersKeptBy: keptBy} {
+	for key, value := range map[string]string{secret.AnnotationDecryptersAddedBy: addedBy,
+		secret.AnnotationDecryptersKeptBy: keptBy} {
 		delete(sv.Annotations, key)
 		setAnnotation(sv, key, value)
 	}
 }
 
-// unseenDecrypters warns a writer whose value goes to decrypters that somebody else listed: one who may write could lengthen the list
-// together with a junk value, and wait for the owner to repair the value.
+// unseenDecrypters warns a writer whose value becomes readable by decrypters that another user listed: a user with
+// write access could extend the list together with a junk value, and wait for the owner to restore the value.
 func unseenDecrypters(ctx context.Context, sv, stored *secret.SecureValue) string {
 	if sv.Spec.Value == nil {
 		return ""
@@ -90,7 +91,8 @@ func unseenDecrypters(ctx context.Context, sv, stored *secret.SecureValue) strin
 	if len(unseen) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("this value can be opened by decrypters that other users listed since you last wrote a value: %s; spec.decrypters is [%s]",
+	return fmt.Sprintf("this value can be opened by decrypters that other users listed since you last wrote a "+
+		"value: %s; spec.decrypters is [%s]",
 		history.Describe(unseen), strings.Join(sv.Spec.Decrypters, ", "))
 }
 
@@ -111,8 +113,8 @@ func setAnnotation(sv *secret.SecureValue, key, value string) {
 	sv.Annotations[key] = value
 }
 
-// What stays of a manifest: all of this API that people write, but for the value. A value under a misspelt name or out
-// of its place, which a lenient client may send, goes as well.
+// What is kept of a manifest: all fields of this API that users write, except for the value. A value in a misspelt or
+// misplaced field, which a lenient client may send, is dropped as well.
 var (
 	manifestFields = []string{"apiVersion", "kind", "metadata", "spec"}
 	partFields     = map[string][]string{
@@ -121,18 +123,18 @@ var (
 	}
 )
 
-// changeCause is where `kubectl patch --record` keeps its whole command line, with the value in it.
+// changeCause is where `kubectl patch --record` stores its command line, including the value.
 const changeCause = "kubernetes.io/change-cause"
 
-// dropCopiesOfTheValue cleans the annotations that clients copy the value into. The change cause is dropped whatever it
-// holds: it comes in a request of its own, which does not show the value, and means nothing but to a Deployment.
+// dropCopiesOfTheValue cleans the annotations that clients copy the value into. The change cause is always dropped: it
+// comes in a separate request, which does not show the value, and matters only for a Deployment.
 func dropCopiesOfTheValue(sv *secret.SecureValue) {
 	delete(sv.Annotations, changeCause)
 	dropValueFromLastApplied(sv)
 }
 
-// dropValueFromLastApplied takes the value out of the copy of the manifest that `kubectl apply` keeps in an
-// annotation, and leaves the rest, so that pruning still works. What cannot be parsed is dropped whole.
+// dropValueFromLastApplied removes the value from the manifest that `kubectl apply` keeps in an annotation. The rest is
+// kept for pruning. A manifest that cannot be parsed is dropped.
 func dropValueFromLastApplied(sv *secret.SecureValue) {
 	manifest, ok := sv.Annotations[corev1.LastAppliedConfigAnnotation]
 	if !ok {
@@ -146,7 +148,7 @@ func dropValueFromLastApplied(sv *secret.SecureValue) {
 	sv.Annotations[corev1.LastAppliedConfigAnnotation] = clean
 }
 
-// withoutValue always writes the manifest anew: of two keys with one name a parser sees only the last.
+// withoutValue always rewrites the manifest: of duplicate keys a parser sees only the last.
 func withoutValue(manifest string) (string, bool) {
 	object, ok := pick([]byte(manifest), manifestFields)
 	if !ok || object == nil {
@@ -175,7 +177,7 @@ func withoutValue(manifest string) (string, bool) {
 	return string(clean) + "\n", true // kubectl writes the newline too
 }
 
-// dropInnerCopies takes out of a manifest's own annotations what is taken out of the object's.
+// dropInnerCopies removes from the manifest's annotations what is removed from the object's.
 func dropInnerCopies(metadata map[string]json.RawMessage) {
 	raw, ok := metadata["annotations"]
 	if !ok {

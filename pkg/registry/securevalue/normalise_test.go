@@ -21,9 +21,11 @@ func TestWithoutValue(t *testing.T) {
 	}{
 		{
 			name: "as kubectl writes it",
-			manifest: `{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","metadata":{"annotations":{},"labels":{"a":"b"},"name":"n"},` +
+			manifest: `{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue",` +
+				`"metadata":{"annotations":{},"labels":{"a":"b"},"name":"n"},` +
 				`"spec":{"decrypters":["k6-cloud"],"description":"d",` + value + `}}` + "\n",
-			want: `{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","metadata":{"annotations":{},"labels":{"a":"b"},"name":"n"},` +
+			want: `{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","metadata":{"annotations":{},` +
+				`"labels":{"a":"b"},"name":"n"},` +
 				`"spec":{"decrypters":["k6-cloud"],"description":"d"}}`,
 		},
 		{name: "no value", manifest: `{"spec":{"description":"d"}}`, want: `{"spec":{"description":"d"}}`},
@@ -31,17 +33,23 @@ func TestWithoutValue(t *testing.T) {
 		{name: "spec null", manifest: `{"spec":null}`, want: `{"spec":null}`},
 		{name: "empty object", manifest: `{}`, want: `{}`},
 		{name: "value an object", manifest: `{"spec":{"value":{"a":"` + canary + `"}}}`, want: `{"spec":{}}`},
-		{name: "value twice", manifest: `{"spec":{` + value + `,"description":"d",` + value + `}}`, want: `{"spec":{"description":"d"}}`},
-		{name: "spec twice", manifest: `{"spec":{` + value + `},"spec":{"description":"d"}}`, want: `{"spec":{"description":"d"}}`},
-		{name: "description twice", manifest: `{"spec":{"description":"` + canary + `","description":"d"}}`, want: `{"spec":{"description":"d"}}`},
+		{name: "value twice", manifest: `{"spec":{` + value + `,"description":"d",` + value + `}}`,
+			want: `{"spec":{"description":"d"}}`},
+		{name: "spec twice", manifest: `{"spec":{` + value + `},"spec":{"description":"d"}}`,
+			want: `{"spec":{"description":"d"}}`},
+		{name: "description twice", manifest: `{"spec":{"description":"` + canary + `","description":"d"}}`,
+			want: `{"spec":{"description":"d"}}`},
 		{name: "escaped name", manifest: `{"spec":{"\u0076alue":"` + canary + `"}}`, want: `{"spec":{}}`},
-		{name: "another case", manifest: `{"Spec":{` + value + `},"spec":{"Value":"` + canary + `"}}`, want: `{"spec":{}}`},
+		{name: "another case", manifest: `{"Spec":{` + value + `},"spec":{"Value":"` + canary + `"}}`,
+			want: `{"spec":{}}`},
 		{name: "misspelt", manifest: `{"spec":{"valeu":"` + canary + `"}}`, want: `{"spec":{}}`},
 		{name: "at the top", manifest: `{` + value + `,"stringData":{"a":"` + canary + `"}}`, want: `{}`},
-		{name: "under metadata", manifest: `{"metadata":{` + value + `,"name":"n"}}`, want: `{"metadata":{"name":"n"}}`},
+		{name: "under metadata", manifest: `{"metadata":{` + value + `,"name":"n"}}`,
+			want: `{"metadata":{"name":"n"}}`},
 		{name: "metadata a string", manifest: `{"metadata":"` + canary + `"}`, dropped: true},
 		{name: "status", manifest: `{"status":{` + value + `}}`, want: `{}`},
-		{name: "deep under another name", manifest: `{"spec":{"template":{"spec":{` + value + `}}}}`, want: `{"spec":{}}`},
+		{name: "deep under another name", manifest: `{"spec":{"template":{"spec":{` + value + `}}}}`,
+			want: `{"spec":{}}`},
 
 		{name: "nothing", manifest: ``, dropped: true},
 		{name: "null", manifest: `null`, dropped: true},
@@ -90,16 +98,19 @@ func TestWithoutValueIsStable(t *testing.T) {
 // TestCopiesInsideACopy finds the value where clients copy it into the annotations of the copy.
 func TestCopiesInsideACopy(t *testing.T) {
 	for annotations, want := range map[string]string{
-		`{"kubernetes.io/change-cause":"kubectl patch sv a -p ` + canary + `","team":"a"}`:                 `{"team":"a"}`,
+		`{"kubernetes.io/change-cause":"kubectl patch sv a -p ` + canary +
+			`","team":"a"}`: `{"team":"a"}`,
 		`{"kubectl.kubernetes.io/last-applied-configuration":"{\"spec\":{\"value\":\"` + canary + `\"}}"}`: `{}`,
 		`{"team":"a"}`: `{"team":"a"}`, `{}`: `{}`, `null`: `null`,
 	} {
 		want = `{"metadata":{"annotations":` + want + `,"name":"a"}}` + "\n"
-		if clean, ok := withoutValue(`{"metadata":{"name":"a","annotations":` + annotations + `}}`); !ok || clean != want {
+		if clean, ok := withoutValue(`{"metadata":{"name":"a","annotations":` + annotations + `}}`); !ok ||
+			clean != want {
 			t.Errorf("%s: %q, %v", annotations, clean, ok)
 		}
 	}
-	if clean, ok := withoutValue(`{"metadata":{"name":"a","annotations":"` + canary + `"}}`); !ok || clean != `{"metadata":{"name":"a"}}`+"\n" {
+	if clean, ok := withoutValue(`{"metadata":{"name":"a","annotations":"` + canary + `"}}`); !ok ||
+		clean != `{"metadata":{"name":"a"}}`+"\n" {
 		t.Errorf("%q, %v", clean, ok)
 	}
 }
@@ -107,8 +118,10 @@ func TestCopiesInsideACopy(t *testing.T) {
 // FuzzWithoutValue puts a canary at spec.value of any manifest: it never comes out, and nothing else named value does.
 func FuzzWithoutValue(f *testing.F) {
 	for _, seed := range []string{
-		`{}`, `{"spec":null}`, `{"spec":{}}`, `{"spec":{"value":"v","description":"d"}}`, `{"spec":{"value":1},"spec":{"value":2}}`,
-		`{"Spec":{"value":"v"}}`, `{"spec":{"Value":"v"}}`, `null`, `[]`, `{"spec":[]}`, `{"metadata":{"labels":{"a":"b"}}}`, `{"spec":{"\u0076alue":1}}`,
+		`{}`, `{"spec":null}`, `{"spec":{}}`, `{"spec":{"value":"v","description":"d"}}`,
+		`{"spec":{"value":1},"spec":{"value":2}}`,
+		`{"Spec":{"value":"v"}}`, `{"spec":{"Value":"v"}}`, `null`, `[]`, `{"spec":[]}`,
+		`{"metadata":{"labels":{"a":"b"}}}`, `{"spec":{"\u0076alue":1}}`,
 	} {
 		f.Add(seed)
 	}

@@ -20,18 +20,19 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
-// SubresourceRewrap is posted to. Its RBAC rule is verb create on securevalues/rewrap.
+// SubresourceRewrap is the subresource that re-encrypts a value: verb create on securevalues/rewrap in RBAC.
 const SubresourceRewrap = "rewrap"
 
-// Rewrapper seals a stored value anew; pkg/sealed has the real one.
+// Rewrapper re-encrypts a stored value; pkg/sealed implements it.
 type Rewrapper interface {
-	Rewrap(ctx context.Context, key string, preconditions *storage.Preconditions, dryRun bool) (sealed.RewrapResult, error)
-	// CheckOpens returns the error that opening a stored value to seal it again would end with.
+	Rewrap(ctx context.Context, key string, preconditions *storage.Preconditions, dryRun bool) (sealed.RewrapResult,
+		error)
+	// CheckOpens returns the error of opening a stored value, if any.
 	CheckOpens(ctx context.Context, key string) error
 }
 
 // RewrapREST serves securevalues/NAME/rewrap. It can neither set nor show a value: the request has no field for one,
-// and the answer names keys only.
+// and the answer only names keys.
 type RewrapREST struct {
 	keyFunc   func(ctx context.Context, name string) (string, error)
 	rewrapper Rewrapper
@@ -48,27 +49,28 @@ func NewRewrapREST(r *REST) *RewrapREST {
 	return &RewrapREST{keyFunc: r.KeyFunc, rewrapper: r.rewrapper}
 }
 
-// New returns the type of the request's body.
+// New returns the type of the request body.
 func (*RewrapREST) New() runtime.Object { return &secret.SecureValueRewrap{} }
 
-// Destroy has nothing to free: the storage is that of REST.
+// Destroy does nothing: REST owns the storage.
 func (*RewrapREST) Destroy() {}
 
 // PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate keeps metadata.uid, which is a precondition.
 func (*RewrapREST) PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate() bool { return true }
 
-// Create rewraps one value. Metadata.uid and metadata.resourceVersion of the request are preconditions (409).
-func (r *RewrapREST) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
-	asked, ok := obj.(*secret.SecureValueRewrap)
+// Create rewraps one value. metadata.uid and metadata.resourceVersion of the request are preconditions (409).
+func (r *RewrapREST) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc,
+	options *metav1.CreateOptions) (runtime.Object, error) {
+	in, ok := obj.(*secret.SecureValueRewrap)
 	if !ok {
 		return nil, apierrors.NewBadRequest("the body must be a SecureValueRewrap, or absent")
 	}
 	namespace := request.NamespaceValue(ctx)
-	if err := checkRewrap(asked, namespace, name); err != nil {
+	if err := checkRewrap(in, namespace, name); err != nil {
 		return nil, err
 	}
 	if validate != nil {
-		if err := validate(ctx, asked.DeepCopyObject()); err != nil {
+		if err := validate(ctx, in.DeepCopyObject()); err != nil {
 			return nil, err
 		}
 	}
@@ -76,18 +78,21 @@ func (r *RewrapREST) Create(ctx context.Context, name string, obj runtime.Object
 	if err != nil {
 		return nil, err
 	}
-	result, err := r.rewrapper.Rewrap(ctx, key, preconditionsOf(asked), dryrun.IsDryRun(options.DryRun))
+	result, err := r.rewrapper.Rewrap(ctx, key, preconditionsOf(in), dryrun.IsDryRun(options.DryRun))
 	countRewrap(result, err)
 	if err != nil {
-		return nil, withWriteKey(clientError(ctx, name, storeerr.InterpretUpdateError(err, secret.GroupResource, name)), result.WriteKey)
+		return nil,
+			withWriteKey(clientError(ctx, name, storeerr.InterpretUpdateError(err, secret.GroupResource, name)),
+				result.WriteKey)
 	}
 	return &secret.SecureValueRewrap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Status:     secret.SecureValueRewrapStatus{Key: result.Key, WriteKey: result.WriteKey, Rewrapped: result.Rewrapped},
+		Status: secret.SecureValueRewrapStatus{Key: result.Key, WriteKey: result.WriteKey,
+			Rewrapped: result.Rewrapped},
 	}, nil
 }
 
-// withWriteKey names the write key in the answer about a value that does not open, for callers that ask which key it is.
+// withWriteKey adds the write key to the error about a value that does not open, for callers that need its name.
 func withWriteKey(err error, key string) error {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	if !ok || key == "" || status.ErrStatus.Code < http.StatusInternalServerError || status.ErrStatus.Details == nil {
@@ -99,24 +104,35 @@ func withWriteKey(err error, key string) error {
 	return err
 }
 
-// checkRewrap refuses a body that names another object than the address.
-func checkRewrap(asked *secret.SecureValueRewrap, namespace, name string) error {
-	if asked.Name != "" && asked.Name != name {
-		return apierrors.NewBadRequest("metadata.name differs from the name in the address: leave it out")
+// checkRewrap refuses a body that names another object than the URL.
+func checkRewrap(in *secret.SecureValueRewrap, namespace, name string) error {
+	if in.Name != "" && in.Name != name {
+		return apierrors.NewBadRequest("metadata.name differs from the name in the URL: leave it out")
 	}
-	if asked.Namespace != "" && asked.Namespace != namespace {
-		return apierrors.NewBadRequest("metadata.namespace differs from the namespace in the address: leave it out")
+	if in.Namespace != "" && in.Namespace != namespace {
+		return apierrors.NewBadRequest("metadata.namespace differs from the namespace in the URL: leave it out")
 	}
 	return nil
 }
 
-func preconditionsOf(asked *secret.SecureValueRewrap) *storage.Preconditions {
+func preconditionsOf(in *secret.SecureValueRewrap) *storage.Preconditions {
 	preconditions := &storage.Preconditions{}
-	if asked.UID != "" {
-		preconditions.UID = &asked.UID
+	if in.UID != "" {
+		preconditions.UID = &in.UID
 	}
-	if asked.ResourceVersion != "" {
-		preconditions.ResourceVersion = &asked.ResourceVersion
+	if in.ResourceVersion != "" {
+		preconditions.ResourceVersion = &in.ResourceVersion
 	}
 	return preconditions
+}
+
+func countRewrap(result sealed.RewrapResult, err error) {
+	label := "unchanged"
+	switch {
+	case err != nil:
+		label = "failed"
+	case result.Rewrapped:
+		label = "rewrapped"
+	}
+	rewraps.WithLabelValues(label).Inc()
 }

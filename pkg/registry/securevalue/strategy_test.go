@@ -23,8 +23,10 @@ func TestPrepareForCreate(t *testing.T) {
 	sv.Generation = 99
 	sv.Status = secret.SecureValueStatus{Version: 99, Keeper: "other", Key: "forged"}
 	sv.Annotations = map[string]string{
-		secret.AnnotationCreatedBy: "forged", secret.AnnotationUpdatedBy: "forged", secret.AnnotationUpdatedTimestamp: "forged",
-		secret.AnnotationDecryptersChangedBy: "forged", secret.AnnotationDecryptersAddedBy: "{}", secret.AnnotationDecryptersKeptBy: `["alice"]`,
+		secret.AnnotationCreatedBy: "forged", secret.AnnotationUpdatedBy: "forged",
+		secret.AnnotationUpdatedTimestamp:    "forged",
+		secret.AnnotationDecryptersChangedBy: "forged", secret.AnnotationDecryptersAddedBy: "{}",
+		secret.AnnotationDecryptersKeptBy:  `["alice"]`,
 		secret.AnnotationValueRevision:     "1",
 		corev1.LastAppliedConfigAnnotation: `{"spec":{"description":"d","value":"` + canary + `"}}`,
 	}
@@ -63,7 +65,10 @@ func TestPrepareForUpdateCounts(t *testing.T) {
 		{"new value", func(sv *secret.SecureValue) { sv.Spec.Value = sensitive.New(canary) }, 3, 4},
 		{"description", func(sv *secret.SecureValue) { sv.Spec.Description = "other" }, 2, 4},
 		{"decrypters", func(sv *secret.SecureValue) { sv.Spec.Decrypters = nil }, 2, 4},
-		{"order of decrypters", func(sv *secret.SecureValue) { sv.Spec.Decrypters = []string{"synthetic-monitoring", "k6-cloud"} }, 2, 4},
+		{"order of decrypters", func(sv *secret.SecureValue) {
+			sv.Spec.Decrypters = []string{"synthetic-monitoring",
+				"k6-cloud"}
+		}, 2, 4},
 		{"value and description", func(sv *secret.SecureValue) {
 			sv.Spec.Value, sv.Spec.Description = sensitive.New(canary), "other"
 		}, 3, 4},
@@ -82,7 +87,8 @@ func TestPrepareForUpdateCounts(t *testing.T) {
 			testStrategy().PrepareForUpdate(as(t, "carol"), sv, old)
 			want := secret.SecureValueStatus{Version: tt.version, Keeper: "system", Key: "aesgcm/k1"}
 			if sv.Status != want || sv.Generation != tt.generation {
-				t.Errorf("got status %+v and generation %d, want %+v and %d", sv.Status, sv.Generation, want, tt.generation)
+				t.Errorf("got status %+v and generation %d, want %+v and %d", sv.Status, sv.Generation, want,
+					tt.generation)
 			}
 		})
 	}
@@ -101,10 +107,17 @@ func TestStampsOfUpdate(t *testing.T) {
 				sv.Annotations[key] = "forged"
 			}
 		}, false},
-		{"managed fields alone", func(sv *secret.SecureValue) { sv.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m"}} }, false},
-		{"empty lists for absent ones", func(sv *secret.SecureValue) { sv.Labels, sv.Finalizers = map[string]string{}, []string{} }, false},
+		{"managed fields alone",
+			func(sv *secret.SecureValue) { sv.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m"}} }, false},
+		{"empty lists for absent ones", func(sv *secret.SecureValue) {
+			sv.Labels, sv.Finalizers = map[string]string{},
+				[]string{}
+		}, false},
 		{"new value", func(sv *secret.SecureValue) { sv.Spec.Value = sensitive.New(canary) }, true},
-		{"new value, stamps left out", func(sv *secret.SecureValue) { sv.Spec.Value, sv.Annotations = sensitive.New(canary), nil }, true},
+		{"new value, stamps left out", func(sv *secret.SecureValue) {
+			sv.Spec.Value,
+				sv.Annotations = sensitive.New(canary), nil
+		}, true},
 		{"description", func(sv *secret.SecureValue) { sv.Spec.Description = "other" }, true},
 		{"label", func(sv *secret.SecureValue) { sv.Labels = map[string]string{"a": "b"} }, true},
 		{"annotation", func(sv *secret.SecureValue) { sv.Annotations[secret.AnnotationValueRevision] = "2" }, true},
@@ -152,7 +165,7 @@ func TestDryRunOfAValueLooksLikeTheLiveObject(t *testing.T) {
 	}
 }
 
-// Stamps that the server never set stay absent, whoever sends them.
+// Stamps that the server never set stay absent, no matter who sends them.
 func TestStampsCannotAppear(t *testing.T) {
 	old := stored()
 	old.Annotations = nil
@@ -182,7 +195,8 @@ func TestBeforeUpdateReportsAllFaultsOnce(t *testing.T) {
 		{"spec", func(sv *secret.SecureValue) {
 			sv.Spec.Description, sv.Spec.Value, sv.Spec.Decrypters = "", sensitive.New(canary+"\xff"), []string{""}
 		}, []string{"spec.description", "spec.value", "spec.decrypters[0]"}},
-		{"label", func(sv *secret.SecureValue) { sv.Labels = map[string]string{"a": "b c"} }, []string{"metadata.labels"}},
+		{"label", func(sv *secret.SecureValue) { sv.Labels = map[string]string{"a": "b c"} },
+			[]string{"metadata.labels"}},
 		{"name", func(sv *secret.SecureValue) { sv.Name = "other" }, []string{"metadata.name"}},
 		{"uid", func(sv *secret.SecureValue) { sv.UID = "other" }, []string{"metadata.uid"}},
 	}
@@ -190,7 +204,8 @@ func TestBeforeUpdateReportsAllFaultsOnce(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			sv := stored()
 			tt.change(sv)
-			wantCauses(t, clientError(t.Context(), sv.Name, rest.BeforeUpdate(testStrategy(), as(t, "alice"), sv, stored())), tt.want...)
+			wantCauses(t, clientError(t.Context(), sv.Name,
+				rest.BeforeUpdate(testStrategy(), as(t, "alice"), sv, stored())), tt.want...)
 		})
 	}
 }
@@ -260,11 +275,13 @@ func TestResetFields(t *testing.T) {
 	if set == nil {
 		t.Fatal("no reset fields for v1beta1")
 	}
-	for path, want := range map[string]bool{"status": true, "spec.value": true, "spec.description": false, "spec.decrypters": false, "spec": false} {
+	for path, want := range map[string]bool{"status": true, "spec.value": true, "spec.description": false,
+		"spec.decrypters": false, "spec": false} {
 		parts := map[string]fieldpath.Path{
 			"status": fieldpath.MakePathOrDie("status"), "spec": fieldpath.MakePathOrDie("spec"),
-			"spec.value": fieldpath.MakePathOrDie("spec", "value"), "spec.description": fieldpath.MakePathOrDie("spec", "description"),
-			"spec.decrypters": fieldpath.MakePathOrDie("spec", "decrypters"),
+			"spec.value":       fieldpath.MakePathOrDie("spec", "value"),
+			"spec.description": fieldpath.MakePathOrDie("spec", "description"),
+			"spec.decrypters":  fieldpath.MakePathOrDie("spec", "decrypters"),
 		}
 		if got := set.Has(parts[path]); got != want {
 			t.Errorf("%s: got %t, want %t", path, got, want)

@@ -49,9 +49,9 @@ func (tableConvertor) ConvertToTable(_ context.Context, object, tableOptions run
 		}
 	default:
 		if meta.IsListType(object) {
-			return nil, fmt.Errorf("printing a table: want a SecureValueList, not %T", object)
+			return nil, fmt.Errorf("printing a table: expected a SecureValueList, got %T", object)
 		}
-		return nil, fmt.Errorf("printing a table: want a SecureValue, not %T", object)
+		return nil, fmt.Errorf("printing a table: expected a SecureValue, got %T", object)
 	}
 	return table, nil
 }
@@ -66,7 +66,7 @@ func row(sv *secret.SecureValue) metav1.TableRow {
 	}
 }
 
-// keyOf tells an object whose value is gone, because it is deleted and waits for its finalizers, from one that is damaged.
+// keyOf distinguishes a deleted object that waits for its finalizers and has no value from a damaged one.
 func keyOf(sv *secret.SecureValue) string {
 	if sv.DeletionTimestamp != nil {
 		return "<deleted>"

@@ -52,7 +52,8 @@ func TestTableRows(t *testing.T) {
 	aged.Spec.Decrypters = []string{"b", "a"}
 	bare := &secret.SecureValue{ObjectMeta: metav1.ObjectMeta{Name: "bare"}}
 	deleted := bare.DeepCopy()
-	deleted.DeletionTimestamp, deleted.Status = new(metav1.Now()), secret.SecureValueStatus{Version: 3, Keeper: secret.KeeperSystem}
+	deleted.DeletionTimestamp, deleted.Status = new(metav1.Now()),
+		secret.SecureValueStatus{Version: 3, Keeper: secret.KeeperSystem}
 	tests := []struct {
 		name string
 		sv   *secret.SecureValue

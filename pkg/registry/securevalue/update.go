@@ -5,11 +5,15 @@ package securevalue
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -19,17 +23,17 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
-// VerbExtend is the RBAC verb on securevalues that lets a caller add a decrypter to a stored value without writing a
-// new one. Of the shipped roles only the extender has it, which aggregates nowhere.
+// VerbExtend is the RBAC verb on securevalues to add a decrypter to a stored value without writing a new one. Of the
+// shipped roles only the extender has it, which is not aggregated.
 const VerbExtend = "extend"
 
-// updateRequest is what one update must remember between decoding and validation: registry.Store fills in the
-// resourceVersion before the strategy can see whether the client sent one.
+// updateRequest is the state of one update between decoding and validation: registry.Store sets the resourceVersion
+// before the strategy can see whether the client sent one.
 type updateRequest struct {
 	replace       bool
 	unconditional bool
 	dryRun        bool
-	// warning is that of the last attempt: registry.Store tries again when another write came first.
+	// warning is that of the last attempt: registry.Store tries again after a concurrent write.
 	warning string
 }
 
@@ -41,35 +45,35 @@ func withUpdateRequest(ctx context.Context, dryRun bool) (context.Context, *upda
 	return context.WithValue(ctx, updateRequestKey{}, update), update
 }
 
-// valueRequired reports whether the update at hand must bring a value: a PUT that names no resourceVersion.
+// valueRequired reports whether the update must have a value: a PUT without resourceVersion.
 func valueRequired(ctx context.Context) bool {
 	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
 	return ok && update.replace && update.unconditional
 }
 
-// writesValue reports whether an update stores the value that it brings. A dry run does not, and must look like the live
-// object when nothing else differs: a GitOps tool that compares the two would see drift for ever.
+// writesValue reports whether an update stores a new value. A dry run does not, and must look like the live object if
+// nothing else differs: a GitOps tool that compares the two would always see a drift.
 func writesValue(ctx context.Context, sv *secret.SecureValue) bool {
 	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
 	return sv.Spec.Value != nil && (!ok || !update.dryRun)
 }
 
-// noteWarning remembers what the client is to be told once the update is stored.
+// noteWarning sets the warning that the client gets once the update is stored.
 func noteWarning(ctx context.Context, text string) {
 	if update, ok := ctx.Value(updateRequestKey{}).(*updateRequest); ok {
 		update.warning = text
 	}
 }
 
-// updatedObject watches the client's object go by.
+// updatedObject checks the client's object before registry.Store uses it.
 type updatedObject struct {
 	rest.UpdatedObjectInfo
 	request *updateRequest
 	name    string
 }
 
-// UpdatedObject notes whether the client named a resourceVersion, cleans the errors of patches, which are raised here,
-// and refuses a new value of a deleted object, and what must not reach upstream's validation.
+// UpdatedObject records whether the client sent a resourceVersion, replaces the errors of patches, which are returned
+// here, and refuses a new value of a deleted object, and metadata that must not reach upstream's validation.
 func (u updatedObject) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
 	obj, err := u.UpdatedObjectInfo.UpdatedObject(ctx, old)
 	if err != nil {
@@ -92,7 +96,7 @@ func (u updatedObject) UpdatedObject(ctx context.Context, old runtime.Object) (r
 }
 
 // guardDecrypters wraps the validation of an update: adding a decrypter to a stored value would turn write access into
-// read access, so it needs a new value in the same request, or the verb extend. A deleted object has no value to read.
+// read access, so it requires a new value in the same request, or the verb extend. A deleted object has no value.
 func (r *REST) guardDecrypters(next rest.ValidateObjectUpdateFunc) rest.ValidateObjectUpdateFunc {
 	return func(ctx context.Context, obj, old runtime.Object) error {
 		sv, stored := obj.(*secret.SecureValue), old.(*secret.SecureValue)
@@ -110,10 +114,11 @@ func (r *REST) guardDecrypters(next rest.ValidateObjectUpdateFunc) rest.Validate
 	}
 }
 
-// checkOpens makes a dry run that changes the list of decrypters open the stored value, as the update does to seal it again.
+// checkOpens opens the stored value in a dry run that changes the decrypters, as the update does to re-seal it.
 func (r *REST) checkOpens(ctx context.Context, sv, stored *secret.SecureValue) error {
 	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
-	if !ok || !update.dryRun || sv.Spec.Value != nil || sv.DeletionTimestamp != nil || bytes.Equal(sealed.AAD(sv), sealed.AAD(stored)) {
+	if !ok || !update.dryRun || sv.Spec.Value != nil || sv.DeletionTimestamp != nil ||
+		bytes.Equal(sealed.AAD(sv), sealed.AAD(stored)) {
 		return nil
 	}
 	key, err := r.KeyFunc(ctx, stored.Name)
@@ -141,9 +146,39 @@ func (r *REST) authorizeExtend(ctx context.Context, stored *secret.SecureValue) 
 			return nil
 		}
 		if err != nil {
-			return apierrors.NewInternalError(fmt.Errorf("asking for the verb %q: %w", VerbExtend, err))
+			return apierrors.NewInternalError(fmt.Errorf("authorizing the verb %q: %w", VerbExtend, err))
 		}
 	}
 	return apierrors.NewForbidden(secret.GroupResource, stored.Name, fmt.Errorf(
-		"adding a decrypter to a stored value needs a new spec.value in the same request, or the verb %q on %s", VerbExtend, secret.Resource))
+		"adding a decrypter to a stored value needs a new spec.value in the same request, or the verb %q on %s",
+		VerbExtend, secret.Resource))
+}
+
+// resourceVersion returns the resourceVersion of an update, 0 if it has none. An invalid one is 400; upstream answers
+// 500.
+func resourceVersion(sv *secret.SecureValue) (uint64, error) {
+	if sv.ResourceVersion == "" {
+		return 0, nil
+	}
+	version, err := strconv.ParseUint(sv.ResourceVersion, 10, 64)
+	if err != nil {
+		return 0, apierrors.NewInvalid(secret.GroupKind, sv.Name, field.ErrorList{field.Invalid(
+			field.NewPath("metadata", "resourceVersion"), field.OmitValueType{},
+			"must be one that the server returned, or absent")})
+	}
+	return version, nil
+}
+
+var errDeleted = errors.New("it is deleted and takes no new value: create it again once its finalizers are removed")
+
+// refuseValueOfDeleted refuses a new value for an object that is deleted and waits for its finalizers.
+func refuseValueOfDeleted(updated, stored *secret.SecureValue) error {
+	if stored.DeletionTimestamp == nil || updated.Spec.Value == nil {
+		return nil
+	}
+	conflict := apierrors.NewConflict(secret.GroupResource, stored.Name, errDeleted)
+	conflict.ErrStatus.Details.Causes = []metav1.StatusCause{{
+		Type: secret.CauseDeleted, Field: "metadata.deletionTimestamp", Message: errDeleted.Error(),
+	}}
+	return conflict
 }

@@ -5,6 +5,7 @@ package securevalue
 import (
 	"context"
 	"errors"
+	"net/http"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -65,19 +66,22 @@ func TestValueRequired(t *testing.T) {
 
 func TestUpdatedObjectCleansErrors(t *testing.T) {
 	ctx, update := withUpdateRequest(as(t, "alice"), false)
-	failing := rest.DefaultUpdatedObjectInfo(requested(), func(context.Context, runtime.Object, runtime.Object) (runtime.Object, error) {
-		return nil, patchFault(`{"spec":{"value":"`+canary+`"}}`, `strict decoding error: unknown field "spec.x"`)
-	})
+	failing := rest.DefaultUpdatedObjectInfo(requested(),
+		func(context.Context, runtime.Object, runtime.Object) (runtime.Object, error) {
+			return nil, patchFault(`{"spec":{"value":"`+canary+`"}}`, `strict decoding error: unknown field "spec.x"`)
+		})
 	_, err := updatedObject{UpdatedObjectInfo: failing, request: update, name: "api-key"}.UpdatedObject(ctx, stored())
 	wantNoCanary(t, err)
-	if status := statusOf(t, err); status.Code != 400 || status.Details.Causes[0].Message != `strict decoding error: unknown field "spec.x"` {
+	if status := statusOf(t, err); status.Code != 400 ||
+		status.Details.Causes[0].Message != `strict decoding error: unknown field "spec.x"` {
 		t.Errorf("got %+v", status)
 	}
 }
 
 // answer is an authorizer that records what it was asked.
 func answer(asked *[]authorizer.AttributesRecord, decision authorizer.Decision, err error) authorizer.Authorizer {
-	return authorizer.AuthorizerFunc(func(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	return authorizer.AuthorizerFunc(func(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string,
+		error) {
 		*asked = append(*asked, a.(authorizer.AttributesRecord))
 		return decision, "because", err
 	})
@@ -87,7 +91,7 @@ func answer(asked *[]authorizer.AttributesRecord, decision authorizer.Decision, 
 func TestGuardDecrypters(t *testing.T) {
 	const allow, deny, none = authorizer.DecisionAllow, authorizer.DecisionDeny, authorizer.DecisionNoOpinion
 	added := []string{"k6-cloud", "synthetic-monitoring"}
-	broken := errors.New("the authorizer is out of reach")
+	broken := errors.New("the authorizer is unavailable")
 	tests := []struct {
 		name       string
 		decrypters []string
@@ -103,9 +107,11 @@ func TestGuardDecrypters(t *testing.T) {
 		{name: "added, allowed", decrypters: added, decision: allow, asks: true},
 		{name: "added, denied", decrypters: added, decision: deny, code: 403, asks: true},
 		{name: "added, no opinion", decrypters: added, decision: none, code: 403, asks: true},
-		{name: "exchanged, denied", decrypters: []string{"synthetic-monitoring"}, decision: deny, code: 403, asks: true},
+		{name: "exchanged, denied", decrypters: []string{"synthetic-monitoring"}, decision: deny, code: 403,
+			asks: true},
 		{name: "authorizer broken", decrypters: added, decision: none, err: broken, code: 500, asks: true},
-		{name: "authorizer denies with an error", decrypters: added, decision: deny, err: broken, code: 500, asks: true},
+		{name: "authorizer denies with an error", decrypters: added, decision: deny, err: broken, code: 500,
+			asks: true},
 		{name: "authorizer allows with an error", decrypters: added, decision: allow, err: broken, asks: true},
 	}
 	for _, tt := range tests {
@@ -211,7 +217,8 @@ func TestGuardPassesOn(t *testing.T) {
 func TestWithoutPlaintext(t *testing.T) {
 	sv := requested()
 	sv.Sealed = []byte("ciphertext")
-	if got := withoutPlaintext(sv).(*secret.SecureValue); got.Spec.Value != nil || got.Sealed != nil || got.Name != "api-key" {
+	if got := withoutPlaintext(sv).(*secret.SecureValue); got.Spec.Value != nil || got.Sealed != nil ||
+		got.Name != "api-key" {
 		t.Error("want the object without value and ciphertext")
 	}
 	status := &metav1.Status{Status: metav1.StatusSuccess}
@@ -230,5 +237,26 @@ func TestNames(t *testing.T) {
 	}
 	if nameOf(requested()) != "api-key" || nameOf(&metav1.Status{}) != "" {
 		t.Error("wrong name")
+	}
+}
+
+func TestResourceVersion(t *testing.T) {
+	for version, good := range map[string]bool{
+		"": true, "0": true, "7": true, "18446744073709551615": true, "x": false, "-1": false, "7 ": false,
+		"18446744073709551616": false,
+	} {
+		sv := &secret.SecureValue{}
+		sv.ResourceVersion = version
+		_, err := resourceVersion(sv)
+		if (err == nil) != good {
+			t.Errorf("%q: got %v", version, err)
+		}
+		if err == nil {
+			continue
+		}
+		status := statusOf(t, clientError(t.Context(), "api-key", err))
+		if status.Code != http.StatusBadRequest || status.Details.Causes[0].Field != "metadata.resourceVersion" {
+			t.Errorf("%q: want 400 for metadata.resourceVersion, got %+v", version, status)
+		}
 	}
 }

@@ -25,7 +25,8 @@ const (
 
 // object is a SecureValue with more members in its metadata and spec.
 func object(name, metadata, spec string) string {
-	return fmt.Sprintf(`{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","metadata":{"name":%q%s},"spec":{"description":"d"%s}}`,
+	return fmt.Sprintf(`{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","metadata":{"name":%q%s},`+
+		`"spec":{"description":"d"%s}}`,
 		name, metadata, spec)
 }
 
@@ -44,7 +45,8 @@ func start(t *testing.T) (s *harness.Server, all, one string) {
 
 func send(t *testing.T, s *harness.Server, method, path, contentType, body string) harness.Response {
 	t.Helper()
-	return s.Do(t, harness.Request{Method: method, Path: path, Token: s.AdminToken, ContentType: contentType, Body: body})
+	return s.Do(t, harness.Request{Method: method, Path: path, Token: s.AdminToken, ContentType: contentType,
+		Body: body})
 }
 
 // wantRefused asks for a 400 that blames the field, and nothing else.
@@ -103,12 +105,16 @@ func TestFaultsByTheThousand(t *testing.T) {
 		{"metadata.finalizers", `,"finalizers":[` + many(`"a!%d"`, most) + `]`, most},
 		{"metadata.ownerReferences[1].controller", `,"ownerReferences":[` +
 			many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d","controller":true}`, 499) + `]`, 499},
-		{"metadata.ownerReferences", `,"ownerReferences":[` + many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d"}`, 12000) + `]`, 12000},
-		{"metadata.ownerReferences", `,"ownerReferences":[` + many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d"}`, most) + `]`, most},
+		{"metadata.ownerReferences", `,"ownerReferences":[` +
+			many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d"}`, 12000) + `]`, 12000},
+		{"metadata.ownerReferences", `,"ownerReferences":[` +
+			many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d"}`, most) + `]`, most},
 	} {
 		t.Run(fmt.Sprintf("%s %d", fault.field, fault.members), func(t *testing.T) {
-			wantRefused(t, send(t, s, http.MethodPost, all+"?dryRun=All", protobufType, protobuf(t, object("many", fault.metadata, value))), fault.field)
-			wantRefused(t, send(t, s, http.MethodPut, one, protobufType, protobuf(t, object("kept", fault.metadata, value))), fault.field)
+			wantRefused(t, send(t, s, http.MethodPost, all+"?dryRun=All", protobufType,
+				protobuf(t, object("many", fault.metadata, value))), fault.field)
+			wantRefused(t, send(t, s, http.MethodPut, one, protobufType,
+				protobuf(t, object("kept", fault.metadata, value))), fault.field)
 			inJSON := []harness.Response{
 				send(t, s, http.MethodPost, all+"?dryRun=All", jsonType, object("many", fault.metadata, value)),
 				send(t, s, http.MethodPut, one, jsonType, object("kept", fault.metadata, value)),
@@ -117,14 +123,17 @@ func TestFaultsByTheThousand(t *testing.T) {
 			for _, got := range inJSON {
 				if fault.members <= most {
 					wantRefused(t, got, fault.field)
-				} else if got.Code != http.StatusBadRequest || !strings.Contains(got.Status(t).Message, "more than 2000 members") {
+				} else if got.Code != http.StatusBadRequest ||
+					!strings.Contains(got.Status(t).Message, "more than 2000 members") {
 					t.Errorf("want 400 for the number of members, got %d: %.300s", got.Code, got.Body)
 				}
 			}
 		})
 	}
-	controllers := `,"ownerReferences":[` + many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d","controller":true}`, 400) + `]`
-	wantRefused(t, send(t, s, http.MethodPatch, one+"?fieldManager=m", applyType, object("kept", controllers, "")), "metadata.ownerReferences[1].controller")
+	controllers := `,"ownerReferences":[` +
+		many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d","controller":true}`, 400) + `]`
+	wantRefused(t, send(t, s, http.MethodPatch, one+"?fieldManager=m", applyType, object("kept", controllers, "")),
+		"metadata.ownerReferences[1].controller")
 }
 
 // Zero for a resourceVersion: registry.Store takes it for none, so a PUT with it has seen no stored value that it could
@@ -132,7 +141,8 @@ func TestFaultsByTheThousand(t *testing.T) {
 func TestZeroResourceVersion(t *testing.T) {
 	s, _, one := start(t)
 	for _, version := range []string{"0", "00"} {
-		wantRefused(t, send(t, s, http.MethodPut, one, jsonType, object("kept", `,"resourceVersion":"`+version+`"`, "")), "spec.value")
+		wantRefused(t, send(t, s, http.MethodPut, one, jsonType,
+			object("kept", `,"resourceVersion":"`+version+`"`, "")), "spec.value")
 	}
 }
 

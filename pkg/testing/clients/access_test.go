@@ -84,7 +84,8 @@ func testAccess(t *testing.T, s *suite) {
 	t.Run("stranger", func(t *testing.T) {
 		p := admin.in(t)
 		p.token = roleToken("stranger")
-		contains(t, p.refused("", "get", "sv"), "(Forbidden)", `User "user-stranger" cannot list resource "securevalues"`, `in the namespace "team-red"`)
+		contains(t, p.refused("", "get", "sv"), "(Forbidden)",
+			`User "user-stranger" cannot list resource "securevalues"`, `in the namespace "team-red"`)
 		equal(t, "whoami", p.must("", "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"), "user-stranger")
 	})
 	t.Run("reader elsewhere", func(t *testing.T) {
@@ -95,7 +96,8 @@ func testAccess(t *testing.T, s *suite) {
 	})
 	t.Run("administrator of the decrypt port", func(t *testing.T) {
 		for _, question := range [][]string{
-			{"decrypt", "sv"}, {"decrypt", "sv/api-key"}, {"decrypt", "sv", "-A"}, {"use", "decrypters.secret.grafana.app/k6-cloud"},
+			{"decrypt", "sv"}, {"decrypt", "sv/api-key"}, {"decrypt", "sv", "-A"},
+			{"use", "decrypters.secret.grafana.app/k6-cloud"},
 		} {
 			a := admin.in(t).kubectl("", append([]string{"auth", "can-i"}, question...)...)
 			if a.code != 1 || a.out != "no - the decrypt port takes group system:masters out of a caller's groups\n" {
@@ -138,7 +140,8 @@ func testCanI(p *person, verbs []string) {
 func testRequests(t *testing.T, s *suite, role string, verbs []string) {
 	t.Helper()
 	for _, name := range []string{"one", "two"} {
-		if _, err := s.typed(t, "", "").SecureValues(accessNamespace).Create(t.Context(), newObject(s, name), metav1.CreateOptions{}); err != nil {
+		if _, err := s.typed(t, "", "").SecureValues(accessNamespace).Create(t.Context(), newObject(s, name),
+			metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -149,7 +152,8 @@ func testRequests(t *testing.T, s *suite, role string, verbs []string) {
 			t.Errorf("%s as %s: allowed is %v, got %v", verb, role, allowed, err)
 		}
 	}
-	if err := s.typed(t, "", "").SecureValues(accessNamespace).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+	if err := s.typed(t, "", "").SecureValues(accessNamespace).DeleteCollection(t.Context(), metav1.DeleteOptions{},
+		metav1.ListOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -175,7 +179,8 @@ func request(t *testing.T, s *suite, values typedv1beta1.SecureValueInterface, v
 	case "update":
 		_, err = values.Update(ctx, newObject(s, "one"), metav1.UpdateOptions{})
 	case "patch":
-		_, err = values.Patch(ctx, "one", types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`), metav1.PatchOptions{})
+		_, err = values.Patch(ctx, "one", types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`),
+			metav1.PatchOptions{})
 	case "delete":
 		err = values.Delete(ctx, "one", metav1.DeleteOptions{})
 	case "deletecollection":

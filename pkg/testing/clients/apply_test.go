@@ -67,11 +67,13 @@ func testClientSide(p *person) {
 
 // testServerSide applies with one manager, which owns the fields that it names but for the value.
 func testServerSide(p *person) {
-	m := manifest{name: "x", value: p.suite.secret(), decrypters: []string{"k6-cloud"}, labels: map[string]string{"team": "red", "env": "test"}}
+	m := manifest{name: "x", value: p.suite.secret(), decrypters: []string{"k6-cloud"},
+		labels: map[string]string{"team": "red", "env": "test"}}
 	equal(p.t, "first apply", p.apply(m, "--server-side"), "securevalue.secret.grafana.app/x serverside-applied\n")
 	p.apply(m, "--server-side")
 	equal(p.t, "status.version", p.version(), "2")
-	fields := p.must("", "get", "sv", "x", "--show-managed-fields", "-o", "jsonpath={.metadata.managedFields[*].fieldsV1}")
+	fields := p.must("", "get", "sv", "x", "--show-managed-fields", "-o",
+		"jsonpath={.metadata.managedFields[*].fieldsV1}")
 	contains(p.t, fields, `"f:description"`, `"f:decrypters"`)
 	for _, field := range []string{"f:value", "f:status"} {
 		if strings.Contains(fields, field) {
@@ -94,7 +96,7 @@ func testConflict(p *person) {
 	p.apply(m, "--server-side", "--field-manager=first")
 	m.value = p.suite.secret()
 	p.apply(m, "--server-side", "--field-manager=second")
-	equal(p.t, "another value is no conflict", p.version(), "2")
+	equal(p.t, "another value is not a conflict", p.version(), "2")
 	m.value, m.description = p.suite.secret(), "of the second"
 	text := p.refused(m.String(), "apply", "--server-side", "--field-manager=second", "-f", "-")
 	contains(p.t, text, `conflict with "first"`, ".spec.description")

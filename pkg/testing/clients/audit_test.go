@@ -20,14 +20,17 @@ import (
 // value, none for probes and rights, no body.
 func TestAuditPolicy(t *testing.T) {
 	policy := filepath.Join(harness.Root(t), "config", "audit", "policy.yaml")
-	s := harness.Start(t, harness.Options{Args: []string{"--audit-policy-file=" + policy, "--rewrap=false"}}) // whose watch is recorded too
+	// whose watch is recorded too
+	s := harness.Start(t, harness.Options{Args: []string{"--audit-policy-file=" + policy, "--rewrap=false"}})
 	value := harness.Canary()
 	for _, r := range []harness.Request{
-		{Method: http.MethodPost, Path: harness.Collection("default"), Body: manifest{name: "x", value: value}.String()},
+		{Method: http.MethodPost, Path: harness.Collection("default"),
+			Body: manifest{name: "x", value: value}.String()},
 		{Method: http.MethodGet, Path: harness.Collection("default") + "/absent"},
 		{Method: http.MethodGet, Path: "/metrics"},
 		{Method: http.MethodGet, Path: "/livez"},
-		{Method: http.MethodPost, Path: "/apis/authentication.k8s.io/v1/selfsubjectreviews", Body: `{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1"}`},
+		{Method: http.MethodPost, Path: "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+			Body: `{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1"}`},
 		{Method: http.MethodDelete, Path: harness.Collection("default") + "/x"},
 	} {
 		r.Token = s.AdminToken

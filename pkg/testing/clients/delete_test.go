@@ -8,12 +8,14 @@ func testDelete(t *testing.T, s *suite) {
 	t.Helper()
 	p := s.person(t)
 	for _, name := range []string{"a", "b", "c", "d", "e"} {
-		p.create(manifest{name: name, labels: map[string]string{"is-b": map[bool]string{true: "yes", false: "no"}[name == "b"]}})
+		p.create(manifest{name: name, labels: map[string]string{"is-b": map[bool]string{true: "yes",
+			false: "no"}[name == "b"]}})
 	}
 	equal(t, "dry run", p.must("", "delete", "sv", "a", "--dry-run=server"),
 		`securevalue.secret.grafana.app "a" deleted from `+p.namespace+" namespace (server dry run)\n")
 	equal(t, "after the dry run", names(p), "a b c d e")
-	equal(t, "delete", p.must("", "delete", "sv", "a"), `securevalue.secret.grafana.app "a" deleted from `+p.namespace+" namespace\n")
+	equal(t, "delete", p.must("", "delete", "sv", "a"),
+		`securevalue.secret.grafana.app "a" deleted from `+p.namespace+" namespace\n")
 	equal(t, "after delete", names(p), "b c d e")
 	p.must("", "delete", "sv", "-l", "is-b=yes")
 	equal(t, "after delete -l", names(p), "c d e")
@@ -67,7 +69,7 @@ func testWait(p *person) {
 	done := waiting("jsonpath={.status.version}=2")
 	p.must("", "patch", "sv", "x", "--type=merge", "-p", `{"spec":{"value":"`+p.suite.secret()+`"}}`)
 	done()
-	// Nothing can be deleted while the finalizer is there, so that the wait is under way when it goes.
+	// Nothing can be deleted while the finalizer is there, so that the wait is in progress when it is removed.
 	p.must("", "patch", "sv", "x", "--type=merge", "-p", `{"metadata":{"finalizers":["example.com/hold"]}}`)
 	p.must("", "delete", "sv", "x", "--wait=false")
 	done = waiting("delete")

@@ -23,12 +23,17 @@ func testErrors(t *testing.T, s *suite) {
 		args  []string
 		want  []string
 	}{
-		{"create with a typo", typo, []string{"create", "--validate=strict", "-f", "-"}, []string{`unknown field "spec.vlaue"`}},
-		{"create with a typo, seen by the server only", typo, []string{"create", "--validate=ignore", "-f", "-"}, []string{"spec.value: Required value"}},
+		{"create with a typo", typo, []string{"create", "--validate=strict", "-f", "-"},
+			[]string{`unknown field "spec.vlaue"`}},
+		{"create with a typo, seen by the server only", typo, []string{"create", "--validate=ignore", "-f", "-"},
+			[]string{"spec.value: Required value"}},
 		{"create with a list", number, []string{"create", "--validate=ignore", "-f", "-"}, []string{"spec.value"}},
-		{"replace with a typo", typo, []string{"replace", "--validate=strict", "-f", "-"}, []string{`unknown field "spec.vlaue"`}},
-		{"server-side apply with a typo", typo, []string{"apply", "--server-side", "--validate=strict", "-f", "-"}, []string{"vlaue"}},
-		{"server-side apply with a list", number, []string{"apply", "--server-side", "--validate=ignore", "-f", "-"}, []string{"spec.value"}},
+		{"replace with a typo", typo, []string{"replace", "--validate=strict", "-f", "-"},
+			[]string{`unknown field "spec.vlaue"`}},
+		{"server-side apply with a typo", typo, []string{"apply", "--server-side", "--validate=strict", "-f", "-"},
+			[]string{"vlaue"}},
+		{"server-side apply with a list", number, []string{"apply", "--server-side", "--validate=ignore", "-f", "-"},
+			[]string{"spec.value"}},
 		{"diff with a typo", typo, []string{"diff", "--server-side", "-f", "-"}, []string{"vlaue"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -70,7 +75,8 @@ func testApplyErrors(p *person) {
 		{"description", `"made by a test"`, `"a description of more than 25 characters"`, "spec.description"},
 	} {
 		for _, validate := range []string{"strict", "ignore"} {
-			a := p.unchecked(strings.Replace(m.String(), test.from, test.to, 1), "apply", "--validate="+validate, "-f", "-")
+			a := p.unchecked(strings.Replace(m.String(), test.from, test.to, 1), "apply", "--validate="+validate, "-f",
+				"-")
 			said := a.errs
 			if _, after, ok := strings.Cut(a.errs, `for: "STDIN": `); ok {
 				said = after

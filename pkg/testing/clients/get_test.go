@@ -14,7 +14,8 @@ import (
 func testGet(t *testing.T, s *suite) {
 	t.Helper()
 	p := s.person(t)
-	p.create(manifest{name: "a", description: "first", decrypters: []string{"k6-cloud"}, labels: map[string]string{"team": "red"}})
+	p.create(manifest{name: "a", description: "first", decrypters: []string{"k6-cloud"},
+		labels: map[string]string{"team": "red"}})
 	p.create(manifest{name: "b", description: "second", decrypters: []string{"synthetic-monitoring", "k6-cloud"}})
 	p.create(manifest{name: "c", description: "third", labels: map[string]string{"team": "blue"}})
 	for _, test := range []struct {
@@ -31,31 +32,39 @@ func testGet(t *testing.T, s *suite) {
 		}},
 		{"short name", []string{"sv", "a", "--no-headers"}, []string{"a first k6-cloud 1 *"}},
 		{"singular", []string{"securevalue/a", "--no-headers"}, []string{"a first k6-cloud 1 *"}},
-		{"with group", []string{"securevalues.v1beta1.secret.grafana.app", "a", "--no-headers"}, []string{"a first k6-cloud 1 *"}},
+		{"with group", []string{"securevalues.v1beta1.secret.grafana.app", "a", "--no-headers"},
+			[]string{"a first k6-cloud 1 *"}},
 		{"name", []string{"sv", "-o", "name"}, []string{
 			"securevalue.secret.grafana.app/a", "securevalue.secret.grafana.app/b", "securevalue.secret.grafana.app/c",
 		}},
-		{"all namespaces", []string{"sv", "-A", "--no-headers", "--field-selector=metadata.name=a,metadata.namespace=" + p.namespace}, []string{
+		{"all namespaces", []string{"sv", "-A", "--no-headers",
+			"--field-selector=metadata.name=a,metadata.namespace=" + p.namespace}, []string{
 			p.namespace + " a first k6-cloud 1 *",
 		}},
-		{"label selector", []string{"sv", "-l", "team=red", "-o", "name"}, []string{"securevalue.secret.grafana.app/a"}},
-		{"label column", []string{"sv", "-L", "team", "--no-headers", "-l", "team in (blue)"}, []string{"c third <none> 1 * blue"}},
-		{"by name", []string{"sv", "--field-selector=metadata.name=b", "-o", "name"}, []string{"securevalue.secret.grafana.app/b"}},
+		{"label selector", []string{"sv", "-l", "team=red", "-o", "name"},
+			[]string{"securevalue.secret.grafana.app/a"}},
+		{"label column", []string{"sv", "-L", "team", "--no-headers", "-l", "team in (blue)"},
+			[]string{"c third <none> 1 * blue"}},
+		{"by name", []string{"sv", "--field-selector=metadata.name=b", "-o", "name"},
+			[]string{"securevalue.secret.grafana.app/b"}},
 		{"by decrypter", []string{"sv", "--field-selector=spec.decrypter=k6-cloud", "-o", "name"}, []string{
 			"securevalue.secret.grafana.app/a", "securevalue.secret.grafana.app/b",
 		}},
 		{"in chunks", []string{"sv", "--chunk-size=1", "-o", "name"}, []string{
 			"securevalue.secret.grafana.app/a", "securevalue.secret.grafana.app/b", "securevalue.secret.grafana.app/c",
 		}},
-		{"sorted", []string{"sv", "--sort-by={.spec.description}", "-o", "custom-columns=NAME:.metadata.name,VALUE:.spec.value"}, []string{
+		{"sorted", []string{"sv", "--sort-by={.spec.description}", "-o",
+			"custom-columns=NAME:.metadata.name,VALUE:.spec.value"}, []string{
 			"NAME VALUE", "a <none>", "b <none>", "c <none>",
 		}},
-		{"jsonpath", []string{"sv", "-o", `jsonpath={range .items[*]}{.metadata.name} [{.spec.value}]{"\n"}{end}`}, []string{"a []", "b []", "c []"}},
+		{"jsonpath", []string{"sv", "-o", `jsonpath={range .items[*]}{.metadata.name} [{.spec.value}]{"\n"}{end}`},
+			[]string{"a []", "b []", "c []"}},
 		{"absent", []string{"sv", "absent", "--ignore-not-found"}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			q := p.in(t)
-			if diff := cmp.Diff(test.rows, rows(q.must("", append([]string{"get"}, test.args...)...), test.rows)); diff != "" {
+			if diff := cmp.Diff(test.rows, rows(q.must("", append([]string{"get"}, test.args...)...),
+				test.rows)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -98,14 +107,17 @@ func testDocuments(t *testing.T, p *person) {
 	if diff := cmp.Diff(want, object.Spec); diff != "" || object.Kind != "SecureValue" {
 		t.Errorf("kind %q, spec: %s", object.Kind, diff)
 	}
-	q.want([]string{"kind: SecureValue\n", "  decrypters:\n  - synthetic-monitoring\n  - k6-cloud\n  description: second\nstatus:\n"},
+	q.want([]string{"kind: SecureValue\n", "  decrypters:\n  - synthetic-monitoring\n  - k6-cloud\n  description: " +
+		"second\nstatus:\n"},
 		"get", "sv", "b", "-o", "yaml")
 	q.want([]string{"kind: List\n", "kind: SecureValue\n"}, "get", "sv", "-o", "yaml")
-	q.want([]string{"Name:         b", "Kind:         SecureValue", "Description:  second", "k6-cloud", "Version:  1"}, "describe", "sv", "b")
+	q.want([]string{"Name:         b", "Kind:         SecureValue", "Description:  second", "k6-cloud", "Version:  1"},
+		"describe", "sv", "b")
 	q.want([]string{"Name:         a", "Name:         c"}, "describe", "sv")
 	contains(t, q.refused("", "get", "sv", "absent"), "(NotFound)") // kubectl asks for the namespace next
 	q.namespace = "default"
-	contains(t, q.refused("", "get", "sv", "absent"), `Error from server (NotFound): securevalues.secret.grafana.app "absent" not found`)
+	contains(t, q.refused("", "get", "sv", "absent"),
+		`Error from server (NotFound): securevalues.secret.grafana.app "absent" not found`)
 }
 
 // testWatch follows one object from its creation to its end.

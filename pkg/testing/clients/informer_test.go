@@ -28,7 +28,8 @@ func testInformer(t *testing.T, s *suite) {
 func testInformerOf(t *testing.T, s *suite, contentType string) {
 	t.Helper()
 	clients, namespace := s.clientset(t, "", contentType), s.person(t).namespace
-	factory := externalversions.NewSharedInformerFactoryWithOptions(clients, 0, externalversions.WithNamespace(namespace))
+	factory := externalversions.NewSharedInformerFactoryWithOptions(clients, 0,
+		externalversions.WithNamespace(namespace))
 	informer := factory.Secret().V1beta1().SecureValues()
 	seen := make(chan string, 10)
 	note := func(what string, object any) {

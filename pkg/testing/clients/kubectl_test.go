@@ -51,7 +51,8 @@ func (p *person) command(args ...string) *exec.Cmd {
 		all = append(all, "--token="+p.token)
 	}
 	command := exec.CommandContext(p.t.Context(), p.suite.kubectlFile, append(all, args...)...)
-	command.Env = append(append(command.Environ(), "HOME="+p.suite.home, "KUBECONFIG=", "KUBECTL_EXTERNAL_DIFF="), p.env...)
+	command.Env = append(append(command.Environ(), "HOME="+p.suite.home, "KUBECONFIG=", "KUBECTL_EXTERNAL_DIFF="),
+		p.env...)
 	return command
 }
 

@@ -24,8 +24,9 @@ const (
 	acceptJavaScript = "application/json, */*;q=0.8"
 )
 
-// sent is one request of a client and what it relies on in the answer. In path, body and answer NAMESPACE stands for the
-// namespace of the client, VALUE for a value (a new one in each body), and VERSION for the resourceVersion of the last object.
+// sent is one request of a client and what it relies on in the answer. In path, body and answer NAMESPACE stands for
+// the namespace of the client, VALUE for a value (a new one in each body), and VERSION for the resourceVersion of the
+// last object.
 type sent struct {
 	method string
 	path   string // after the collection; one that starts with /api, /openapi or /decrypt is whole
@@ -37,11 +38,13 @@ type sent struct {
 }
 
 const (
-	head       = `"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue"`
-	spec       = `"spec":{"description":"d","value":"VALUE","decrypters":["synthetic-monitoring","k6-cloud"]}`
-	kept       = `"spec":{"description":"d","decrypters":["synthetic-monitoring","k6-cloud"]}` // in this order
-	plain      = `{` + head + `,"metadata":{"name":"x","namespace":"NAMESPACE"},` + spec + `}`
-	revised    = `{` + head + `,"metadata":{"name":"x","namespace":"NAMESPACE","annotations":{"secret.grafana.app/value-revision":"2"}},` + spec + `}`
+	head    = `"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue"`
+	spec    = `"spec":{"description":"d","value":"VALUE","decrypters":["synthetic-monitoring","k6-cloud"]}`
+	kept    = `"spec":{"description":"d","decrypters":["synthetic-monitoring","k6-cloud"]}` // in this order
+	plain   = `{` + head + `,"metadata":{"name":"x","namespace":"NAMESPACE"},` + spec + `}`
+	revised = `{` + head +
+		`,"metadata":{"name":"x","namespace":"NAMESPACE","annotations":{"secret.grafana.app/value-revision":"2"}},` +
+		spec + `}`
 	firstValue = `{` + head + `,"metadata":{"name":"x","namespace":"NAMESPACE"},` + kept + `,"status":{"version":1}}`
 	nextValue  = `{` + head + `,"metadata":{"name":"x","namespace":"NAMESPACE"},` + kept + `,"status":{"version":2}}`
 	listed     = `{"kind":"SecureValueList","items":[{"metadata":{"name":"x"},` + kept + `}]}`
@@ -49,12 +52,16 @@ const (
 	deleted    = `{"kind":"Status","status":"Success"}`
 	ofClientGo = `{"kind":"DeleteOptions","apiVersion":"v1"}`
 	terraform  = `"annotations":{"grafana.app/managedBy":"terraform","grafana.app/managerId":"secrets"}`
-	helm       = `"labels":{"app.kubernetes.io/managed-by":"Helm"},"annotations":{"meta.helm.sh/release-name":"shop","meta.helm.sh/release-namespace":"NAMESPACE"}`
-	argo       = `{` + head + `,"metadata":{"name":"x","namespace":"NAMESPACE",` +
-		`"annotations":{"argocd.argoproj.io/tracking-id":"shop:secret.grafana.app/SecureValue:NAMESPACE/x"}},` + kept + `}`
+	helm       = `"labels":{"app.kubernetes.io/managed-by":"Helm"},` +
+		`"annotations":{"meta.helm.sh/release-name":"shop","meta.helm.sh/release-namespace":"NAMESPACE"}`
+	argo = `{` + head + `,"metadata":{"name":"x","namespace":"NAMESPACE",` +
+		`"annotations":{"argocd.argoproj.io/tracking-id":"shop:secret.grafana.app/SecureValue:NAMESPACE/x"}},` + kept +
+		`}`
 	ansible = `"annotations":{"kubectl.kubernetes.io/last-applied-configuration":` +
 		`"{\"apiVersion\":\"secret.grafana.app/v1beta1\",\"kind\":\"SecureValue\",` +
-		`\"metadata\":{\"name\":\"x\",\"namespace\":\"NAMESPACE\"},\"spec\":{\"decrypters\":[\"synthetic-monitoring\",\"k6-cloud\"],\"description\":\"d\",\"value\":\"VALUE\"}}"}`
+		`\"metadata\":{\"name\":\"x\",\"namespace\":\"NAMESPACE\"},` +
+		`\"spec\":{\"decrypters\":[\"synthetic-monitoring\",\"k6-cloud\"],\"description\":\"d\",` +
+		`\"value\":\"VALUE\"}}"}`
 )
 
 // before is what somebody else wrote before the client came.
@@ -66,13 +73,19 @@ var replays = []struct {
 	requests []sent
 }{
 	{"terraform grafana", []sent{
-		{http.MethodPost, "", asJSON, asJSON, `{` + head + `,"metadata":{"name":"x","namespace":"NAMESPACE","uid":"","resourceVersion":"","creationTimestamp":null,` +
-			terraform + `},` + spec + `,"status":{"version":0,"externalID":"","keeper":""}}`, http.StatusCreated, firstValue},
-		{http.MethodGet, "/x", asJSON, "", "", http.StatusOK, `{"metadata":{"resourceVersion":"VERSION",` + terraform + `},` + kept + `}`},
-		{http.MethodPut, "/x", asJSON, asJSON, `{` + head + `,"metadata":{"name":"x","namespace":"NAMESPACE","resourceVersion":"VERSION",` + terraform + `},` + spec +
+		{http.MethodPost, "", asJSON, asJSON, `{` + head +
+			`,"metadata":{"name":"x","namespace":"NAMESPACE","uid":"","resourceVersion":"","creationTimestamp":null,` +
+			terraform + `},` + spec + `,"status":{"version":0,"externalID":"","keeper":""}}`, http.StatusCreated,
+			firstValue},
+		{http.MethodGet, "/x", asJSON, "", "", http.StatusOK, `{"metadata":{"resourceVersion":"VERSION",` + terraform +
+			`},` + kept + `}`},
+		{http.MethodPut, "/x", asJSON, asJSON, `{` + head +
+			`,"metadata":{"name":"x","namespace":"NAMESPACE","resourceVersion":"VERSION",` + terraform + `},` + spec +
 			`,"status":{"version":0,"externalID":"","keeper":""}}`, http.StatusOK, nextValue},
-		{http.MethodPost, "", asJSON, asJSON, `{` + head + `,"metadata":{"name":"y"},"spec":{"description":"d","ref":"path"}}`, http.StatusBadRequest,
-			`{"kind":"Status","code":400,"details":{"causes":[{"field":"spec.value"},{"reason":"FieldValueForbidden","field":"spec.ref"}]}}`},
+		{http.MethodPost, "", asJSON, asJSON, `{` + head +
+			`,"metadata":{"name":"y"},"spec":{"description":"d","ref":"path"}}`, http.StatusBadRequest,
+			`{"kind":"Status","code":400,"details":{"causes":[{"field":"spec.value"},` +
+				`{"reason":"FieldValueForbidden","field":"spec.ref"}]}}`},
 		{http.MethodDelete, "/x", asJSON, "", "", http.StatusOK, deleted},
 		{http.MethodDelete, "/x", asJSON, "", "", http.StatusNotFound, absent},
 	}},
@@ -80,7 +93,8 @@ var replays = []struct {
 		{http.MethodGet, "/apis", asJSON, "", "", http.StatusOK, `{"kind":"APIGroupList"}`},
 		{http.MethodGet, "/openapi/v2", asJSON, "", "", http.StatusOK, `{"swagger":"2.0"}`},
 		{http.MethodGet, "/x", asJSON, "", "", http.StatusNotFound, absent},
-		{http.MethodPatch, "/x?fieldManager=Terraform&force=false", asJSON, asApply, plain, http.StatusCreated, firstValue},
+		{http.MethodPatch, "/x?fieldManager=Terraform&force=false", asJSON, asApply, plain, http.StatusCreated,
+			firstValue},
 		{http.MethodGet, "/x", asJSON, "", "", http.StatusOK, firstValue},
 		{http.MethodPatch, "/x?fieldManager=Terraform&force=false", asJSON, asApply, revised, http.StatusOK, nextValue},
 		{http.MethodDelete, "/x", asJSON, asJSON, ofClientGo, http.StatusOK, deleted},
@@ -88,7 +102,8 @@ var replays = []struct {
 	{"grafanactl", []sent{
 		{http.MethodGet, "/api", acceptDiscovery, "", "", http.StatusNotFound, ""},
 		{http.MethodGet, "/apis", acceptDiscovery, "", "", http.StatusOK, `{"kind":"APIGroupDiscoveryList"}`},
-		{http.MethodGet, "/apis/secret.grafana.app/v1beta1", asJSON, "", "", http.StatusOK, `{"kind":"APIResourceList"}`},
+		{http.MethodGet, "/apis/secret.grafana.app/v1beta1", asJSON, "", "", http.StatusOK,
+			`{"kind":"APIResourceList"}`},
 		{http.MethodGet, "/x", asJSON, "", "", http.StatusNotFound, absent},
 		{http.MethodPost, "", asJSON, asJSON, plain, http.StatusCreated, firstValue},
 		{http.MethodGet, "/x", asJSON, "", "", http.StatusOK, firstValue},
@@ -99,32 +114,41 @@ var replays = []struct {
 	}},
 	{"helm 3", []sent{
 		{http.MethodGet, "/x", asJSON, "", "", http.StatusNotFound, absent},
-		{http.MethodPost, "?fieldManager=helm", asJSON, asJSON, `{` + head + `,"metadata":{"name":"x","namespace":"NAMESPACE",` + helm + `},` + spec + `}`,
+		{http.MethodPost, "?fieldManager=helm", asJSON, asJSON, `{` + head +
+			`,"metadata":{"name":"x","namespace":"NAMESPACE",` + helm + `},` + spec + `}`,
 			http.StatusCreated, firstValue},
 		{http.MethodGet, "/x", asJSON, "", "", http.StatusOK, `{"metadata":{` + helm + `}}`},
-		{http.MethodPatch, "/x?fieldManager=helm", asJSON, asMerge, `{"metadata":{"annotations":{"secret.grafana.app/value-revision":"2"}},"spec":{"value":"VALUE"}}`,
+		{http.MethodPatch, "/x?fieldManager=helm", asJSON, asMerge,
+			`{"metadata":{"annotations":{"secret.grafana.app/value-revision":"2"}},"spec":{"value":"VALUE"}}`,
 			http.StatusOK, nextValue},
-		{http.MethodDelete, "/x", asJSON, asJSON, `{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}`, http.StatusOK, deleted},
+		{http.MethodDelete, "/x", asJSON, asJSON,
+			`{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}`, http.StatusOK, deleted},
 	}},
 	{"helm 4", []sent{
 		{http.MethodGet, "/x", asJSON, "", "", http.StatusNotFound, absent},
-		{http.MethodPatch, "/x?fieldManager=helm&fieldValidation=Strict&force=false", asJSON, asApply, plain, http.StatusCreated, firstValue},
-		{http.MethodPatch, "/x?fieldManager=helm&fieldValidation=Strict&force=false", asJSON, asApply, revised, http.StatusOK, nextValue},
-		{http.MethodDelete, "/x", asJSON, asJSON, `{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}`, http.StatusOK, deleted},
+		{http.MethodPatch, "/x?fieldManager=helm&fieldValidation=Strict&force=false", asJSON, asApply, plain,
+			http.StatusCreated, firstValue},
+		{http.MethodPatch, "/x?fieldManager=helm&fieldValidation=Strict&force=false", asJSON, asApply, revised,
+			http.StatusOK, nextValue},
+		{http.MethodDelete, "/x", asJSON, asJSON,
+			`{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}`, http.StatusOK, deleted},
 	}},
 	{"argo cd", []sent{
 		before,
 		{http.MethodGet, "?limit=500", asJSON, "", "", http.StatusOK, listed},
-		{http.MethodPatch, "/x?dryRun=All&fieldManager=argocd-controller&force=true", asJSON, asApply, argo, http.StatusOK, argo},
+		{http.MethodPatch, "/x?dryRun=All&fieldManager=argocd-controller&force=true", asJSON, asApply, argo,
+			http.StatusOK, argo},
 		{http.MethodPatch, "/x?fieldManager=argocd-controller&force=true", asJSON, asApply, argo, http.StatusOK, argo},
 		{http.MethodGet, "/x", asJSON, "", "", http.StatusOK, firstValue},
 	}},
 	{"ansible", []sent{
 		{http.MethodGet, "/x", asJSON, "", "", http.StatusNotFound, absent},
-		{http.MethodPost, "", asJSON, asJSON, `{` + head + `,"metadata":{"name":"x","namespace":"NAMESPACE",` + ansible + `},` + spec + `}`,
+		{http.MethodPost, "", asJSON, asJSON, `{` + head + `,"metadata":{"name":"x","namespace":"NAMESPACE",` +
+			ansible + `},` + spec + `}`,
 			http.StatusCreated, firstValue},
 		{http.MethodGet, "/x", asJSON, "", "", http.StatusOK, firstValue},
-		{http.MethodPatch, "/x", asJSON, asMerge, `{"metadata":{` + ansible + `},"spec":{"value":"VALUE"}}`, http.StatusOK, nextValue},
+		{http.MethodPatch, "/x", asJSON, asMerge, `{"metadata":{` + ansible + `},"spec":{"value":"VALUE"}}`,
+			http.StatusOK, nextValue},
 		{http.MethodDelete, "/x", asJSON, asJSON, `{}`, http.StatusOK, deleted},
 	}},
 	{"python", []sent{
@@ -136,25 +160,31 @@ var replays = []struct {
 	{"javascript", []sent{
 		{http.MethodPost, "", acceptJavaScript, asJSON, plain, http.StatusCreated, firstValue},
 		{http.MethodGet, "", acceptJavaScript, "", "", http.StatusOK, listed},
-		{http.MethodPatch, "/x", acceptJavaScript, asJSONPatch, `[{"op":"add","path":"/spec/value","value":"VALUE"}]`, http.StatusOK, nextValue},
+		{http.MethodPatch, "/x", acceptJavaScript, asJSONPatch, `[{"op":"add","path":"/spec/value","value":"VALUE"}]`,
+			http.StatusOK, nextValue},
 		{http.MethodDelete, "/x", acceptJavaScript, "", "", http.StatusOK, deleted},
 	}},
 	{"velero", []sent{
 		before,
 		{http.MethodGet, "?limit=500", asJSON, "", "", http.StatusOK, listed},
 		{http.MethodDelete, "/x", asJSON, asJSON, ofClientGo, http.StatusOK, deleted},
-		{http.MethodPost, "", asJSON, asJSON, `{` + head + `,"metadata":{"name":"x","namespace":"NAMESPACE","labels":{"velero.io/backup-name":"b","velero.io/restore-name":"r"}},` +
+		{http.MethodPost, "", asJSON, asJSON, `{` + head +
+			`,"metadata":{"name":"x","namespace":"NAMESPACE","labels":{"velero.io/backup-name":"b",` +
+			`"velero.io/restore-name":"r"}},` +
 			kept + `}`,
 			http.StatusBadRequest, `{"kind":"Status","code":400,"details":{"causes":[{"field":"spec.value"}]}}`},
 	}},
 	{"k6", []sent{
 		before,
-		{http.MethodGet, "/decrypt/v1/namespaces/NAMESPACE/secrets/x/decrypt", "", "", "", http.StatusOK, `{"plaintext":"VALUE"}`},
-		{http.MethodGet, "/decrypt/v1/namespaces/NAMESPACE/secrets/absent/decrypt", "", "", "", http.StatusNotFound, `{"message":"not found"}`},
+		{http.MethodGet, "/decrypt/v1/namespaces/NAMESPACE/secrets/x/decrypt", "", "", "", http.StatusOK,
+			`{"plaintext":"VALUE"}`},
+		{http.MethodGet, "/decrypt/v1/namespaces/NAMESPACE/secrets/absent/decrypt", "", "", "", http.StatusNotFound,
+			`{"message":"not found"}`},
 	}},
 	{"external secrets operator", []sent{
 		before,
-		{http.MethodGet, "/decrypt/v1/namespaces/NAMESPACE/secrets/x/decrypt", "", "", "", http.StatusOK, `{"name":"x","plaintext":"VALUE"}`},
+		{http.MethodGet, "/decrypt/v1/namespaces/NAMESPACE/secrets/x/decrypt", "", "", "", http.StatusOK,
+			`{"name":"x","plaintext":"VALUE"}`},
 	}},
 }
 
@@ -169,8 +199,8 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: user-k6}]
 `
 )
 
-// testReplay sends what clients send that are written in other languages, or bring more with them than a test should: the
-// requests follow their public source and what they sent when they were run.
+// testReplay sends what clients send that are written in other languages, or bring more with them than a test should:
+// the requests follow their public source and what they sent when they were run.
 func testReplay(t *testing.T, s *suite) {
 	t.Helper()
 	for _, r := range replays {

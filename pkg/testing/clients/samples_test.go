@@ -31,7 +31,8 @@ func testSamples(t *testing.T, s *suite) {
 			}
 			text = strings.Replace(text, value[1], s.secret(), 1) // so that a leak of it is found
 			if strings.Contains(text, "generateName:") {
-				contains(t, p.must(text, "create", "--validate=strict", "-f", "-"), "securevalue.secret.grafana.app/sample-", " created\n")
+				contains(t, p.must(text, "create", "--validate=strict", "-f", "-"),
+					"securevalue.secret.grafana.app/sample-", " created\n")
 				contains(t, names(p), "sample-")
 				return
 			}

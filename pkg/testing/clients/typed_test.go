@@ -118,7 +118,8 @@ func testLife(ctx context.Context, p *program) {
 		p.t.Fatalf("list: %v (%v)", list, err)
 	}
 	p.version(p.got(&list.Items[0], nil), 2)
-	if err := p.Delete(ctx, "x", metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(made.UID))}); err != nil {
+	if err := p.Delete(ctx, "x",
+		metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(made.UID))}); err != nil {
 		p.t.Fatal(err)
 	}
 	if _, err := p.Get(ctx, "x", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
@@ -155,9 +156,11 @@ func testTypedWatch(ctx context.Context, p *program) {
 func testTypedPatch(ctx context.Context, p *program) {
 	p.got(p.Create(ctx, newObject(p.suite, "x"), metav1.CreateOptions{}))
 	for i, kind := range []types.PatchType{types.MergePatchType, types.StrategicMergePatchType} {
-		kept := p.got(p.Patch(ctx, "x", kind, []byte(`{"metadata":{"labels":{"kind":"`+fmt.Sprint(i)+`"}}}`), metav1.PatchOptions{}))
+		kept := p.got(p.Patch(ctx, "x", kind, []byte(`{"metadata":{"labels":{"kind":"`+fmt.Sprint(i)+`"}}}`),
+			metav1.PatchOptions{}))
 		p.version(kept, int64(i+1))
-		p.version(p.got(p.Patch(ctx, "x", kind, []byte(`{"spec":{"value":"`+p.suite.secret()+`"}}`), metav1.PatchOptions{})), int64(i+2))
+		p.version(p.got(p.Patch(ctx, "x", kind, []byte(`{"spec":{"value":"`+p.suite.secret()+`"}}`),
+			metav1.PatchOptions{})), int64(i+2))
 	}
 	patch := `[{"op":"add","path":"/spec/value","value":"` + p.suite.secret() + `"}]`
 	p.version(p.got(p.Patch(ctx, "x", types.JSONPatchType, []byte(patch), metav1.PatchOptions{})), 4)
@@ -179,7 +182,8 @@ func testTypedApply(ctx context.Context, p *program) {
 	}
 
 	mine, err := applyv1beta1.ExtractSecureValue(sv, "program")
-	if err != nil || mine.Spec == nil || mine.Spec.Description == nil || *mine.Spec.Description != "kept" || mine.Spec.Value != nil {
+	if err != nil || mine.Spec == nil || mine.Spec.Description == nil || *mine.Spec.Description != "kept" ||
+		mine.Spec.Value != nil {
 		p.t.Fatalf("extracted: %+v, %v", mine, err)
 	}
 	again := p.got(p.Apply(ctx, mine, options))
@@ -199,7 +203,8 @@ func testRetry(ctx context.Context, p *program) {
 			return err
 		}
 		if attempts == 1 {
-			p.got(p.Patch(ctx, "x", types.MergePatchType, []byte(`{"metadata":{"labels":{"other":"writer"}}}`), metav1.PatchOptions{}))
+			p.got(p.Patch(ctx, "x", types.MergePatchType, []byte(`{"metadata":{"labels":{"other":"writer"}}}`),
+				metav1.PatchOptions{}))
 		}
 		sv.Spec.Description = "second attempt"
 		_, err = p.Update(ctx, sv, metav1.UpdateOptions{})
@@ -218,7 +223,8 @@ func testCollection(ctx context.Context, p *program) {
 		object.Labels = map[string]string{"even": fmt.Sprint(i%2 == 0)}
 		p.got(p.Create(ctx, object, metav1.CreateOptions{}))
 	}
-	if err := p.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "even=true"}); err != nil {
+	if err := p.DeleteCollection(ctx, metav1.DeleteOptions{},
+		metav1.ListOptions{LabelSelector: "even=true"}); err != nil {
 		p.t.Fatal(err)
 	}
 	list, err := p.List(ctx, metav1.ListOptions{FieldSelector: "spec.decrypter=k6-cloud"})

@@ -27,15 +27,18 @@ func testWrite(t *testing.T, s *suite) {
 
 func testKubectlCreate(p *person) {
 	m := manifest{name: "made", value: p.suite.secret()}
-	equal(p.t, "create", p.must(m.String(), "create", "--validate=strict", "-f", "-"), "securevalue.secret.grafana.app/made created\n")
+	equal(p.t, "create", p.must(m.String(), "create", "--validate=strict", "-f", "-"),
+		"securevalue.secret.grafana.app/made created\n")
 	contains(p.t, p.refused(m.String(), "create", "-f", "-"), "(AlreadyExists)", `"made" already exists`)
-	equal(p.t, "dry run", p.must(manifest{name: "dry", value: p.suite.secret()}.String(), "create", "--dry-run=server", "-f", "-"),
+	equal(p.t, "dry run", p.must(manifest{name: "dry", value: p.suite.secret()}.String(), "create", "--dry-run=server",
+		"-f", "-"),
 		"securevalue.secret.grafana.app/dry created (server dry run)\n")
 	p.refused("", "get", "sv", "dry")
 	shown := p.must(manifest{name: "shown", value: p.suite.secret()}.String(), "create", "-o", "yaml", "-f", "-")
 	contains(p.t, shown, "  name: shown\n", "  version: 1\n", "  keeper: system\n", "grafana.app/createdBy: ")
 	p.must(manifest{name: "saved", value: p.suite.secret()}.String(), "create", "--save-config", "-f", "-")
-	contains(p.t, p.field("saved", `{.metadata.annotations.kubectl\.kubernetes\.io/last-applied-configuration}`), `"description":"made by a test"`)
+	contains(p.t, p.field("saved", `{.metadata.annotations.kubectl\.kubernetes\.io/last-applied-configuration}`),
+		`"description":"made by a test"`)
 }
 
 func testKubectlLabel(p *person) {
@@ -65,9 +68,11 @@ func testKubectlPatch(p *person) {
 		equal(p.t, kind+" with a value", p.version(), version[1])
 		version = []string{"2", "3"}
 	}
-	p.must("", "patch", "sv", "x", "--type=json", "-p", `[{"op":"replace","path":"/spec/description","value":"json"},{"op":"remove","path":"/spec/decrypters/0"}]`)
+	p.must("", "patch", "sv", "x", "--type=json", "-p",
+		`[{"op":"replace","path":"/spec/description","value":"json"},{"op":"remove","path":"/spec/decrypters/0"}]`)
 	equal(p.t, "JSON patch without a value", p.version(), "3")
-	p.must("", "patch", "sv", "x", "--type=json", "-p", `[{"op":"add","path":"/spec/value","value":"`+p.suite.secret()+`"}]`)
+	p.must("", "patch", "sv", "x", "--type=json", "-p",
+		`[{"op":"add","path":"/spec/value","value":"`+p.suite.secret()+`"}]`)
 	equal(p.t, "JSON patch with a value", p.version(), "4")
 	equal(p.t, "spec", p.field("x", "{.spec}"), `{"decrypters":["synthetic-monitoring"],"description":"json"}`)
 }
@@ -77,12 +82,14 @@ func testKubectlReplace(p *person) {
 	p.must(manifest{name: "x", value: p.suite.secret(), description: "replaced"}.String(), "replace", "-f", "-")
 	equal(p.t, "status.version", p.version(), "2")
 	equal(p.t, "labels", p.field("x", "{.metadata.labels}"), "")
-	stored := manifest{name: "x", description: "read, changed, written", resourceVersion: p.field("x", "{.metadata.resourceVersion}")}
+	stored := manifest{name: "x", description: "read, changed, written",
+		resourceVersion: p.field("x", "{.metadata.resourceVersion}")}
 	p.must(stored.String(), "replace", "-f", "-")
 	equal(p.t, "description", p.field("x", "{.spec.description}"), "read, changed, written")
 	equal(p.t, "status.version of a kept value", p.version(), "2")
 	contains(p.t, p.refused(stored.String(), "replace", "-f", "-"), "(Conflict)", "the object has been modified")
-	contains(p.t, p.refused(manifest{name: "absent", value: p.suite.secret()}.String(), "replace", "-f", "-"), "(NotFound)")
+	contains(p.t, p.refused(manifest{name: "absent", value: p.suite.secret()}.String(), "replace", "-f", "-"),
+		"(NotFound)")
 	p.must(manifest{name: "x", value: p.suite.secret()}.String(), "replace", "--force", "-f", "-")
 	equal(p.t, "status.version of a new object", p.version(), "1")
 }

@@ -23,7 +23,8 @@ func createRaces(t *testing.T, s *harness.Server, namespace string) *race {
 		var won, lost atomic.Int64
 		together(creators, func(int) {
 			value := newValue()
-			got, code := r.must(http.MethodPost, "", "application/json", newObject(name(round), value), http.StatusCreated, http.StatusConflict)
+			got, code := r.must(http.MethodPost, "", "application/json", newObject(name(round), value),
+				http.StatusCreated, http.StatusConflict)
 			if code == http.StatusConflict {
 				lost.Add(1)
 				return
@@ -68,7 +69,8 @@ func deleteRaces(t *testing.T, s *harness.Server, namespace string) *race {
 func (r *race) recreate(name string) {
 	value := newValue()
 	for end := time.Now().Add(deadline); time.Now().Before(end); {
-		got, code := r.must(http.MethodPost, "", "application/json", newObject(name, value), http.StatusCreated, http.StatusConflict)
+		got, code := r.must(http.MethodPost, "", "application/json", newObject(name, value), http.StatusCreated,
+			http.StatusConflict)
 		if code != http.StatusConflict {
 			r.ledger.wrote(r.t, got, value)
 			return
@@ -88,7 +90,8 @@ func (r *race) meddle(name string, w int) {
 			body := map[string]any{"spec": map[string]any{"value": value}}
 			got, code = r.must(http.MethodPatch, name, mergePatch, body, http.StatusOK, http.StatusNotFound)
 		case 1:
-			got, code = r.must(http.MethodPut, name, "application/json", newObject(name, value), http.StatusOK, http.StatusNotFound)
+			got, code = r.must(http.MethodPut, name, "application/json", newObject(name, value), http.StatusOK,
+				http.StatusNotFound)
 		case 2:
 			body := map[string]any{"metadata": map[string]any{"labels": map[string]string{"n": strconv.Itoa(n)}}}
 			r.must(http.MethodPatch, name, mergePatch, body, http.StatusOK, http.StatusNotFound)

@@ -10,8 +10,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// TestIncident21RacesStopAndKill is one life of a data folder: races, a graceful stop amid them, a kill amid them, and at the end
-// every value is opened.
+// TestIncident21RacesStopAndKill is one life of a data folder: races, a graceful stop amid them, a kill amid them, and
+// at the end every value is opened.
 func TestIncident21RacesStopAndKill(t *testing.T) {
 	first := harness.Start(t, harness.Options{})
 	racers := map[string]*race{

@@ -50,7 +50,8 @@ func killRaces(t *testing.T, s *harness.Server, namespace string) []*victim {
 func (v *victim) write(c *client, name string, writes *atomic.Int64) {
 	for {
 		value := newValue()
-		got, code, err := c.do(http.MethodPatch, name, mergePatch, map[string]any{"spec": map[string]any{"value": value}})
+		got, code, err := c.do(http.MethodPatch, name, mergePatch,
+			map[string]any{"spec": map[string]any{"value": value}})
 		if err != nil {
 			v.unsure = value
 			return
@@ -86,7 +87,8 @@ func survived(t *testing.T, s *harness.Server, namespace string, victims []*vict
 		case v.acknowledged.Status.Version + 1:
 			want[key] = v.unsure
 		default:
-			t.Errorf("%s has version %d after the kill, %d was acknowledged", key, got.Status.Version, v.acknowledged.Status.Version)
+			t.Errorf("%s has version %d after the kill, %d was acknowledged", key, got.Status.Version,
+				v.acknowledged.Status.Version)
 		}
 	}
 	return want

@@ -82,7 +82,8 @@ func (r *race) openWatch(w int, group *sync.WaitGroup) {
 	if w%2 == 0 {
 		client = http1(r.server)
 	}
-	request, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, r.server.URL+harness.Collection(r.namespace)+"?watch=true", http.NoBody)
+	request, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet,
+		r.server.URL+harness.Collection(r.namespace)+"?watch=true", http.NoBody)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -110,7 +111,8 @@ func (r *race) holdRequest(name string, release <-chan struct{}, group *sync.Wai
 	}
 	ctx := httptrace.WithClientTrace(r.t.Context(), &httptrace.ClientTrace{Got100Continue: func() { close(accepted) }})
 	reader, writer := io.Pipe()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.server.URL+harness.Collection(r.namespace), reader)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.server.URL+harness.Collection(r.namespace),
+		reader)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -149,7 +151,8 @@ func (r *race) writeUntilClosed(name string, acknowledged *atomic.Int64) {
 	c.http = http1(r.server)
 	for {
 		value := newValue()
-		got, code, err := c.do(http.MethodPatch, name, mergePatch, map[string]any{"spec": map[string]any{"value": value}})
+		got, code, err := c.do(http.MethodPatch, name, mergePatch,
+			map[string]any{"spec": map[string]any{"value": value}})
 		switch {
 		case err == nil && code == http.StatusOK:
 			r.ledger.wrote(r.t, got, value)
@@ -163,7 +166,7 @@ func (r *race) writeUntilClosed(name string, acknowledged *atomic.Int64) {
 	}
 }
 
-// waitClosed returns once the server listens no more: the stop is under way.
+// waitClosed returns once the server listens no more: the stop is in progress.
 func waitClosed(t *testing.T, s *harness.Server) {
 	t.Helper()
 	address, err := url.Parse(s.URL)

@@ -13,7 +13,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// deadline bounds waiting for what must come; it is no claim about speed.
+// deadline bounds waiting for what must come; it is not a claim about speed.
 const deadline = time.Minute
 
 // events are what one watch of a namespace saw.
@@ -29,7 +29,8 @@ func startWatch(t *testing.T, s *harness.Server, namespace string) *events {
 	t.Helper()
 	e := &events{last: map[string]object{}, changes: map[string]int{}}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
-		s.URL+harness.Collection(namespace)+"?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true", http.NoBody)
+		s.URL+harness.Collection(namespace)+"?watch=true&sendInitialEvents=true&"+
+			"resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,8 +109,10 @@ func (e *events) check(t *testing.T, final object, changes int) {
 		seen, count := e.last[name], e.changes[name]
 		e.mutex.Unlock()
 		if seen.Metadata.ResourceVersion == final.Metadata.ResourceVersion {
-			if count != changes || seen.Status != final.Status || seen.Metadata.Generation != final.Metadata.Generation {
-				t.Errorf("%s: the watch saw %d changes and %+v, want %d and %+v", name, count, seen.Status, changes, final.Status)
+			if count != changes || seen.Status != final.Status ||
+				seen.Metadata.Generation != final.Metadata.Generation {
+				t.Errorf("%s: the watch saw %d changes and %+v, want %d and %+v", name, count, seen.Status, changes,
+					final.Status)
 			}
 			return
 		}

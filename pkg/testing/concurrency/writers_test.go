@@ -15,7 +15,8 @@ import (
 
 const (
 	objects = 5
-	// replaced are the objects that unconditional replacements write too, labels and all: labels are counted on the others.
+	// replaced are the objects that unconditional replacements write too, labels and all: labels are counted on the
+	// others.
 	replaced        = 2
 	writersOfAKind  = 8
 	writesPerWriter = 24
@@ -37,8 +38,10 @@ func name(i int) string { return fmt.Sprintf("object-%d", i) }
 
 // valueWriters and labelWriters are taken in turns. Each writes once to object i.
 var (
-	valueWriters = []func(r *race, i int){(*race).putConditionally, (*race).patchValue, (*race).putUnconditionally, (*race).applyValue}
-	labelWriters = []func(r *race, i int){(*race).countUp, (*race).describe, (*race).annotateConditionally, (*race).dryRun}
+	valueWriters = []func(r *race, i int){(*race).putConditionally, (*race).patchValue, (*race).putUnconditionally,
+		(*race).applyValue}
+	labelWriters = []func(r *race, i int){(*race).countUp, (*race).describe, (*race).annotateConditionally,
+		(*race).dryRun}
 )
 
 // writers races them, with a watch beside, and counts afterwards.
@@ -73,7 +76,8 @@ func (r *race) check(i int, watch *events) {
 	got, c := r.get(name(i)), &r.counts[i]
 	versions := r.ledger.versions(got)
 	if want := c.values.Load() + 1; got.Status.Version != want || int64(len(versions)) != want {
-		r.t.Errorf("%s: version %d with %d values acknowledged, want %d", name(i), got.Status.Version, len(versions), want)
+		r.t.Errorf("%s: version %d with %d values acknowledged, want %d", name(i), got.Status.Version, len(versions),
+			want)
 	}
 	if want := c.values.Load() + c.descriptions.Load() + 1; got.Metadata.Generation != want {
 		r.t.Errorf("%s: generation %d, want %d", name(i), got.Metadata.Generation, want)
@@ -132,7 +136,8 @@ func (r *race) applyValue(i int) {
 		"apiVersion": "secret.grafana.app/v1beta1", "kind": "SecureValue",
 		"metadata": map[string]any{"name": name(i)}, "spec": map[string]any{"value": value},
 	}
-	got, _ := r.must(http.MethodPatch, name(i)+"?fieldManager=race", "application/apply-patch+yaml", body, http.StatusOK)
+	got, _ := r.must(http.MethodPatch, name(i)+"?fieldManager=race", "application/apply-patch+yaml", body,
+		http.StatusOK)
 	r.wroteValue(i, got, value)
 }
 
@@ -161,7 +166,8 @@ func (r *race) annotateConditionally(i int) {
 		"resourceVersion": r.get(name(i)).Metadata.ResourceVersion,
 		"annotations":     map[string]string{"race": newValue()},
 	}
-	_, code := r.must(http.MethodPatch, name(i), mergePatch, map[string]any{"metadata": metadata}, http.StatusOK, http.StatusConflict)
+	_, code := r.must(http.MethodPatch, name(i), mergePatch, map[string]any{"metadata": metadata}, http.StatusOK,
+		http.StatusConflict)
 	if code == http.StatusOK {
 		r.counts[i].others.Add(1)
 	}

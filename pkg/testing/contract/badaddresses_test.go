@@ -34,7 +34,8 @@ func (a *api) badAddresses(t *testing.T) {
 		{http.MethodGet, harness.Collection("a%25b"), "", http.StatusBadRequest, metav1.StatusReasonBadRequest},
 		{http.MethodPost, harness.Collection(".."), body("kept"), http.StatusBadRequest, metav1.StatusReasonBadRequest},
 		{http.MethodPost, harness.Collection("UPPER"), body("kept"), http.StatusBadRequest, metav1.StatusReasonInvalid},
-		{http.MethodPost, harness.Collection(strings.Repeat("n", 64)), body("kept"), http.StatusBadRequest, metav1.StatusReasonInvalid},
+		{http.MethodPost, harness.Collection(strings.Repeat("n", 64)), body("kept"), http.StatusBadRequest,
+			metav1.StatusReasonInvalid},
 		{http.MethodGet, all + "/..%2f" + namespace + "%2fkept", "", http.StatusNotFound, metav1.StatusReasonNotFound},
 		{http.MethodGet, all + "/kept%2fx", "", http.StatusNotFound, metav1.StatusReasonNotFound},
 		{http.MethodPut, all + "/kept%2fx", body("kept"), http.StatusNotFound, metav1.StatusReasonNotFound},
@@ -56,13 +57,17 @@ func (a *api) badAddresses(t *testing.T) {
 		{http.MethodGet, one + "/decrypt", "", http.StatusNotFound, metav1.StatusReasonNotFound},
 		{http.MethodPost, one + "/exec", "", http.StatusNotFound, metav1.StatusReasonNotFound},
 		{http.MethodGet, one + "/proxy/", "", http.StatusNotFound, metav1.StatusReasonNotFound},
-		{http.MethodPost, "/apis/secret.grafana.app/v1beta1/securevalues", body("kept"), http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed},
-		{http.MethodGet, "/apis/secret.grafana.app/v2/namespaces/addresses/securevalues", "", http.StatusNotFound, metav1.StatusReasonNotFound},
-		{http.MethodGet, "/apis/secret.grafana.app/v1beta1/namespaces/addresses/secrets", "", http.StatusNotFound, metav1.StatusReasonNotFound},
+		{http.MethodPost, "/apis/secret.grafana.app/v1beta1/securevalues", body("kept"), http.StatusMethodNotAllowed,
+			metav1.StatusReasonMethodNotAllowed},
+		{http.MethodGet, "/apis/secret.grafana.app/v2/namespaces/addresses/securevalues", "", http.StatusNotFound,
+			metav1.StatusReasonNotFound},
+		{http.MethodGet, "/apis/secret.grafana.app/v1beta1/namespaces/addresses/secrets", "", http.StatusNotFound,
+			metav1.StatusReasonNotFound},
 	}
 	for _, c := range cases {
 		// The admin may do everything, so what the server says is about the address and not about rights.
-		got := a.send(t, harness.Request{Method: c.method, Path: c.path, Token: a.AdminToken, ContentType: jsonType, Body: c.body})
+		got := a.send(t, harness.Request{Method: c.method, Path: c.path, Token: a.AdminToken, ContentType: jsonType,
+			Body: c.body})
 		if got.Code != c.code {
 			t.Errorf("%s %s: want %d, got %d: %s", c.method, c.path, c.code, got.Code, got.Body)
 		} else if status := got.Status(t); status.Reason != c.reason || int(status.Code) != c.code {
@@ -70,14 +75,16 @@ func (a *api) badAddresses(t *testing.T) {
 		}
 		if c.code == http.StatusMethodNotAllowed || c.code == http.StatusNotFound {
 			// Who may not do it learns no more than that.
-			got = a.send(t, harness.Request{Method: c.method, Path: c.path, Token: nobodyToken, ContentType: jsonType, Body: c.body})
+			got = a.send(t, harness.Request{Method: c.method, Path: c.path, Token: nobodyToken, ContentType: jsonType,
+				Body: c.body})
 			if got.Code != http.StatusForbidden {
 				t.Errorf("%s %s as nobody: want 403, got %d: %s", c.method, c.path, got.Code, got.Body)
 			}
 		}
 	}
 	noRedirects(t, a, namespace)
-	if now := a.get(t, namespace, "kept"); at(now, "metadata", "resourceVersion") != at(stored, "metadata", "resourceVersion") {
+	if now := a.get(t, namespace, "kept"); at(now, "metadata", "resourceVersion") != at(stored, "metadata",
+		"resourceVersion") {
 		t.Errorf("one of these requests changed the object: %v", now)
 	}
 	if found := a.get(t, namespace, "")["items"].([]any); len(found) != 1 {
@@ -90,7 +97,8 @@ func noRedirects(t *testing.T, a *api, namespace string) {
 	t.Helper()
 	all := harness.Collection(namespace)
 	for _, p := range []string{
-		"/" + all, "//example.com/..", "/apis//secret.grafana.app", strings.Replace(all, "/namespaces", "//namespaces", 1), "/apis/../apis",
+		"/" + all, "//example.com/..", "/apis//secret.grafana.app",
+		strings.Replace(all, "/namespaces", "//namespaces", 1), "/apis/../apis",
 		"/openapi/v3/apis/secret.grafana.app/v1beta1?hash=stale", "/healthz/", "/apis/", "/swagger.json", "/ui", "/",
 	} {
 		got := a.send(t, harness.Request{Method: http.MethodGet, Path: p, Token: a.AdminToken})
@@ -112,7 +120,8 @@ func (a *api) badSelectors(t *testing.T) {
 	for _, query := range []string{
 		"fieldSelector=spec.value=CANARY", "fieldSelector=spec.value%3DCANARY", "fieldSelector=spec.value!=CANARY",
 		"fieldSelector=metadata.name=kept,spec.value==CANARY", "fieldSelector=CANARY", "fieldSelector=CANARY=x",
-		"fieldSelector=spec.description=CANARY", "fieldSelector=status.version=CANARY", "watch=true&fieldSelector=spec.value=CANARY",
+		"fieldSelector=spec.description=CANARY", "fieldSelector=status.version=CANARY",
+		"watch=true&fieldSelector=spec.value=CANARY",
 		"fieldSelector=spec.value%3D%22CANARY%", "fieldSelector=spec.decrypters=CANARY", "fieldSelector==CANARY",
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodDelete} {
@@ -130,12 +139,15 @@ func (a *api) badSelectors(t *testing.T) {
 			}
 		}
 	}
-	for _, query := range []string{"limit=x", "resourceVersion=x", "continue=x", "labelSelector=a%20b%20c", "timeoutSeconds=x"} {
-		if got := a.do(t, http.MethodGet, harness.Collection("selectors")+"?"+query, "", ""); got.Code != http.StatusBadRequest {
+	for _, query := range []string{"limit=x", "resourceVersion=x", "continue=x", "labelSelector=a%20b%20c",
+		"timeoutSeconds=x"} {
+		if got := a.do(t, http.MethodGet, harness.Collection("selectors")+"?"+query, "",
+			""); got.Code != http.StatusBadRequest {
 			t.Errorf("GET ?%s: want 400, got %d: %s", query, got.Code, got.Body)
 		}
 	}
-	if got := a.do(t, http.MethodGet, path("selectors", "kept")+"?resourceVersion=x", "", ""); got.Code != http.StatusBadRequest {
+	if got := a.do(t, http.MethodGet, path("selectors", "kept")+"?resourceVersion=x", "",
+		""); got.Code != http.StatusBadRequest {
 		t.Errorf("GET of one object ?resourceVersion=x: want 400, got %d: %s", got.Code, got.Body)
 	}
 	a.get(t, "selectors", "kept")

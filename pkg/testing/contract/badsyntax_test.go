@@ -19,7 +19,7 @@ import (
 // maxBody is the limit of a request body; see apiserver.MaxRequestBodyBytes.
 const maxBody = 1 << 20
 
-// badSyntax are bodies that are no JSON object, or that a decoder would not read as they were meant.
+// badSyntax are bodies that are not a JSON object, or that a decoder would not read as they were meant.
 func badSyntax() []bad {
 	value := func(literal string) string { return withSpec(`{"description":"d","value":` + literal + `}`) }
 	good := value(`"CANARY"`)
@@ -33,7 +33,8 @@ func badSyntax() []bad {
 		{name: "a bare word", body: "CANARY"},
 		{name: "a number", body: "DIGITS"},
 		{name: "truncated in the value", body: `{"metadata":{"name":"bad"},"spec":{"description":"d","value":"CANARY`},
-		{name: "truncated behind the value", body: `{"metadata":{"name":"bad"},"spec":{"description":"d","value":"CANARY"`},
+		{name: "truncated behind the value",
+			body: `{"metadata":{"name":"bad"},"spec":{"description":"d","value":"CANARY"`},
 		{name: "a comma too many", body: value(`"CANARY",`)},
 		{name: "a comma missing", body: `{"metadata":{"name":"bad"},"spec":{"value":"CANARY" "description":"d"}}`},
 		{name: "a quote too many", body: value(`"CANARY"CANARY"`)},
@@ -60,12 +61,19 @@ func badSyntax() []bad {
 		{name: "a high surrogate before a letter", body: value(`"\ud83dCANARY"`), text: "surrogate"},
 		{name: "a lone surrogate in a name", body: withMeta(`{"name":"a\ud800"}`), text: "surrogate"},
 		{name: "nested too deep", body: strings.Repeat(`{"a":`, 5000) + `"CANARY"` + strings.Repeat("}", 5000)},
-		{name: "nested too deep in the value", body: value(strings.Repeat("[", 5000) + `"CANARY"` + strings.Repeat("]", 5000)), causes: []string{"spec.value"}},
-		{name: "over the limit", body: tooLarge, code: http.StatusRequestEntityTooLarge, reason: metav1.StatusReasonRequestEntityTooLarge},
-		{name: "PUT over the limit", method: http.MethodPut, body: tooLarge, code: http.StatusRequestEntityTooLarge, reason: metav1.StatusReasonRequestEntityTooLarge},
-		{name: "PATCH over the limit", method: http.MethodPatch, contentType: mergeType, body: tooLarge, code: http.StatusRequestEntityTooLarge, reason: metav1.StatusReasonRequestEntityTooLarge},
-		{name: "YAML over the limit", contentType: yamlType, body: tooLarge, code: http.StatusRequestEntityTooLarge, reason: metav1.StatusReasonRequestEntityTooLarge},
-		{name: "protobuf over the limit", contentType: protoType, body: tooLarge, code: http.StatusRequestEntityTooLarge, reason: metav1.StatusReasonRequestEntityTooLarge},
+		{name: "nested too deep in the value",
+			body:   value(strings.Repeat("[", 5000) + `"CANARY"` + strings.Repeat("]", 5000)),
+			causes: []string{"spec.value"}},
+		{name: "over the limit", body: tooLarge, code: http.StatusRequestEntityTooLarge,
+			reason: metav1.StatusReasonRequestEntityTooLarge},
+		{name: "PUT over the limit", method: http.MethodPut, body: tooLarge, code: http.StatusRequestEntityTooLarge,
+			reason: metav1.StatusReasonRequestEntityTooLarge},
+		{name: "PATCH over the limit", method: http.MethodPatch, contentType: mergeType, body: tooLarge,
+			code: http.StatusRequestEntityTooLarge, reason: metav1.StatusReasonRequestEntityTooLarge},
+		{name: "YAML over the limit", contentType: yamlType, body: tooLarge, code: http.StatusRequestEntityTooLarge,
+			reason: metav1.StatusReasonRequestEntityTooLarge},
+		{name: "protobuf over the limit", contentType: protoType, body: tooLarge,
+			code: http.StatusRequestEntityTooLarge, reason: metav1.StatusReasonRequestEntityTooLarge},
 	}
 	for _, c := range cases[:10] {
 		c.name, c.contentType = c.name+" without a Content-Type", "none"
@@ -82,7 +90,8 @@ func badYAML() []bad {
 		{name: "an anchor", body: spec("  value: &CANARY CANARY\n"), text: "anchors"},
 		{name: "an alias to nothing", body: spec("  value: *CANARY\n"), text: "anchors"},
 		{name: "an alias", body: spec("  value: &v CANARY\n") + "x: *v\n", text: "anchors"},
-		{name: "an alias bomb", body: "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n" + spec("  value: CANARY\n"), text: "anchors"},
+		{name: "an alias bomb", body: "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n" + spec("  value: CANARY\n"),
+			text: "anchors"},
 		{name: "a tag that does not fit", body: spec("  value: !!int CANARY\n"), text: "tags"},
 		{name: "a tag that fits", body: spec("  value: !!str CANARY\n"), text: "tags"},
 		{name: "a binary tag", body: spec("  value: !!binary CANARY=\n"), text: "tags"},
@@ -107,9 +116,12 @@ func badYAML() []bad {
 		{name: "a lone surrogate", body: spec(`  value: "CANARY\ud800"` + "\n")},
 		{name: "an unknown escape", body: spec(`  value: "\qCANARY"` + "\n")},
 		{name: "a directive", body: "%CANARY 9\n---\n" + spec("  value: CANARY\n")},
-		{name: "nested too deep", body: spec("  value: CANARY\n") + "x: " + strings.Repeat("[", 2000) + strings.Repeat("]", 2000)},
-		{name: "value twice, strict", query: "?fieldValidation=Strict", body: spec("  value: CANARY\n  value: CANARY\n")},
-		{name: "unknown field, strict", query: "?fieldValidation=Strict", body: spec("  valve: CANARY\n  value: CANARY\n"), text: `unknown field "spec.valve"`},
+		{name: "nested too deep", body: spec("  value: CANARY\n") + "x: " + strings.Repeat("[", 2000) +
+			strings.Repeat("]", 2000)},
+		{name: "value twice, strict", query: "?fieldValidation=Strict",
+			body: spec("  value: CANARY\n  value: CANARY\n")},
+		{name: "unknown field, strict", query: "?fieldValidation=Strict",
+			body: spec("  valve: CANARY\n  value: CANARY\n"), text: `unknown field "spec.valve"`},
 		{name: "empty", body: ""},
 	}
 	for i := range cases {
@@ -140,15 +152,24 @@ func badProtobuf(t *testing.T) []bad {
 		{name: "noise", body: "k8s\x00CANARY"},
 		{name: "JSON", body: withSpec(`{"description":"d","value":"CANARY"}`)},
 		{name: "cut behind the value", body: good[:strings.Index(good, standIn)+len(standIn)]},
-		{name: "another kind", body: strings.Replace(good, "SecureValue", "SecureValve", 1), text: "apiVersion and kind"},
-		{name: "value missing", body: encode(v1beta1.SecureValueSpec{Description: "d"}), causes: []string{"spec.value"}},
-		{name: "value empty", body: encode(v1beta1.SecureValueSpec{Description: "d", Value: sensitive.New("")}), causes: []string{"spec.value"}},
-		{name: "value too long", body: encode(v1beta1.SecureValueSpec{Description: "d", Value: sensitive.New(strings.Repeat("v", 24577))}), causes: []string{"spec.value"}},
-		{name: "value no UTF-8", body: encode(v1beta1.SecureValueSpec{Description: "d", Value: sensitive.New(standIn + "\xff")}), causes: []string{"spec.value"}},
-		{name: "a lone surrogate", body: encode(v1beta1.SecureValueSpec{Description: "d", Value: sensitive.New(standIn + "\xed\xa0\x80")}), causes: []string{"spec.value"}},
-		{name: "description missing", body: encode(v1beta1.SecureValueSpec{Value: sensitive.New(standIn)}), causes: []string{"spec.description"}},
-		{name: "description no UTF-8", body: encode(v1beta1.SecureValueSpec{Description: "\xff", Value: sensitive.New(standIn)}), causes: []string{"spec.description"}},
-		{name: "decrypter no UTF-8", body: encode(v1beta1.SecureValueSpec{Description: "d", Value: sensitive.New(standIn), Decrypters: []string{"\xff"}}),
+		{name: "another kind", body: strings.Replace(good, "SecureValue", "SecureValve", 1),
+			text: "apiVersion and kind"},
+		{name: "value missing", body: encode(v1beta1.SecureValueSpec{Description: "d"}),
+			causes: []string{"spec.value"}},
+		{name: "value empty", body: encode(v1beta1.SecureValueSpec{Description: "d", Value: sensitive.New("")}),
+			causes: []string{"spec.value"}},
+		{name: "value too long", body: encode(v1beta1.SecureValueSpec{Description: "d",
+			Value: sensitive.New(strings.Repeat("v", 24577))}), causes: []string{"spec.value"}},
+		{name: "value no UTF-8", body: encode(v1beta1.SecureValueSpec{Description: "d",
+			Value: sensitive.New(standIn + "\xff")}), causes: []string{"spec.value"}},
+		{name: "a lone surrogate", body: encode(v1beta1.SecureValueSpec{Description: "d",
+			Value: sensitive.New(standIn + "\xed\xa0\x80")}), causes: []string{"spec.value"}},
+		{name: "description missing", body: encode(v1beta1.SecureValueSpec{Value: sensitive.New(standIn)}),
+			causes: []string{"spec.description"}},
+		{name: "description no UTF-8", body: encode(v1beta1.SecureValueSpec{Description: "\xff",
+			Value: sensitive.New(standIn)}), causes: []string{"spec.description"}},
+		{name: "decrypter no UTF-8", body: encode(v1beta1.SecureValueSpec{Description: "d",
+			Value: sensitive.New(standIn), Decrypters: []string{"\xff"}}),
 			causes: []string{"spec.decrypters[0]"}},
 	}
 	for i := range cases {

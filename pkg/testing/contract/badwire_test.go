@@ -26,7 +26,8 @@ func (a *api) badWire(t *testing.T) {
 	whole := good("cut")
 	cases := []wire{
 		{"a body shorter than its length", http.MethodPost, fmt.Sprintf("Content-Length: %d", len(whole)+50), whole},
-		{"a body cut in the value", http.MethodPost, fmt.Sprintf("Content-Length: %d", len(whole)), whole[:strings.Index(whole, `"value"`)+20]},
+		{"a body cut in the value", http.MethodPost, fmt.Sprintf("Content-Length: %d", len(whole)),
+			whole[:strings.Index(whole, `"value"`)+20]},
 		{"a body cut to another object", http.MethodPost, "Content-Length: 9000", whole + "\n"},
 		{"no body", http.MethodPost, "Content-Length: 100", ""},
 		{"chunks without an end", http.MethodPost, "Transfer-Encoding: chunked", chunk(whole)},
@@ -45,22 +46,26 @@ func (a *api) badWire(t *testing.T) {
 			if c.method == http.MethodPatch {
 				contentType = mergeType
 			}
-			raw := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\n%s\r\n\r\n%s",
+			raw := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\nContent-Type: "+
+				"%s\r\n%s\r\n\r\n%s",
 				c.method, target, editorToken, contentType, c.header, c.body)
 			got, ok := a.exchange(t, raw)
-			// The server says 400, but the client hung up: the library may notice that first and answer 504, or nothing.
+			// The server says 400, but the client hung up: the library may notice that first and answer 504, or
+			// nothing.
 			if ok && got.Code != http.StatusBadRequest && got.Code != http.StatusGatewayTimeout {
 				t.Errorf("want 400, got %d: %s", got.Code, got.Body)
 			}
 		})
 	}
-	raw := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n%s",
+	raw := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\nTransfer-Encoding: "+
+		"chunked\r\n\r\nzz\r\n%s",
 		harness.Collection("wire"), editorToken, whole)
 	if got, ok := a.exchange(t, raw); !ok || got.Code != http.StatusBadRequest {
 		t.Errorf("a chunk of no length: want 400, got %d: %s", got.Code, got.Body)
 	}
 	t.Run("upgrades", a.noUpgrades)
-	if now := a.get(t, "wire", "kept"); at(now, "metadata", "resourceVersion") != at(stored, "metadata", "resourceVersion") {
+	if now := a.get(t, "wire", "kept"); at(now, "metadata", "resourceVersion") != at(stored, "metadata",
+		"resourceVersion") {
 		t.Errorf("half a request changed the object: %v", now)
 	}
 	if found := a.get(t, "wire", "")["items"].([]any); len(found) != 1 {
@@ -112,17 +117,23 @@ func (a *api) dial(t *testing.T) *tls.Conn {
 func (a *api) noUpgrades(t *testing.T) {
 	one := path("wire", "kept")
 	for _, header := range []string{
-		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-		"Connection: Upgrade\r\nUpgrade: SPDY/3.1", "Connection: keep-alive, upgrade\r\nUpgrade: h2c", "Upgrade: websocket",
+		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " +
+			"dGhlIHNhbXBsZSBub25jZQ==",
+		"Connection: Upgrade\r\nUpgrade: SPDY/3.1", "Connection: keep-alive, upgrade\r\nUpgrade: h2c",
+		"Upgrade: websocket",
 	} {
-		for _, target := range []string{one, one + "?watch=true", harness.Collection("wire") + "?watch=true", "/version"} {
-			raw := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\n%s\r\n\r\n", target, editorToken, header)
-			if got, ok := a.exchange(t, raw); !ok || got.Code != http.StatusBadRequest || got.Status(t).Code != http.StatusBadRequest {
+		for _, target := range []string{one, one + "?watch=true", harness.Collection("wire") + "?watch=true",
+			"/version"} {
+			raw := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\n%s\r\n\r\n", target,
+				editorToken, header)
+			if got, ok := a.exchange(t, raw); !ok || got.Code != http.StatusBadRequest ||
+				got.Status(t).Code != http.StatusBadRequest {
 				t.Errorf("%s with %q: want 400, got %d: %s", target, header, got.Code, got.Body)
 			}
 		}
 	}
-	raw := fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\n\r\n", "example.com:443", editorToken)
+	raw := fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\n\r\n", "example.com:443",
+		editorToken)
 	if got, ok := a.exchange(t, raw); !ok || got.Code != http.StatusBadRequest {
 		t.Errorf("CONNECT: want 400, got %d: %s", got.Code, got.Body)
 	}

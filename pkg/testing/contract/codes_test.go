@@ -19,7 +19,7 @@ type section struct {
 	notFound string
 	// bad are bodies that get 400, where the section lists it.
 	bad []string
-	// conflict says that the same request once more gets 409.
+	// conflict says that repeating the request gets 409.
 	conflict bool
 }
 
@@ -35,7 +35,8 @@ func documentedSections() []section {
 			good: http.StatusCreated, bad: bad, conflict: true},
 		{name: "List secure values", method: http.MethodGet, path: harness.Collection("codes"), good: http.StatusOK},
 		{name: "Get a secure value", method: http.MethodGet, path: one, good: http.StatusOK, notFound: absent},
-		{name: "Update a secure value", method: http.MethodPut, path: one, body: body, good: http.StatusOK, bad: bad, notFound: absent},
+		{name: "Update a secure value", method: http.MethodPut, path: one, body: body, good: http.StatusOK, bad: bad,
+			notFound: absent},
 		{name: "Delete a secure value", method: http.MethodDelete, path: one, good: http.StatusOK, notFound: absent},
 	}
 }
@@ -45,7 +46,8 @@ func (a *api) documentedCodes(t *testing.T) {
 	for _, s := range documentedSections() {
 		t.Run(s.name, func(t *testing.T) {
 			s.unauthorized(t, a)
-			request := harness.Request{Method: s.method, Path: s.path, ContentType: jsonType, Body: s.body, Token: nobodyToken}
+			request := harness.Request{Method: s.method, Path: s.path, ContentType: jsonType, Body: s.body,
+				Token: nobodyToken}
 			s.wantStatus(t, a, request, http.StatusForbidden, metav1.StatusReasonForbidden)
 			request.Token = editorToken
 			for _, body := range s.bad {
@@ -76,10 +78,12 @@ func (a *api) documentedCodes(t *testing.T) {
 func (s section) unauthorized(t *testing.T, a *api) {
 	t.Helper()
 	for name, header := range map[string]string{
-		"no token": "", "bad token": "Bearer nonsense", "empty token": "Bearer ", "basic auth": "Basic YWRtaW46YWRtaW4=",
+		"no token": "", "bad token": "Bearer nonsense", "empty token": "Bearer ",
+		"basic auth":             "Basic YWRtaW46YWRtaW4=",
 		"token without a scheme": editorToken,
 	} {
-		request := harness.Request{Method: s.method, Path: s.path, ContentType: jsonType, Body: s.body, Header: http.Header{}}
+		request := harness.Request{Method: s.method, Path: s.path, ContentType: jsonType, Body: s.body,
+			Header: http.Header{}}
 		if header != "" {
 			request.Header.Set("Authorization", header)
 		}
@@ -125,13 +129,15 @@ func (a *api) readerMayNotWrite(t *testing.T) {
 		{http.MethodDelete, one, http.StatusForbidden},
 		{http.MethodDelete, harness.Collection("codes-reader"), http.StatusForbidden},
 	} {
-		got := a.send(t, harness.Request{Method: c.method, Path: c.path, ContentType: jsonType, Body: body, Token: readerToken})
+		got := a.send(t, harness.Request{Method: c.method, Path: c.path, ContentType: jsonType, Body: body,
+			Token: readerToken})
 		if got.Code != c.code {
 			t.Errorf("%s %s as reader: want %d, got %d: %s", c.method, c.path, c.code, got.Code, got.Body)
 		}
 	}
 	// The right to read says nothing about a name that the caller may not write: 403 comes before 404 and before 400.
-	got := a.send(t, harness.Request{Method: http.MethodPut, Path: path("codes-reader", "absent"), ContentType: jsonType, Body: "{", Token: readerToken})
+	got := a.send(t, harness.Request{Method: http.MethodPut, Path: path("codes-reader", "absent"),
+		ContentType: jsonType, Body: "{", Token: readerToken})
 	if got.Code != http.StatusForbidden {
 		t.Errorf("PUT of an absent name as reader: want 403, got %d", got.Code)
 	}

@@ -53,15 +53,18 @@ func (a *api) finalizers(t *testing.T) {
 	for _, write := range []struct{ method, contentType, body string }{
 		{http.MethodPatch, mergeType, `{"metadata":{"labels":{"seen":"yes"}},"spec":{"decrypters":[]}}`},
 		{http.MethodPatch, patchType, `[{"op":"remove","path":"/metadata/finalizers/0"}]`},
-		{http.MethodPut, jsonType, text(t, manifest("one", "", map[string]any{"spec.value": nil, "metadata.finalizers": []any{"example.com/b"}}))},
+		{http.MethodPut, jsonType, text(t, manifest("one", "",
+			map[string]any{"spec.value": nil, "metadata.finalizers": []any{"example.com/b"}}))},
 	} {
 		a.want(t, http.StatusOK, write.method, one, write.contentType, write.body)
 	}
-	exists := a.want(t, http.StatusConflict, http.MethodPost, harness.Collection("finalizers"), jsonType, text(t, manifest("one", a.canary(), nil)))
+	exists := a.want(t, http.StatusConflict, http.MethodPost, harness.Collection("finalizers"), jsonType,
+		text(t, manifest("one", a.canary(), nil)))
 	if status := exists.Status(t); status.Reason != metav1.StatusReasonAlreadyExists {
 		t.Errorf("create: %+v", status)
 	}
-	a.want(t, http.StatusOK, http.MethodPut, one, jsonType, text(t, manifest("one", "", map[string]any{"spec.value": nil})))
+	a.want(t, http.StatusOK, http.MethodPut, one, jsonType,
+		text(t, manifest("one", "", map[string]any{"spec.value": nil})))
 	a.want(t, http.StatusNotFound, http.MethodGet, one, "", "")
 	// A patch that empties the finalizers ends in the same place.
 	a.create(t, "finalizers", "two", hold)
@@ -70,23 +73,27 @@ func (a *api) finalizers(t *testing.T) {
 	a.want(t, http.StatusNotFound, http.MethodGet, path("finalizers", "two"), "", "")
 }
 
-// wantNoNewValue writes a value to a deleted object in every way, in earnest and as a dry run. A write that also removes the last
-// finalizer is one of them.
+// wantNoNewValue writes a value to a deleted object in every way, in earnest and as a dry run. A write that also
+// removes the last finalizer is one of them.
 func (a *api) wantNoNewValue(t *testing.T, object string) {
 	t.Helper()
 	name := object[strings.LastIndex(object, "/")+1:]
 	for _, write := range []struct{ method, query, contentType, body string }{
 		{http.MethodPut, "", jsonType, text(t, manifest(name, a.canary(), nil))},
-		{http.MethodPut, "", jsonType, text(t, manifest(name, a.canary(), map[string]any{"metadata.finalizers": []any{"example.com/a"}}))},
+		{http.MethodPut, "", jsonType, text(t,
+			manifest(name, a.canary(), map[string]any{"metadata.finalizers": []any{"example.com/a"}}))},
 		{http.MethodPatch, "", mergeType, `{"spec":{"value":"` + a.canary() + `"}}`},
 		{http.MethodPatch, "", mergeType, `{"metadata":{"finalizers":null},"spec":{"value":"` + a.canary() + `"}}`},
 		{http.MethodPatch, "", patchType, `[{"op":"add","path":"/spec/value","value":"` + a.canary() + `"}]`},
 		{http.MethodPatch, "fieldManager=test&force=true", applyType, text(t, manifest(name, a.canary(), nil))},
 	} {
 		for _, dryRun := range []string{"", "dryRun=All"} {
-			status := a.want(t, http.StatusConflict, write.method, object+"?"+write.query+"&"+dryRun, write.contentType, write.body).Status(t)
-			if status.Reason != metav1.StatusReasonConflict || len(status.Details.Causes) != 1 || status.Details.Causes[0].Type != secret.CauseDeleted {
-				t.Errorf("%s %s: want a Conflict because of the deletion, got %+v", write.method, write.contentType, status)
+			status := a.want(t, http.StatusConflict, write.method, object+"?"+write.query+"&"+dryRun,
+				write.contentType, write.body).Status(t)
+			if status.Reason != metav1.StatusReasonConflict || len(status.Details.Causes) != 1 ||
+				status.Details.Causes[0].Type != secret.CauseDeleted {
+				t.Errorf("%s %s: want a Conflict because of the deletion, got %+v", write.method, write.contentType,
+					status)
 			}
 		}
 	}
@@ -100,7 +107,8 @@ func (a *api) deletionByWrite(t *testing.T) {
 	for _, write := range []struct{ method, query, contentType, body string }{
 		{http.MethodPatch, "", mergeType, `{"metadata":{` + mark + `}}`},
 		{http.MethodPatch, "", mergeType, `{"metadata":{` + mark + `,"finalizers":["example.com/a"]}}`},
-		{http.MethodPatch, "?fieldManager=test", applyType, `{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","metadata":{"name":"one",` + mark + `}}`},
+		{http.MethodPatch, "?fieldManager=test", applyType,
+			`{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","metadata":{"name":"one",` + mark + `}}`},
 		{http.MethodPut, "", jsonType, text(t, manifest("one", a.canary(), map[string]any{
 			"metadata.deletionTimestamp": "2026-01-02T03:04:05Z", "metadata.finalizers": []any{"example.com/a"},
 		}))},
@@ -145,11 +153,13 @@ func (a *api) propagation(t *testing.T) {
 	}
 	// A finalizer of a user stays, that of the garbage collector is not added.
 	a.create(t, "propagation", "held", map[string]any{"metadata.finalizers": []any{"example.com/a", "orphan"}})
-	held := a.want(t, http.StatusOK, http.MethodDelete, path("propagation", "held")+"?propagationPolicy=Foreground", "", "").Object(t)
+	held := a.want(t, http.StatusOK, http.MethodDelete, path("propagation", "held")+"?propagationPolicy=Foreground",
+		"", "").Object(t)
 	if diff := cmp.Diff([]any{"example.com/a"}, at(held, "metadata", "finalizers")); diff != "" {
 		t.Error(diff)
 	}
-	a.want(t, http.StatusBadRequest, http.MethodPatch, path("propagation", "held"), mergeType, `{"metadata":{"finalizers":["example.com/a","foregroundDeletion"]}}`)
+	a.want(t, http.StatusBadRequest, http.MethodPatch, path("propagation", "held"), mergeType,
+		`{"metadata":{"finalizers":["example.com/a","foregroundDeletion"]}}`)
 	a.want(t, http.StatusOK, http.MethodPatch, path("propagation", "held"), mergeType, `{"metadata":{"finalizers":[]}}`)
 	a.want(t, http.StatusNotFound, http.MethodGet, path("propagation", "held"), "", "")
 }
@@ -170,17 +180,22 @@ func (a *api) owners(t *testing.T) {
 		want                     bool
 		method, path, kind, body string
 	}{
-		{true, http.MethodPost, harness.Collection("owners"), jsonType, text(t, manifest("one", a.canary(), map[string]any{"metadata.ownerReferences": owner("a")}))},
+		{true, http.MethodPost, harness.Collection("owners"), jsonType,
+			text(t, manifest("one", a.canary(), map[string]any{"metadata.ownerReferences": owner("a")}))},
 		{false, http.MethodPatch, one, mergeType, `{"metadata":{"labels":{"a":"b"}}}`},
 		{true, http.MethodPatch, one, mergeType, patch(owner("b"))},
-		{false, http.MethodPut, one, jsonType, text(t, manifest("one", a.canary(), map[string]any{"metadata.ownerReferences": owner("b")}))},
-		{true, http.MethodPut, one + "?dryRun=All", jsonType, text(t, manifest("one", a.canary(), map[string]any{"metadata.ownerReferences": owner("c")}))},
+		{false, http.MethodPut, one, jsonType,
+			text(t, manifest("one", a.canary(), map[string]any{"metadata.ownerReferences": owner("b")}))},
+		{true, http.MethodPut, one + "?dryRun=All", jsonType,
+			text(t, manifest("one", a.canary(), map[string]any{"metadata.ownerReferences": owner("c")}))},
 		{false, http.MethodPatch, one, mergeType, patch(nil)},
-		{true, http.MethodPatch, one + "?fieldManager=test", applyType, `{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue",` + patch(owner("d"))[1:]},
+		{true, http.MethodPatch, one + "?fieldManager=test", applyType,
+			`{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue",` + patch(owner("d"))[1:]},
 	} {
 		response := a.do(t, write.method, write.path, write.kind, write.body)
 		if response.Code >= http.StatusBadRequest || warned(response) != write.want {
-			t.Errorf("%s %s: %d, Warning %q; want a warning: %v", write.method, write.body, response.Code, response.Header.Get("Warning"), write.want)
+			t.Errorf("%s %s: %d, Warning %q; want a warning: %v", write.method, write.body, response.Code,
+				response.Header.Get("Warning"), write.want)
 		}
 	}
 }
@@ -189,16 +204,20 @@ func (a *api) preconditions(t *testing.T) {
 	created := a.create(t, "preconditions", "one", nil)
 	one := path("preconditions", "one")
 	body := func(uid, version any) string {
-		return text(t, map[string]any{"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": map[string]any{"uid": uid, "resourceVersion": version}})
+		return text(t, map[string]any{"kind": "DeleteOptions", "apiVersion": "v1",
+			"preconditions": map[string]any{"uid": uid, "resourceVersion": version}})
 	}
 	uid, version := at(created, "metadata", "uid"), at(created, "metadata", "resourceVersion")
 	a.want(t, http.StatusConflict, http.MethodDelete, one, jsonType, body("other", version))
 	a.want(t, http.StatusConflict, http.MethodDelete, one, jsonType, body(uid, "1"))
-	a.want(t, http.StatusConflict, http.MethodDelete, one+"?propagationPolicy=Foreground", jsonType, body("other", version))
+	a.want(t, http.StatusConflict, http.MethodDelete, one+"?propagationPolicy=Foreground", jsonType,
+		body("other", version))
 	a.want(t, http.StatusOK, http.MethodDelete, one, jsonType, body(uid, version))
 	// With a finalizer, which makes the delete a write: the conditions hold for the second delete as well.
-	held := a.create(t, "preconditions", "held", map[string]any{"metadata.finalizers": []any{"example.com/a", "orphan"}})
-	one, uid, version = path("preconditions", "held"), at(held, "metadata", "uid"), at(held, "metadata", "resourceVersion")
+	held := a.create(t, "preconditions", "held",
+		map[string]any{"metadata.finalizers": []any{"example.com/a", "orphan"}})
+	one, uid, version = path("preconditions", "held"), at(held, "metadata", "uid"),
+		at(held, "metadata", "resourceVersion")
 	a.want(t, http.StatusConflict, http.MethodDelete, one, jsonType, body("other", version))
 	a.want(t, http.StatusConflict, http.MethodDelete, one, jsonType, body(uid, "1"))
 	if diff := cmp.Diff(held, a.get(t, "preconditions", "held")); diff != "" {
@@ -212,10 +231,11 @@ func (a *api) deleteCollection(t *testing.T) {
 	const namespace = "collection"
 	all := harness.Collection(namespace)
 	for name, fields := range map[string]map[string]any{
-		"a-k6":        {"metadata.labels": map[string]any{"app": "a"}},
-		"b-k6":        {"metadata.labels": map[string]any{"app": "b"}},
-		"b-synthetic": {"metadata.labels": map[string]any{"app": "b"}, "spec.decrypters": []any{"synthetic-monitoring"}},
-		"none":        {"spec.decrypters": nil},
+		"a-k6": {"metadata.labels": map[string]any{"app": "a"}},
+		"b-k6": {"metadata.labels": map[string]any{"app": "b"}},
+		"b-synthetic": {"metadata.labels": map[string]any{"app": "b"},
+			"spec.decrypters": []any{"synthetic-monitoring"}},
+		"none": {"spec.decrypters": nil},
 	} {
 		a.create(t, namespace, name, fields)
 	}

@@ -27,7 +27,8 @@ func TestDocument(t *testing.T) {
 		a.want(t, http.StatusCreated, http.MethodPost, harness.Collection("default"), jsonType, text(t, map[string]any{
 			"metadata": map[string]any{"name": "database-password"},
 			"spec": map[string]any{
-				"description": "Production DB Password", "value": a.canary(), "decrypters": []string{"synthetic-monitoring"},
+				"description": "Production DB Password", "value": a.canary(),
+				"decrypters": []string{"synthetic-monitoring"},
 			},
 		}))
 		for _, section := range []string{"list", "create", "get", "update", "delete"} {

@@ -23,7 +23,8 @@ import (
 // accept reads as editor in a format of the caller's choice.
 func (a *api) accept(t *testing.T, target, accept string) harness.Response {
 	t.Helper()
-	return a.send(t, harness.Request{Method: http.MethodGet, Path: target, Token: editorToken, Header: http.Header{"Accept": {accept}}})
+	return a.send(t, harness.Request{Method: http.MethodGet, Path: target, Token: editorToken,
+		Header: http.Header{"Accept": {accept}}})
 }
 
 // formats: one object in JSON, YAML, protobuf and as metadata only.
@@ -34,7 +35,8 @@ func (a *api) formats(t *testing.T) {
 	want := a.get(t, namespace, "one")
 	for _, accept := range []string{"", "*/*", jsonType, jsonType + ";q=0.1, text/html"} {
 		got := a.accept(t, one, accept)
-		if mediaType, _, _ := mime.ParseMediaType(got.Header.Get("Content-Type")); got.Code != http.StatusOK || mediaType != jsonType {
+		if mediaType, _, _ := mime.ParseMediaType(got.Header.Get("Content-Type")); got.Code != http.StatusOK ||
+			mediaType != jsonType {
 			t.Errorf("Accept %q: want JSON, got %d %s", accept, got.Code, got.Header.Get("Content-Type"))
 		}
 	}
@@ -45,17 +47,21 @@ func (a *api) formats(t *testing.T) {
 	if diff := cmp.Diff(want, fromYAML); diff != "" {
 		t.Errorf("YAML differs from JSON:\n%s", diff)
 	}
-	decoded, _, err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Decode(a.accept(t, one, protoType).Body, nil, nil)
+	decoded, _, err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Decode(a.accept(t, one, protoType).Body,
+		nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sv := decoded.(*v1beta1.SecureValue); sv.Spec.Value != nil || sv.Spec.Description != "from protobuf" || string(sv.UID) != at(want, "metadata", "uid") {
+	if sv := decoded.(*v1beta1.SecureValue); sv.Spec.Value != nil || sv.Spec.Description != "from protobuf" ||
+		string(sv.UID) != at(want, "metadata", "uid") {
 		t.Errorf("protobuf: got %+v", sv)
 	}
-	if got := a.accept(t, one, "text/html"); got.Code != http.StatusNotAcceptable || got.Status(t).Code != http.StatusNotAcceptable {
+	if got := a.accept(t, one, "text/html"); got.Code != http.StatusNotAcceptable ||
+		got.Status(t).Code != http.StatusNotAcceptable {
 		t.Errorf("Accept text/html: want 406, got %d: %s", got.Code, got.Body)
 	}
-	for target, kind := range map[string]string{one: "PartialObjectMetadata", harness.Collection(namespace): "PartialObjectMetadataList"} {
+	for target, kind := range map[string]string{one: "PartialObjectMetadata",
+		harness.Collection(namespace): "PartialObjectMetadataList"} {
 		got := a.accept(t, target, jsonType+";as="+kind+";v=v1;g=meta.k8s.io").Object(t)
 		if got["kind"] != kind || got["spec"] != nil {
 			t.Errorf("want %s, got %v", kind, got)
@@ -68,7 +74,8 @@ func protobufCreate(t *testing.T, a *api, namespace string) {
 	t.Helper()
 	object := &v1beta1.SecureValue{
 		ObjectMeta: metav1.ObjectMeta{Name: "one"},
-		Spec:       v1beta1.SecureValueSpec{Description: "from protobuf", Value: sensitive.New(a.canary()), Decrypters: []string{"k6-cloud"}},
+		Spec: v1beta1.SecureValueSpec{Description: "from protobuf", Value: sensitive.New(a.canary()),
+			Decrypters: []string{"k6-cloud"}},
 	}
 	object.SetGroupVersionKind(v1beta1.SchemeGroupVersion.WithKind("SecureValue"))
 	var body bytes.Buffer
@@ -115,7 +122,8 @@ func (a *api) table(t *testing.T) {
 		}
 	}
 	for include, kind := range map[string]string{"Object": "SecureValue", "None": ""} {
-		got := a.accept(t, harness.Collection("table")+"?includeObject="+include, jsonType+";as=Table;v=v1;g=meta.k8s.io").Object(t)
+		got := a.accept(t, harness.Collection("table")+"?includeObject="+include,
+			jsonType+";as=Table;v=v1;g=meta.k8s.io").Object(t)
 		object, _ := got["rows"].([]any)[0].(map[string]any)["object"].(map[string]any)
 		if found, _ := object["kind"].(string); found != kind {
 			t.Errorf("includeObject=%s: want the kind %q, got %v", include, kind, object)

@@ -46,12 +46,14 @@ func (a *api) lists(t *testing.T) {
 	for _, namespace := range []string{"default", "org-1", "stacks-2"} {
 		a.create(t, namespace, "red-k6", map[string]any{"metadata.labels": map[string]any{"color": "red"}})
 		a.create(t, namespace, "blue-both", map[string]any{
-			"metadata.labels": map[string]any{"color": "blue"}, "spec.decrypters": []any{"synthetic-monitoring", "k6-cloud"},
+			"metadata.labels": map[string]any{"color": "blue"},
+			"spec.decrypters": []any{"synthetic-monitoring", "k6-cloud"},
 		})
 		a.create(t, namespace, "none", map[string]any{"spec.decrypters": nil})
 		t.Run(namespace, func(t *testing.T) { selectors(t, a, namespace) })
 	}
-	all := a.want(t, http.StatusOK, http.MethodGet, "/apis/secret.grafana.app/v1beta1/securevalues?labelSelector=color%3Dred", "", "").Object(t)
+	all := a.want(t, http.StatusOK, http.MethodGet,
+		"/apis/secret.grafana.app/v1beta1/securevalues?labelSelector=color%3Dred", "", "").Object(t)
 	found := map[any]bool{}
 	for _, item := range all["items"].([]any) {
 		found[at(item.(map[string]any), "metadata", "namespace")] = true
@@ -103,7 +105,8 @@ func (a *api) pages(t *testing.T) {
 	var names []string
 	next := ""
 	for page := 0; page == 0 || next != ""; page++ {
-		list := a.want(t, http.StatusOK, http.MethodGet, harness.Collection("pages")+"?limit=3&continue="+url.QueryEscape(next), "", "").Object(t)
+		list := a.want(t, http.StatusOK, http.MethodGet,
+			harness.Collection("pages")+"?limit=3&continue="+url.QueryEscape(next), "", "").Object(t)
 		items := list["items"].([]any)
 		if len(items) > 3 {
 			t.Fatalf("page %d has %d items", page, len(items))

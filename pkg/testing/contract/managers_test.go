@@ -45,7 +45,8 @@ func (a *api) managers(t *testing.T) {
 	for name, entries := range map[string][]any{"too many": many(101), "too large": {entry("one", 129<<10)}} {
 		a.ownManagedFields(t, one, name, entries)
 	}
-	a.want(t, http.StatusOK, http.MethodPatch, one, mergeType, text(t, map[string]any{"metadata": map[string]any{"managedFields": []any{map[string]any{}}}}))
+	a.want(t, http.StatusOK, http.MethodPatch, one, mergeType,
+		text(t, map[string]any{"metadata": map[string]any{"managedFields": []any{map[string]any{}}}}))
 	if code, body := apply(refused); code != http.StatusOK {
 		t.Errorf("after the entries were dropped: %d %s", code, body)
 	}

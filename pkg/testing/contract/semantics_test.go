@@ -82,7 +82,8 @@ func (a *api) versions(t *testing.T) {
 			t.Errorf("%s: want %v, got %v", step.name, step.want, numbersOf(got))
 		}
 		after := resourceVersion(got)
-		if noOp := step.name == "nothing" || step.name == "no value" || step.name == "a status"; noOp != (after == before) {
+		if noOp := step.name == "nothing" || step.name == "no value" ||
+			step.name == "a status"; noOp != (after == before) {
 			t.Errorf("%s: resourceVersion went from %d to %d", step.name, before, after)
 		} else if after < before {
 			t.Errorf("%s: resourceVersion fell from %d to %d", step.name, before, after)
@@ -99,7 +100,8 @@ func (a *api) versions(t *testing.T) {
 // replace: a PUT is the whole truth, except for a value that its writer has seen a resourceVersion of.
 func (a *api) replace(t *testing.T) {
 	one := path("replace", "one")
-	created := a.create(t, "replace", "one", map[string]any{"metadata.labels": map[string]any{"a": "b"}, "metadata.annotations": map[string]any{"x": "y"}})
+	created := a.create(t, "replace", "one", map[string]any{"metadata.labels": map[string]any{"a": "b"},
+		"metadata.annotations": map[string]any{"x": "y"}})
 	version, _ := at(created, "metadata", "resourceVersion").(string)
 	put := func(code int, fields map[string]any) map[string]any {
 		t.Helper()
@@ -108,7 +110,8 @@ func (a *api) replace(t *testing.T) {
 	if got := put(http.StatusBadRequest, map[string]any{"spec.value": nil}); at(got, "reason") != "Invalid" {
 		t.Errorf("neither value nor resourceVersion: %v", got)
 	}
-	kept := put(http.StatusOK, map[string]any{"spec.value": nil, "spec.description": "kept", "metadata.resourceVersion": version})
+	kept := put(http.StatusOK, map[string]any{"spec.value": nil, "spec.description": "kept",
+		"metadata.resourceVersion": version})
 	if numbersOf(kept) != (numbers{1.0, 2.0}) || at(kept, "spec", "description") != "kept" {
 		t.Errorf("resourceVersion without a value: want the value kept, got %v", kept)
 	}
@@ -116,7 +119,8 @@ func (a *api) replace(t *testing.T) {
 		t.Errorf("labels and annotations that a PUT leaves out are gone, got %v", kept["metadata"])
 	}
 	for name, value := range map[string]any{"with a value": a.canary(), "without": nil} {
-		if got := put(http.StatusConflict, map[string]any{"spec.value": value, "metadata.resourceVersion": version}); at(got, "reason") != "Conflict" {
+		if got := put(http.StatusConflict, map[string]any{"spec.value": value,
+			"metadata.resourceVersion": version}); at(got, "reason") != "Conflict" {
 			t.Errorf("stale resourceVersion %s: %v", name, got)
 		}
 	}
@@ -127,13 +131,15 @@ func (a *api) replace(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"c": "d"}, at(got, "metadata", "labels")); diff != "" {
 		t.Error(diff)
 	}
-	if got = put(http.StatusOK, map[string]any{"metadata.labels": map[string]any{}}); at(got, "metadata", "labels") != nil {
+	if got = put(http.StatusOK, map[string]any{"metadata.labels": map[string]any{}}); at(got, "metadata",
+		"labels") != nil {
 		t.Errorf("{} clears the labels, got %v", at(got, "metadata", "labels"))
 	}
 	if got["metadata"].(map[string]any)["uid"] != created["metadata"].(map[string]any)["uid"] {
 		t.Error("a PUT made another object")
 	}
-	a.want(t, http.StatusNotFound, http.MethodPut, path("replace", "absent"), jsonType, text(t, manifest("absent", a.canary(), nil)))
+	a.want(t, http.StatusNotFound, http.MethodPut, path("replace", "absent"), jsonType,
+		text(t, manifest("absent", a.canary(), nil)))
 	a.want(t, http.StatusNotFound, http.MethodPatch, path("replace", "absent"), mergeType, `{}`)
 	a.want(t, http.StatusNotFound, http.MethodGet, path("replace", "absent"), "", "")
 }
@@ -154,10 +160,12 @@ func (a *api) patches(t *testing.T) {
 		{stratType, "", `{"spec":{"value":` + value() + `}}`, "strategic", 3},
 		{patchType, "", `[{"op":"replace","path":"/spec/description","value":"json"}]`, "json", 3},
 		{patchType, "", `[{"op":"add","path":"/spec/value","value":` + value() + `}]`, "json", 4},
-		{patchType, "", `[{"op":"replace","path":"/spec","value":{"description":"whole","decrypters":["k6-cloud"]}}]`, "whole", 4},
+		{patchType, "", `[{"op":"replace","path":"/spec","value":{"description":"whole","decrypters":["k6-cloud"]}}]`,
+			"whole", 4},
 		{applyType, "?fieldManager=m&force=true", head + `{description: apply}`, "apply", 4},
 		{applyType, "?fieldManager=m", head + `{description: apply, value: ` + value() + `}`, "apply", 5},
-		{applyType, "?fieldManager=other&force=true", head + `{description: other, value: ` + value() + `}`, "other", 6},
+		{applyType, "?fieldManager=other&force=true", head + `{description: other, value: ` + value() + `}`, "other",
+			6},
 		{mergeType, "", `{"metadata":{"labels":{"a":"b"}}}`, "other", 6},
 	} {
 		got := a.want(t, http.StatusOK, http.MethodPatch, one+step.query, step.contentType, step.body).Object(t)
@@ -176,16 +184,18 @@ func (a *api) patches(t *testing.T) {
 	}
 	// Apply creates too.
 	head = "apiVersion: secret.grafana.app/v1beta1\nkind: SecureValue\nmetadata: {name: two}\nspec: "
-	a.want(t, http.StatusCreated, http.MethodPatch, path("patches", "two")+"?fieldManager=m", applyType, head+`{description: apply, value: `+value()+`}`)
+	a.want(t, http.StatusCreated, http.MethodPatch, path("patches", "two")+"?fieldManager=m", applyType,
+		head+`{description: apply, value: `+value()+`}`)
 	a.want(t, http.StatusBadRequest, http.MethodPatch, path("patches", "three")+"?fieldManager=m", applyType,
 		strings.Replace(head, "two", "three", 1)+`{description: apply}`)
 }
 
-// decrypters: write access is no read access, so adding one takes a new value or the verb extend.
+// decrypters: write access is not read access, so adding one requires a new value or the verb extend.
 func (a *api) decrypters(t *testing.T) {
 	one := path("decrypters", "one")
 	list := func(names ...any) map[string]any {
-		return map[string]any{"spec.decrypters": names, "metadata.resourceVersion": at(a.get(t, "decrypters", "one"), "metadata", "resourceVersion")}
+		return map[string]any{"spec.decrypters": names,
+			"metadata.resourceVersion": at(a.get(t, "decrypters", "one"), "metadata", "resourceVersion")}
 	}
 	a.create(t, "decrypters", "one", nil)
 	k6, synthetic, provisioning := "k6-cloud", "synthetic-monitoring", "provisioning.grafana.app"
@@ -232,7 +242,8 @@ func (a *api) decrypters(t *testing.T) {
 	for contentType, body := range map[string]string{
 		mergeType: `{"spec":{"decrypters":["k6-cloud"]}}`, stratType: `{"spec":{"decrypters":["k6-cloud"]}}`,
 		patchType: `[{"op":"add","path":"/spec/decrypters","value":["k6-cloud"]}]`,
-		applyType: "{apiVersion: secret.grafana.app/v1beta1, kind: SecureValue, spec: {description: d, decrypters: [k6-cloud]}}",
+		applyType: "{apiVersion: secret.grafana.app/v1beta1, kind: SecureValue, spec: {description: d, decrypters: " +
+			"[k6-cloud]}}",
 	} {
 		a.want(t, http.StatusForbidden, http.MethodPatch, one+"?fieldManager=m", contentType, body)
 	}

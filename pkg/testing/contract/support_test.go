@@ -63,8 +63,10 @@ func startAPI(t *testing.T, args ...string) *api {
 		},
 		RBACFiles: files,
 		RBAC: []string{strings.Join([]string{
-			binding("editor", "creator"), binding("editor", "deleter"), binding("editor", "reader"), binding("editor", "writer"),
-			binding("extender", "admin"), binding("extender", "extender"), binding("reader", "reader"), binding("planter", "writer"),
+			binding("editor", "creator"), binding("editor", "deleter"), binding("editor", "reader"),
+			binding("editor", "writer"),
+			binding("extender", "admin"), binding("extender", "extender"), binding("reader", "reader"),
+			binding("planter", "writer"),
 		}, "---\n")},
 		Args: args,
 	}), parts: harness.NewFragments(8)}
@@ -105,7 +107,8 @@ func (a *api) number() string {
 // do sends a request as editor, and fails the test when the answer holds as much as a fragment of a canary.
 func (a *api) do(t *testing.T, method, path, contentType, body string) harness.Response {
 	t.Helper()
-	return a.send(t, harness.Request{Method: method, Path: path, Token: editorToken, ContentType: contentType, Body: body})
+	return a.send(t, harness.Request{Method: method, Path: path, Token: editorToken, ContentType: contentType,
+		Body: body})
 }
 
 // send is do for a request of any user.
@@ -158,7 +161,8 @@ func (a *api) noTrace(t *testing.T) {
 // path is the URL of one object.
 func path(namespace, name string) string { return harness.Collection(namespace) + "/" + name }
 
-// manifest is a SecureValue as a client writes it: fields says what differs from a good one, by path; nil leaves one out.
+// manifest is a SecureValue as a client writes it: fields says what differs from a good one, by path; nil leaves one
+// out.
 func manifest(name, value string, fields map[string]any) map[string]any {
 	object := map[string]any{
 		"apiVersion": "secret.grafana.app/v1beta1",

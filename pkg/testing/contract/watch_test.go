@@ -113,7 +113,9 @@ func bookmarks(t *testing.T, a *api, created map[string]any) {
 	since.want(t, "MODIFIED one f")
 	since.want(t, "ADDED two d")
 	since.want(t, "DELETED two d")
-	streamed := a.watch(t, harness.Collection("watch")+"?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true")
+	streamed := a.watch(t,
+		harness.Collection("watch")+"?watch=true&sendInitialEvents=true&"+
+			"resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true")
 	streamed.want(t, "ADDED one f")
 	bookmark := streamed.want(t, "BOOKMARK")
 	if at(bookmark, "metadata", "annotations", "k8s.io/initial-events-end") != "true" {

@@ -29,20 +29,31 @@ var patches = []struct{ method, path, contentType string }{
 	{http.MethodDelete, "/one?dryRun=All", "application/json"},
 }
 
-// FuzzPatch sends bodies to every handler that writes. Whatever they are, the server answers below 500, neither the stored value nor
-// a ciphertext comes out, and a value in the body is not repeated, unless the body puts it where it is no secret as well.
+// FuzzPatch sends bodies to every handler that writes. Whatever they are, the server answers below 500, neither the
+// stored value nor a ciphertext comes out, and a value in the body is not repeated, unless the body puts it where it is
+// no secret as well.
 func FuzzPatch(f *testing.F) {
 	for _, body := range []string{
-		`{"spec":{"value":"` + written + `"}}`, `{"spec":{"value":["` + written + `"]}}`, `{"spec":{"value":"` + written, `{"metadata":{"labels":{"a":null}}}`,
-		`{"spec":{"description":"` + strings.Repeat("x", 26) + `","value":"` + written + `"}}`, `{"spec":{"value":1,"value":"` + written + `"}}`,
-		`{"spec":` + strings.Repeat("[", 120) + strings.Repeat("]", 120) + `}`, "{\"spec\":{\"value\":\"\xff" + written + `"}}`,
-		`[{"op":"copy","from":"/spec/value","path":"/metadata/labels/x"}]`, `[{"op":"move","from":"/spec","path":"/metadata/annotations"}]`,
-		`[{"op":"test","path":"/spec/value","value":"` + written + `"}]`, `[{"op":"add","path":"/spec/value","value":"` + written + `"}]`,
-		`[{"op":"copy","from":"/sealed","path":"/spec/description"}]`, `[{"op":"add","path":"/spec/decrypters/9","value":"k6-cloud"}]`,
-		"apiVersion: secret.grafana.app/v1beta1\nkind: SecureValue\nmetadata: {name: one}\nspec: {description: d, value: " + written + "}\n",
-		"spec: &a {value: " + written + ", x: *a}", "spec: {value: !!binary " + written + "}", "metadata: {managedFields: [{fieldsType: FieldsV1, fieldsV1: {'f:x': {}}}]}",
-		"k8s\x00\n\x22\n\x19secret.grafana.app/v1beta1\x12\x0bSecureValue\x12\x10" + written, `{"metadata":{"resourceVersion":"1","uid":"x"}}`,
-		`{"metadata":{"finalizers":["x"],"ownerReferences":[{}],"deletionTimestamp":"2020-01-01T00:00:00Z"},"status":{"version":-1}}`,
+		`{"spec":{"value":"` + written + `"}}`, `{"spec":{"value":["` + written + `"]}}`, `{"spec":{"value":"` +
+			written, `{"metadata":{"labels":{"a":null}}}`,
+		`{"spec":{"description":"` + strings.Repeat("x", 26) + `","value":"` + written + `"}}`,
+		`{"spec":{"value":1,"value":"` + written + `"}}`,
+		`{"spec":` + strings.Repeat("[", 120) + strings.Repeat("]", 120) + `}`, "{\"spec\":{\"value\":\"\xff" +
+			written + `"}}`,
+		`[{"op":"copy","from":"/spec/value","path":"/metadata/labels/x"}]`,
+		`[{"op":"move","from":"/spec","path":"/metadata/annotations"}]`,
+		`[{"op":"test","path":"/spec/value","value":"` + written + `"}]`,
+		`[{"op":"add","path":"/spec/value","value":"` + written + `"}]`,
+		`[{"op":"copy","from":"/sealed","path":"/spec/description"}]`,
+		`[{"op":"add","path":"/spec/decrypters/9","value":"k6-cloud"}]`,
+		"apiVersion: secret.grafana.app/v1beta1\nkind: SecureValue\nmetadata: {name: one}\nspec: {description: d, " +
+			"value: " + written + "}\n",
+		"spec: &a {value: " + written + ", x: *a}", "spec: {value: !!binary " + written + "}",
+		"metadata: {managedFields: [{fieldsType: FieldsV1, fieldsV1: {'f:x': {}}}]}",
+		"k8s\x00\n\x22\n\x19secret.grafana.app/v1beta1\x12\x0bSecureValue\x12\x10" + written,
+		`{"metadata":{"resourceVersion":"1","uid":"x"}}`,
+		`{"metadata":{"finalizers":["x"],"ownerReferences":[{}],"deletionTimestamp":"2020-01-01T00:00:00Z"},` +
+			`"status":{"version":-1}}`,
 	} {
 		for kind := range patches {
 			f.Add(uint8(kind), []byte(body))
@@ -100,12 +111,14 @@ func elsewhere(body []byte) bool {
 	return err != nil || bytes.Contains(rest, []byte(written))
 }
 
-// FuzzFieldSelector asks lists with selectors. A selector is 200 or 400, and never a question about a value: with the stored value in
-// it the answer is that to any other text of the same length.
+// FuzzFieldSelector asks lists with selectors. A selector is 200 or 400, and never a question about a value: with the
+// stored value in it the answer is that to any other text of the same length.
 func FuzzFieldSelector(f *testing.F) {
 	for _, selector := range []string{
-		"", "metadata.name=one", "metadata.name!=one,spec.decrypter=k6-cloud", "spec.value=@", "spec.value!=@", "spec.value==@,metadata.name=one", "sealed=@",
-		"metadata.name=@", "spec.decrypter=@", "status.key=@", "=", "==", ",", "a", "a=b,", `metadata.name=a\,b`, `a=\`, "spec..value=@", "metadata.namespace=default", "@",
+		"", "metadata.name=one", "metadata.name!=one,spec.decrypter=k6-cloud", "spec.value=@", "spec.value!=@",
+		"spec.value==@,metadata.name=one", "sealed=@",
+		"metadata.name=@", "spec.decrypter=@", "status.key=@", "=", "==", ",", "a", "a=b,", `metadata.name=a\,b`,
+		`a=\`, "spec..value=@", "metadata.namespace=default", "@",
 	} {
 		f.Add(selector, false)
 		f.Add(selector, true)
@@ -120,7 +133,8 @@ func FuzzFieldSelector(f *testing.F) {
 		answers := map[string]string{}
 		for _, guess := range []string{stored, other} {
 			query := "?" + parameter + "=" + url.QueryEscape(strings.ReplaceAll(selector, "@", guess))
-			code, answer, err := server.do(server.api, server.token, http.MethodGet, harness.Collection("default")+query, "", nil)
+			code, answer, err := server.do(server.api, server.token, http.MethodGet,
+				harness.Collection("default")+query, "", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -151,18 +165,23 @@ func likewise(r rune) rune {
 }
 
 // decrypts are the ways to ask for values; FuzzDecryptRequest takes one by its number.
-var decrypts = []string{"application/json", "application/proto", "application/grpc", "application/grpc+json", "application/grpc-web+json", "application/connect+json"}
+var decrypts = []string{"application/json", "application/proto", "application/grpc", "application/grpc+json",
+	"application/grpc-web+json", "application/connect+json"}
 
 // unauthenticated is what protocols that answer 200 to everything say in its place.
 var unauthenticated = regexp.MustCompile(`(?i)grpc-status: 16|"unauthenticated"`)
 
-// FuzzDecryptRequest sends bodies to the decrypt port as a service that may have one value of two. It never gets the other one, and
-// without credentials nothing.
+// FuzzDecryptRequest sends bodies to the decrypt port as a service that may have one value of two. It never gets the
+// other one, and without credentials nothing.
 func FuzzDecryptRequest(f *testing.F) {
 	for _, body := range []string{
-		`{"namespace":"default","names":["open","one"]}`, `{"namespace":"default","names":["one"]}`, `{"namespace":"default"}`, `{}`, ``, `[]`, `null`,
-		`{"namespace":"default","names":["one","one","../one","one\u0000"],"names":["open"]}`, "\n\x07default\x12\x04open\x12\x03one", "\n\xff\xff\xff\xff\x0f",
-		"\x00\x00\x00\x00\x13\n\x07default\x12\x04open\x12\x03one", "\x01\x00\x00\x00\x02{}", written, `{"namespace":["` + written + `"]}`, `{"names":"` + written, `{"names":[` + written + `]}`, "\x00\xff\xff\xff\xff", "\x80\x00\x00\x00\x00",
+		`{"namespace":"default","names":["open","one"]}`, `{"namespace":"default","names":["one"]}`,
+		`{"namespace":"default"}`, `{}`, ``, `[]`, `null`,
+		`{"namespace":"default","names":["one","one","../one","one\u0000"],"names":["open"]}`,
+		"\n\x07default\x12\x04open\x12\x03one", "\n\xff\xff\xff\xff\x0f",
+		"\x00\x00\x00\x00\x13\n\x07default\x12\x04open\x12\x03one", "\x01\x00\x00\x00\x02{}", written,
+		`{"namespace":["` + written + `"]}`, `{"names":"` + written, `{"names":[` + written + `]}`,
+		"\x00\xff\xff\xff\xff", "\x80\x00\x00\x00\x00",
 		"\x00\x00\x00\x00\x2e" + `{"namespace":"default","names":["open","one"]}`,
 	} {
 		for kind := range decrypts {
@@ -184,7 +203,7 @@ func FuzzDecryptRequest(f *testing.F) {
 				t.Fatalf("%s is given a value that is not for it: %s", token, answer)
 			}
 			if bytes.Contains(answer, []byte(written)) {
-				t.Fatalf("the answer repeats the request: %s", answer) // what is marked is no name that can exist
+				t.Fatalf("the answer repeats the request: %s", answer) // marked text is never a valid name
 			}
 			if found := harness.Find(answer, served); len(found) > 0 && token != k6Token {
 				t.Fatalf("%s is given a value: %s", token, answer)

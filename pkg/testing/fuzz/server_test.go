@@ -26,14 +26,15 @@ import (
 )
 
 const (
-	// stored is the value of the object "one", which nobody may ever be shown. served is that of "open", which k6 may have.
+	// stored is the value of the object "one", which nobody may ever be shown. served is that of "open", which k6 may
+	// have.
 	stored = "Stored-Zq7RtK2mWx9LbV4cUe5n"
 	served = "Served-Hy3NpQ8sDf6JkT1vBa0w"
 	// written marks a value in a request.
 	written = "Written-Xo4MgC7yRi2EuL9zPd8h"
 
 	k6Token = "token-of-k6"
-	// startTimeout bounds a start on a busy machine; it is no claim about speed.
+	// startTimeout bounds a start on a busy machine; it is not a claim about speed.
 	startTimeout = 90 * time.Second
 )
 
@@ -112,7 +113,8 @@ func startTarget() (*target, error) {
 	out, ended := &output{}, make(chan error, 1)
 	command.SetOut(out)
 	command.SetArgs([]string{
-		"--standalone", "--data-dir=" + filepath.Join(dataDir, "data"), "--secure-port=0", "--decrypt-port=auto", "--decrypt-audit-fsync=never",
+		"--standalone", "--data-dir=" + filepath.Join(dataDir, "data"), "--secure-port=0", "--decrypt-port=auto",
+		"--decrypt-audit-fsync=never",
 		"--token-auth-file=" + filepath.Join(dataDir, "tokens.csv"), "--rbac-dir=" + filepath.Join(dataDir, "rbac"),
 	})
 	go func() { ended <- command.Execute() }()
@@ -131,8 +133,10 @@ func startTarget() (*target, error) {
 	}
 	for name, value := range map[string]string{"one": stored, "open": served} {
 		decrypters := map[string]string{"one": "synthetic-monitoring", "open": "k6-cloud"}[name]
-		body := fmt.Sprintf(`{"metadata":{"name":%q},"spec":{"description":"d","value":%q,"decrypters":[%q]}}`, name, value, decrypters)
-		if code, answer, err := t.do(t.api, t.token, http.MethodPost, harness.Collection("default"), "application/json", []byte(body)); err != nil || code != http.StatusCreated {
+		body := fmt.Sprintf(`{"metadata":{"name":%q},"spec":{"description":"d","value":%q,"decrypters":[%q]}}`, name,
+			value, decrypters)
+		if code, answer, err := t.do(t.api, t.token, http.MethodPost, harness.Collection("default"),
+			"application/json", []byte(body)); err != nil || code != http.StatusCreated {
 			return nil, fmt.Errorf("creating %s: %d %s %w", name, code, answer, err)
 		}
 	}
@@ -174,7 +178,8 @@ func newTarget(banner string) (*target, error) {
 		api: apiLine.FindStringSubmatch(banner)[1], decrypt: decryptLine.FindStringSubmatch(banner)[1],
 		token: string(tokenLine.FindSubmatch(kubeconfig)[1]),
 		client: &http.Client{
-			Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true},
+			Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+				ForceAttemptHTTP2: true},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Timeout:       time.Minute,
 		},

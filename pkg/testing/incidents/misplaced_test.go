@@ -44,7 +44,8 @@ func TestRecordCopiedInEtcd(t *testing.T) {
 	ask := func(method, path, contentType, body string) harness.Response {
 		t.Helper()
 		got := s.Do(t, harness.Request{
-			Method: method, Path: harness.Collection("default") + path, Token: s.AdminToken, ContentType: contentType, Body: body,
+			Method: method, Path: harness.Collection("default") + path, Token: s.AdminToken, ContentType: contentType,
+			Body: body,
 		})
 		clean(t, method+" "+path, got, canary)
 		if strings.Contains(string(got.Body), "StorageError") || strings.Contains(string(got.Body), "/registry/") {
@@ -58,7 +59,8 @@ func TestRecordCopiedInEtcd(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d and %q", what, got.Code, got.Body, code, text)
 		}
 	}
-	const misplaced = `securevalue \"b\": etcd holds the record of another object in its place: restore its record from a backup, or delete it`
+	const misplaced = `securevalue \"b\": etcd holds the record of another object in its place: restore its record ` +
+		`from a backup, or delete it`
 	edit := strings.Replace(object(t, "b", canary, "k6-cloud"), `"name"`, `"resourceVersion":"1","name"`, 1)
 	for _, request := range [][4]string{
 		{http.MethodGet, "/b"}, {http.MethodGet, "/b?resourceVersion=0"},
@@ -68,9 +70,11 @@ func TestRecordCopiedInEtcd(t *testing.T) {
 		{http.MethodPatch, "/b?dryRun=All", mergeType, `{"metadata":{"labels":{"x":"y"}}}`},
 		{http.MethodPost, "/b/rewrap", jsonType, "{}"}, {http.MethodPost, "/b/rewrap?dryRun=All", jsonType, "{}"},
 	} {
-		wantStatus(request[0]+" "+request[1], ask(request[0], request[1], request[2], request[3]), http.StatusInternalServerError, misplaced)
+		wantStatus(request[0]+" "+request[1], ask(request[0], request[1], request[2], request[3]),
+			http.StatusInternalServerError, misplaced)
 	}
-	for _, query := range []string{"", "?resourceVersion=0", "?limit=500", "?labelSelector=", "?fieldSelector=spec.decrypter%3Dk6-cloud"} {
+	for _, query := range []string{"", "?resourceVersion=0", "?limit=500", "?labelSelector=",
+		"?fieldSelector=spec.decrypter%3Dk6-cloud"} {
 		got := ask(http.MethodGet, query, "", "")
 		if items, _ := got.Object(t)["items"].([]any); got.Code != http.StatusOK || len(items) != 2 {
 			t.Errorf("LIST %q: %d, %d objects of a and d", query, got.Code, len(items))
@@ -86,9 +90,12 @@ func TestRecordCopiedInEtcd(t *testing.T) {
 		t.Error("the log does not name the object that was left out")
 	}
 
-	wantStatus("the report on keys", report(t, db), 1, "default/b: etcd holds the record of another object in its place")
-	wantStatus("DELETE that expects damage", ask(http.MethodDelete, "/b?ignoreStoreReadErrorWithClusterBreakingPotential=true", "", ""),
-		http.StatusConflict, "its record can be read; delete it without ignoreStoreReadErrorWithClusterBreakingPotential")
+	wantStatus("the report on keys", report(t, db), 1,
+		"default/b: etcd holds the record of another object in its place")
+	wantStatus("DELETE that expects damage", ask(http.MethodDelete,
+		"/b?ignoreStoreReadErrorWithClusterBreakingPotential=true", "", ""),
+		http.StatusConflict, "its record is readable; delete it without "+
+			"ignoreStoreReadErrorWithClusterBreakingPotential")
 	wantStatus("DELETE, dry run", ask(http.MethodDelete, "/b?dryRun=All", "", ""), http.StatusOK, "Success")
 	wantStatus("DELETE", ask(http.MethodDelete, "/b", "", ""), http.StatusOK, "Success")
 	wantStatus("GET after it", ask(http.MethodGet, "/b", "", ""), http.StatusNotFound, "not found")
@@ -106,9 +113,11 @@ func TestRecordCopiedInEtcd(t *testing.T) {
 		listed = ask(http.MethodGet, "", "", "")
 	}
 	wantStatus("LIST with garbage", listed, http.StatusInternalServerError, "a stored record was changed")
-	wantStatus("PATCH of garbage", ask(http.MethodPatch, "/d", mergeType, `{"metadata":{"labels":{"x":"y"}}}`), http.StatusInternalServerError, unreadable)
+	wantStatus("PATCH of garbage", ask(http.MethodPatch, "/d", mergeType, `{"metadata":{"labels":{"x":"y"}}}`),
+		http.StatusInternalServerError, unreadable)
 	wantStatus("DELETE of garbage", ask(http.MethodDelete, "/d", "", ""), http.StatusInternalServerError, unreadable)
-	wantStatus("DELETE that expects it", ask(http.MethodDelete, "/d?ignoreStoreReadErrorWithClusterBreakingPotential=true", "", ""), http.StatusOK, "")
+	wantStatus("DELETE that expects it", ask(http.MethodDelete,
+		"/d?ignoreStoreReadErrorWithClusterBreakingPotential=true", "", ""), http.StatusOK, "")
 	wantStatus("deletecollection", ask(http.MethodDelete, "", "", ""), http.StatusOK, `"name":"c"`)
 	if left, err := db.Client().Get(t.Context(), root+"c"); err != nil || len(left.Kvs) != 0 {
 		t.Errorf("deletecollection left c: %v", err)
@@ -116,8 +125,8 @@ func TestRecordCopiedInEtcd(t *testing.T) {
 	s.Leaks(t, canary)
 }
 
-// TestDryRunAnswersAsTheRequestWould: of a value whose ciphertext was changed in etcd, a rewrap and a decrypter taken away are 500,
-// and so are their dry runs. The answer about a rewrap still names the write key.
+// TestDryRunAnswersAsTheRequestWould: of a value whose ciphertext was changed in etcd, a rewrap and a decrypter taken
+// away are 500, and so are their dry runs. The answer about a rewrap still names the write key.
 func TestDryRunAnswersAsTheRequestWould(t *testing.T) {
 	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(t.TempDir(), "etcd"), LogOutput: io.Discard})
 	if err != nil {
@@ -162,10 +171,12 @@ func TestDryRunAnswersAsTheRequestWould(t *testing.T) {
 				continue
 			}
 			got = s.Do(t, harness.Request{
-				Method: http.MethodPost, Path: harness.Collection("default") + "/" + name + "/rewrap" + query, Token: s.AdminToken,
+				Method: http.MethodPost, Path: harness.Collection("default") + "/" + name + "/rewrap" + query,
+				Token: s.AdminToken,
 			})
 			status := got.Status(t)
-			if got.Code != code || len(status.Details.Causes) != 2 || status.Details.Causes[1].Message != "aesgcm/fresh" {
+			if got.Code != code || len(status.Details.Causes) != 2 ||
+				status.Details.Causes[1].Message != "aesgcm/fresh" {
 				t.Errorf("rewrap of %s%s: %d %s", name, query, got.Code, got.Body)
 			}
 		}

@@ -88,7 +88,8 @@ func TestEveryIncidentHasATest(t *testing.T) {
 	}
 }
 
-// TestSecurityModel asks that every test, path and number that the page refers to exists, and that every control is used.
+// TestSecurityModel asks that every test, path and number that the page refers to exists, and that every control is
+// used.
 func TestSecurityModel(t *testing.T) {
 	text, existing := model(t), tests(t)
 	for _, match := range testName.FindAllStringSubmatch(text, -1) {

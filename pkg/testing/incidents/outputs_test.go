@@ -13,20 +13,23 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// TestIncident02ErrorsEchoNoValue: stores answered a malformed payload with the payload (CVE-2025-4166, CVE-2025-52893).
+// TestIncident02ErrorsEchoNoValue: stores answered a malformed payload with the payload (CVE-2025-4166,
+// CVE-2025-52893).
 func TestIncident02ErrorsEchoNoValue(t *testing.T) {
 	s := start(t)
 	stored, canary := harness.Canary(), harness.Canary()
 	put(t, s, "default", "a", stored)
 	all := harness.Collection("default")
 	bodies := map[string]string{
-		"cut short":       `{"metadata":{"name":"x"},"spec":{"description":"d","value":"` + canary,
-		"number":          `{"metadata":{"name":"x"},"spec":{"description":"d","value":1,"vlaue":"` + canary + `"}}`,
-		"array":           `{"metadata":{"name":"x"},"spec":{"description":"d","value":["` + canary + `"]}}`,
-		"typo, strict":    `{"metadata":{"name":"x"},"spec":{"description":"d","vlaue":"` + canary + `"}}`,
-		"too large":       `{"metadata":{"name":"x"},"spec":{"description":"d","value":"` + canary + strings.Repeat("x", 24576) + `"}}`,
-		"no description":  `{"metadata":{"name":"x"},"spec":{"value":"` + canary + `"}}`,
-		"bad decrypter":   `{"metadata":{"name":"x"},"spec":{"description":"d","decrypters":["nobody"],"value":"` + canary + `"}}`,
+		"cut short":    `{"metadata":{"name":"x"},"spec":{"description":"d","value":"` + canary,
+		"number":       `{"metadata":{"name":"x"},"spec":{"description":"d","value":1,"vlaue":"` + canary + `"}}`,
+		"array":        `{"metadata":{"name":"x"},"spec":{"description":"d","value":["` + canary + `"]}}`,
+		"typo, strict": `{"metadata":{"name":"x"},"spec":{"description":"d","vlaue":"` + canary + `"}}`,
+		"too large": `{"metadata":{"name":"x"},"spec":{"description":"d","value":"` + canary +
+			strings.Repeat("x", 24576) + `"}}`,
+		"no description": `{"metadata":{"name":"x"},"spec":{"value":"` + canary + `"}}`,
+		"bad decrypter": `{"metadata":{"name":"x"},"spec":{"description":"d","decrypters":["nobody"],"value":"` +
+			canary + `"}}`,
 		"no JSON at all":  canary,
 		"YAML":            "metadata: {name: x}\nspec: {description: d, value: " + canary + ": " + canary + "}\n",
 		"YAML anchor":     "metadata: {name: x}\nspec: {description: d, value: *" + canary + "}\n",
@@ -35,12 +38,15 @@ func TestIncident02ErrorsEchoNoValue(t *testing.T) {
 		"patch operation": `[{"op":"replace","path":"/spec/` + canary + `/x","value":"` + canary + `"}]`,
 		"patch test":      `[{"op":"test","path":"/spec/value","value":"` + canary + `"}]`,
 	}
-	types := []string{jsonType, "application/yaml", "application/vnd.kubernetes.protobuf", "application/cbor", mergeType, patchType, applyType, "text/plain"}
+	types := []string{jsonType, "application/yaml", "application/vnd.kubernetes.protobuf", "application/cbor",
+		mergeType, patchType, applyType, "text/plain"}
 	for name, body := range bodies {
 		for _, contentType := range types {
-			for method, path := range map[string]string{http.MethodPost: all, http.MethodPut: all + "/a", http.MethodPatch: all + "/a"} {
+			for method, path := range map[string]string{http.MethodPost: all, http.MethodPut: all + "/a",
+				http.MethodPatch: all + "/a"} {
 				got := s.Do(t, harness.Request{
-					Method: method, Path: path + "?fieldValidation=Strict&fieldManager=m", Token: s.AdminToken, ContentType: contentType, Body: body,
+					Method: method, Path: path + "?fieldValidation=Strict&fieldManager=m", Token: s.AdminToken,
+					ContentType: contentType, Body: body,
 				})
 				what := fmt.Sprintf("%s of %s as %s", method, name, contentType)
 				if got.Code < 400 || got.Code >= 500 {
@@ -53,8 +59,8 @@ func TestIncident02ErrorsEchoNoValue(t *testing.T) {
 	s.Leaks(t, canary, stored)
 }
 
-// TestIncident03CredentialsStayOutOfTheLog: bearer tokens were in debug logs (CVE-2019-11250, and CVE-2020-8565 where the fix had
-// missed a form). The harness runs the server at -v=10 with the audit log at RequestResponse.
+// TestIncident03CredentialsStayOutOfTheLog: bearer tokens were in debug logs (CVE-2019-11250, and CVE-2020-8565 where
+// the fix had missed a form). The harness runs the server at -v=10 with the audit log at RequestResponse.
 func TestIncident03CredentialsStayOutOfTheLog(t *testing.T) {
 	good, wrong, cookie := harness.Canary(), harness.Canary(), harness.Canary()
 	options := access()
@@ -64,23 +70,26 @@ func TestIncident03CredentialsStayOutOfTheLog(t *testing.T) {
 	for _, server := range []*harness.Server{s, onDecryptPort(s)} {
 		for _, path := range []string{harness.Collection("default"), decryptPath("a"), "/metrics", "/no/such/path"} {
 			for name, header := range map[string]http.Header{
-				"bearer":        {"Authorization": {"Bearer " + good}},
-				"lower case":    {"Authorization": {"bearer " + good}},
-				"wrong":         {"Authorization": {"Bearer " + wrong}},
-				"basic":         {"Authorization": {"Basic " + wrong}},
-				"alone":         {"Authorization": {wrong}},
-				"twice":         {"Authorization": {"Bearer " + good, "Bearer " + wrong}},
-				"cookie":        {"Cookie": {"grafana_session=" + cookie}, "Authorization": {"Bearer " + good}},
-				"websocket":     {"Sec-Websocket-Protocol": {"base64url.bearer.authorization.k8s.io." + cookie}},
-				"front proxy":   {"X-Remote-User": {"k6"}, "X-Remote-Extra-Token": {cookie}},
-				"impersonation": {"Impersonate-User": {"k6"}, "Impersonate-Extra-Token": {cookie}, "Authorization": {"Bearer " + good}},
+				"bearer":      {"Authorization": {"Bearer " + good}},
+				"lower case":  {"Authorization": {"bearer " + good}},
+				"wrong":       {"Authorization": {"Bearer " + wrong}},
+				"basic":       {"Authorization": {"Basic " + wrong}},
+				"alone":       {"Authorization": {wrong}},
+				"twice":       {"Authorization": {"Bearer " + good, "Bearer " + wrong}},
+				"cookie":      {"Cookie": {"grafana_session=" + cookie}, "Authorization": {"Bearer " + good}},
+				"websocket":   {"Sec-Websocket-Protocol": {"base64url.bearer.authorization.k8s.io." + cookie}},
+				"front proxy": {"X-Remote-User": {"k6"}, "X-Remote-Extra-Token": {cookie}},
+				"impersonation": {"Impersonate-User": {"k6"}, "Impersonate-Extra-Token": {cookie},
+					"Authorization": {"Bearer " + good}},
 			} {
-				clean(t, name, server.Do(t, harness.Request{Method: http.MethodGet, Path: path, Header: header}), good, wrong, cookie)
+				clean(t, name, server.Do(t, harness.Request{Method: http.MethodGet, Path: path, Header: header}), good,
+					wrong, cookie)
 			}
 		}
 	}
 	s.Stop(t)
-	for _, file := range []string{s.LogFile, s.OutFile, s.AuditFile, filepath.Join(s.DataDir, "decrypt-audit", "decrypt.log")} {
+	for _, file := range []string{s.LogFile, s.OutFile, s.AuditFile,
+		filepath.Join(s.DataDir, "decrypt-audit", "decrypt.log")} {
 		data := harness.ReadFile(t, file)
 		if len(data) == 0 {
 			t.Errorf("%s is empty: nothing was searched", file)
@@ -94,7 +103,8 @@ func TestIncident03CredentialsStayOutOfTheLog(t *testing.T) {
 	}
 }
 
-// TestIncident04FailingCommandsPrintNoSecret: agents printed what they had rendered when they failed (GHSA-444v-8vxr-p36h).
+// TestIncident04FailingCommandsPrintNoSecret: agents printed what they had rendered when they failed
+// (GHSA-444v-8vxr-p36h).
 func TestIncident04FailingCommandsPrintNoSecret(t *testing.T) {
 	s := start(t)
 	value, key := harness.Canary(), harness.Canary()
@@ -106,17 +116,24 @@ func TestIncident04FailingCommandsPrintNoSecret(t *testing.T) {
 		harness.WriteFile(t, path, content)
 		return path
 	}
-	config := file("encryption.yaml", "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n"+
-		"- resources: [securevalues.secret.grafana.app]\n  providers:\n  - aesgcm: {keys: [{name: a, secret: "+key+"}]}\n")
+	config := file("encryption.yaml", "apiVersion: apiserver.config.k8s.io/v1\nkind: "+
+		"EncryptionConfiguration\nresources:\n"+
+		"- resources: [securevalues.secret.grafana.app]\n  providers:\n  - aesgcm: {keys: [{name: a, secret: "+
+		""+key+"}]}\n")
 	for name, args := range map[string][]string{
-		"start, bad key":        {"--standalone", "--data-dir=" + s.DataDir, "--secure-port=0", "--encryption-provider-config=" + config},
-		"start, broken YAML":    {"--standalone", "--data-dir=" + s.DataDir, "--secure-port=0", "--encryption-provider-config=" + file("broken", "keys: ["+key)},
-		"start, bad token file": {"--standalone", "--data-dir=" + s.DataDir, "--secure-port=0", "--token-auth-file=" + file("tokens", key+"\n")},
-		"start, bad manifest":   {"--standalone", "--data-dir=" + s.DataDir, "--secure-port=0", "--rbac-dir=" + roleFolder(t, key)},
-		"keys check":            {"keys", "check", "--data-dir=" + s.DataDir, "--encryption-provider-config=" + config},
-		"keys report":           {"keys", "report", "--data-dir=" + s.DataDir, "--fail-on=" + sealedUnder(t, s)},
-		"audit verify":          {"audit", "verify", "--key-file", file("audit.key", key+"\n"), filepath.Join(s.DataDir, "decrypt-audit")},
-		"flag with a value":     {"--standalone", "--secure-port=" + key[:7]},
+		"start, bad key": {"--standalone", "--data-dir=" + s.DataDir, "--secure-port=0",
+			"--encryption-provider-config=" + config},
+		"start, broken YAML": {"--standalone", "--data-dir=" + s.DataDir, "--secure-port=0",
+			"--encryption-provider-config=" + file("broken", "keys: ["+key)},
+		"start, bad token file": {"--standalone", "--data-dir=" + s.DataDir, "--secure-port=0", "--token-auth-file=" +
+			file("tokens", key+"\n")},
+		"start, bad manifest": {"--standalone", "--data-dir=" + s.DataDir, "--secure-port=0", "--rbac-dir=" +
+			roleFolder(t, key)},
+		"keys check":  {"keys", "check", "--data-dir=" + s.DataDir, "--encryption-provider-config=" + config},
+		"keys report": {"keys", "report", "--data-dir=" + s.DataDir, "--fail-on=" + sealedUnder(t, s)},
+		"audit verify": {"audit", "verify", "--key-file", file("audit.key", key+"\n"),
+			filepath.Join(s.DataDir, "decrypt-audit")},
+		"flag with a value": {"--standalone", "--secure-port=" + key[:7]},
 	} {
 		out, code := harness.Fail(t, args...)
 		if code != 1 || out == "" {
@@ -135,7 +152,8 @@ func roleFolder(t *testing.T, secret string) string {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	harness.WriteFile(t, filepath.Join(dir, "secret.yaml"), "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {value: "+secret+"}\n")
+	harness.WriteFile(t, filepath.Join(dir, "secret.yaml"),
+		"apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {value: "+secret+"}\n")
 	return dir
 }
 
@@ -151,8 +169,8 @@ func sealedUnder(t *testing.T, s *harness.Server) string {
 	return ""
 }
 
-// TestIncident05AnnotationsHoldNoValue: `kubectl apply` left Secrets in an annotation (kubernetes#23564, #29923), other tools
-// copied it into their state (pulumi-kubernetes#734), and --record keeps the whole command line.
+// TestIncident05AnnotationsHoldNoValue: `kubectl apply` left Secrets in an annotation (kubernetes#23564, #29923), other
+// tools copied it into their state (pulumi-kubernetes#734), and --record keeps the whole command line.
 func TestIncident05AnnotationsHoldNoValue(t *testing.T) {
 	s := start(t)
 	var canaries []string
@@ -172,7 +190,8 @@ func TestIncident05AnnotationsHoldNoValue(t *testing.T) {
 		return stdout
 	}
 	manifest := func() string {
-		return "apiVersion: secret.grafana.app/v1beta1\nkind: SecureValue\nmetadata: {name: a}\nspec: {description: d, value: " + next() + "}\n"
+		return "apiVersion: secret.grafana.app/v1beta1\nkind: SecureValue\nmetadata: {name: a}\nspec: " +
+			"{description: d, value: " + next() + "}\n"
 	}
 	must(manifest(), "apply", "-f", "-")
 	must(manifest(), "apply", "-f", "-", "--server-side", "--force-conflicts")

@@ -16,9 +16,9 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// TestIncident23AnOlderRecordShowsInTheAudit: who can write to etcd can put a whole older record back (OpenBao counts it as out of
-// scope). The record opens, for it is sound; the decrypt audit log then holds a version lower than one before for the same uid, as
-// docs/decrypt-audit.md says.
+// TestIncident23AnOlderRecordShowsInTheAudit: who can write to etcd can put a whole older record back (OpenBao counts
+// it as out of scope). The record opens, for it is sound; the decrypt audit log then holds a version lower than one
+// before for the same uid, as docs/decrypt-audit.md says.
 func TestIncident23AnOlderRecordShowsInTheAudit(t *testing.T) {
 	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(t.TempDir(), "etcd")})
 	if err != nil {
@@ -33,7 +33,8 @@ func TestIncident23AnOlderRecordShowsInTheAudit(t *testing.T) {
 	}
 	older := record(t, records)
 	got := s.Do(t, harness.Request{
-		Method: http.MethodPatch, Path: harness.Collection("default") + "/a", Token: s.AdminToken, ContentType: mergeType, Body: `{"spec":{"value":"new"}}`,
+		Method: http.MethodPatch, Path: harness.Collection("default") + "/a", Token: s.AdminToken,
+		ContentType: mergeType, Body: `{"spec":{"value":"new"}}`,
 	})
 	if got.Code != http.StatusOK {
 		t.Fatalf("%d %s", got.Code, got.Body)
@@ -49,7 +50,8 @@ func TestIncident23AnOlderRecordShowsInTheAudit(t *testing.T) {
 	}
 	var versions []int
 	uids := map[string]bool{}
-	for line := range strings.Lines(string(harness.ReadFile(t, filepath.Join(s.DataDir, "decrypt-audit", "decrypt.log")))) {
+	for line := range strings.Lines(string(harness.ReadFile(t,
+		filepath.Join(s.DataDir, "decrypt-audit", "decrypt.log")))) {
 		var entry struct {
 			Kind, UID string
 			Version   int

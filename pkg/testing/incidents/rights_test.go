@@ -16,13 +16,15 @@ import (
 
 // forms are the ways to ask for an answer.
 var forms = []string{
-	"", jsonType, "application/yaml", "application/vnd.kubernetes.protobuf", "application/json;as=Table;v=v1;g=meta.k8s.io",
-	"application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+	"", jsonType, "application/yaml", "application/vnd.kubernetes.protobuf",
+	"application/json;as=Table;v=v1;g=meta.k8s.io",
+	"application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
+	"application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
 	"application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
 }
 
-// TestIncident10ListsShowNoMoreThanGet: lists and watches went around what get refused (GHSA-xp3c-3jw3-4vcr, CVE-2022-3162,
-// CVE-2026-73499), and a selector is a question about what it selects by.
+// TestIncident10ListsShowNoMoreThanGet: lists and watches went around what get refused (GHSA-xp3c-3jw3-4vcr,
+// CVE-2022-3162, CVE-2026-73499), and a selector is a question about what it selects by.
 func TestIncident10ListsShowNoMoreThanGet(t *testing.T) {
 	s := start(t)
 	canary := harness.Canary()
@@ -31,7 +33,8 @@ func TestIncident10ListsShowNoMoreThanGet(t *testing.T) {
 	all := harness.Collection("default")
 	ask := func(token, path, form string) harness.Response {
 		t.Helper()
-		got := s.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: token, Header: http.Header{"Accept": {form}}})
+		got := s.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: token,
+			Header: http.Header{"Accept": {form}}})
 		clean(t, path+" as "+form, got, canary)
 		return got
 	}
@@ -40,8 +43,10 @@ func TestIncident10ListsShowNoMoreThanGet(t *testing.T) {
 		for _, query := range []string{"", "?limit=1", "?resourceVersion=0", "?watch=true&timeoutSeconds=1"} {
 			for _, path := range []string{all, everywhere} {
 				watch := strings.Contains(query, "watch")
-				if !watch || path == all && form != "application/yaml" { // each watch takes its second; YAML has no stream
-					if got := ask(readerToken, path+query, form); got.Code != http.StatusOK && !strings.Contains(form, "as=") {
+				// each watch takes its second; YAML has no stream
+				if !watch || path == all && form != "application/yaml" {
+					if got := ask(readerToken, path+query, form); got.Code != http.StatusOK &&
+						!strings.Contains(form, "as=") {
 						t.Errorf("reader: %s as %q: %d %s", path+query, form, got.Code, got.Body)
 					}
 				}
@@ -55,7 +60,8 @@ func TestIncident10ListsShowNoMoreThanGet(t *testing.T) {
 			t.Errorf("getter: another name as %q: %d", form, got.Code)
 		}
 	}
-	for _, selector := range []string{"spec.value=%s", "spec.value!=%s", "spec.value==%s", "value=%s", "sealed=%s", "spec.sealed=%s", "status.key=%s", "metadata.name=a,spec.value=%s"} {
+	for _, selector := range []string{"spec.value=%s", "spec.value!=%s", "spec.value==%s", "value=%s", "sealed=%s",
+		"spec.sealed=%s", "status.key=%s", "metadata.name=a,spec.value=%s"} {
 		right := ask(readerToken, all+"?fieldSelector="+fmt.Sprintf(selector, canary), "")
 		wrong := ask(readerToken, all+"?fieldSelector="+fmt.Sprintf(selector, harness.Canary()), "")
 		if right.Code != http.StatusBadRequest {
@@ -67,28 +73,33 @@ func TestIncident10ListsShowNoMoreThanGet(t *testing.T) {
 	}
 }
 
-// TestIncident14NamespacesAreApart: leases and ids of one namespace worked in another (CVE-2026-40264, CVE-2026-45808). k6 may
-// decrypt in default only. Deleting leaves nothing (CVE-2026-42186).
+// TestIncident14NamespacesAreApart: leases and ids of one namespace worked in another (CVE-2026-40264, CVE-2026-45808).
+// k6 may decrypt in default only. Deleting leaves nothing (CVE-2026-42186).
 func TestIncident14NamespacesAreApart(t *testing.T) {
 	s := start(t)
 	canary := harness.Canary()
 	put(t, s, "default", "a", "value", "k6-cloud")
 	put(t, s, "other", "hidden", canary, "k6-cloud")
-	uid := s.Do(t, harness.Request{Method: http.MethodGet, Path: harness.Collection("other") + "/hidden", Token: s.AdminToken}).
+	uid := s.Do(t, harness.Request{Method: http.MethodGet, Path: harness.Collection("other") + "/hidden",
+		Token: s.AdminToken}).
 		Object(t)["metadata"].(map[string]any)["uid"].(string)
-	for _, namespace := range []string{"other", "default", "", "*", "default/../other", "other/", "/other", "Other", "default,other"} {
-		for _, name := range []string{"hidden", "../other/hidden", "other/hidden", uid, "../../other/securevalues/hidden", "hidden\x00", "*"} {
+	for _, namespace := range []string{"other", "default", "", "*", "default/../other", "other/", "/other", "Other",
+		"default,other"} {
+		for _, name := range []string{"hidden", "../other/hidden", "other/hidden", uid,
+			"../../other/securevalues/hidden", "hidden\x00", "*"} {
 			body, err := json.Marshal(map[string]any{"namespace": namespace, "names": []string{name, "a"}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			got := onDecryptPort(s).Do(t, harness.Request{
-				Method: http.MethodPost, Path: "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues", Token: k6Token, ContentType: jsonType, Body: string(body),
+				Method: http.MethodPost, Path: "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues",
+				Token: k6Token, ContentType: jsonType, Body: string(body),
 			})
 			clean(t, namespace+" "+name, got, canary)
 		}
 	}
-	if got := s.Do(t, harness.Request{Method: http.MethodDelete, Path: harness.Collection("other"), Token: s.AdminToken}); got.Code != http.StatusOK {
+	if got := s.Do(t, harness.Request{Method: http.MethodDelete, Path: harness.Collection("other"),
+		Token: s.AdminToken}); got.Code != http.StatusOK {
 		t.Fatalf("deletecollection: %d %s", got.Code, got.Body)
 	}
 	s.Stop(t)
@@ -99,8 +110,9 @@ func TestIncident14NamespacesAreApart(t *testing.T) {
 	}
 }
 
-// TestIncident17RightsAreAskedOfTheStoredObject: admission read the old object out of the request (CVE-2021-25735) or looked at
-// some of the fields only (CVE-2023-2728, CVE-2024-3177). writer must not add a decrypter to a stored value, whatever it claims.
+// TestIncident17RightsAreAskedOfTheStoredObject: admission read the old object out of the request (CVE-2021-25735) or
+// looked at some of the fields only (CVE-2023-2728, CVE-2024-3177). writer must not add a decrypter to a stored value,
+// whatever it claims.
 func TestIncident17RightsAreAskedOfTheStoredObject(t *testing.T) {
 	s := start(t)
 	put(t, s, "default", "a", "value", "synthetic-monitoring")
@@ -112,21 +124,41 @@ func TestIncident17RightsAreAskedOfTheStoredObject(t *testing.T) {
 	version := before["metadata"].(map[string]any)["resourceVersion"].(string)
 	const added = `"decrypters":["synthetic-monitoring","k6-cloud"]`
 	for name, request := range map[string]harness.Request{
-		"PUT":                        {Method: http.MethodPut, Body: `{"metadata":{"name":"a","resourceVersion":"` + version + `"},"spec":{"description":"d",` + added + `}}`},
-		"PUT that claims a status":   {Method: http.MethodPut, Body: `{"metadata":{"name":"a","resourceVersion":"` + version + `","annotations":{"grafana.app/createdBy":"writer"}},"spec":{"description":"d",` + added + `},"status":{"version":9,"keeper":"system"}}`},
-		"PUT of an empty value":      {Method: http.MethodPut, Body: `{"metadata":{"name":"a","resourceVersion":"` + version + `"},"spec":{"description":"d","value":"",` + added + `}}`},
-		"PUT of a null value":        {Method: http.MethodPut, Body: `{"metadata":{"name":"a","resourceVersion":"` + version + `"},"spec":{"description":"d","value":null,` + added + `}}`},
-		"PUT without a version":      {Method: http.MethodPut, Body: `{"metadata":{"name":"a"},"spec":{"description":"d",` + added + `}}`},
-		"PUT of the status":          {Method: http.MethodPut, Path: "/status", Body: `{"metadata":{"name":"a","resourceVersion":"` + version + `"},"spec":{"description":"d",` + added + `}}`},
-		"merge patch":                {Method: http.MethodPatch, ContentType: mergeType, Body: `{"spec":{` + added + `}}`},
-		"merge patch of the status":  {Method: http.MethodPatch, Path: "/status", ContentType: mergeType, Body: `{"spec":{` + added + `}}`},
-		"merge patch, decrypter 2 x": {Method: http.MethodPatch, ContentType: mergeType, Body: `{"spec":{"decrypters":["synthetic-monitoring"],` + added + `}}`},
-		"JSON patch":                 {Method: http.MethodPatch, ContentType: patchType, Body: `[{"op":"add","path":"/spec/decrypters/-","value":"k6-cloud"}]`},
-		"JSON patch by a copy":       {Method: http.MethodPatch, ContentType: patchType, Body: `[{"op":"add","path":"/metadata/labels","value":{"x":"k6-cloud"}},{"op":"copy","from":"/metadata/labels/x","path":"/spec/decrypters/0"}]`},
-		"JSON patch, value and back": {Method: http.MethodPatch, ContentType: patchType, Body: `[{"op":"add","path":"/spec/value","value":"x"},{"op":"add","path":"/spec/decrypters/-","value":"k6-cloud"},{"op":"remove","path":"/spec/value"}]`},
-		"apply":                      {Method: http.MethodPatch, ContentType: applyType, Path: "?fieldManager=m&force=true", Body: `{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","metadata":{"name":"a"},"spec":{"description":"d",` + added + `}}`},
-		"rewrap with a spec":         {Method: http.MethodPost, Path: "/rewrap", Body: `{"spec":{` + added + `}}`},
-		"create over it":             {Method: http.MethodPost, Body: object(t, "a", "", "synthetic-monitoring", "k6-cloud")},
+		"PUT": {Method: http.MethodPut, Body: `{"metadata":{"name":"a","resourceVersion":"` +
+			version + `"},"spec":{"description":"d",` + added + `}}`},
+		"PUT that claims a status": {Method: http.MethodPut, Body: `{"metadata":{"name":"a","resourceVersion":"` +
+			version + `","annotations":{"grafana.app/createdBy":"writer"}},"spec":{"description":"d",` + added +
+			`},"status":{"version":9,"keeper":"system"}}`},
+		"PUT of an empty value": {Method: http.MethodPut, Body: `{"metadata":{"name":"a","resourceVersion":"` +
+			version + `"},"spec":{"description":"d","value":"",` + added + `}}`},
+		"PUT of a null value": {Method: http.MethodPut, Body: `{"metadata":{"name":"a","resourceVersion":"` +
+			version + `"},"spec":{"description":"d","value":null,` + added + `}}`},
+		"PUT without a version": {Method: http.MethodPut,
+			Body: `{"metadata":{"name":"a"},"spec":{"description":"d",` + added + `}}`},
+		"PUT of the status": {Method: http.MethodPut, Path: "/status",
+			Body: `{"metadata":{"name":"a","resourceVersion":"` + version + `"},"spec":{"description":"d",` + added +
+				`}}`},
+		"merge patch": {Method: http.MethodPatch, ContentType: mergeType, Body: `{"spec":{` + added +
+			`}}`},
+		"merge patch of the status": {Method: http.MethodPatch, Path: "/status", ContentType: mergeType,
+			Body: `{"spec":{` + added + `}}`},
+		"merge patch, decrypter 2 x": {Method: http.MethodPatch, ContentType: mergeType,
+			Body: `{"spec":{"decrypters":["synthetic-monitoring"],` + added + `}}`},
+		"JSON patch": {Method: http.MethodPatch, ContentType: patchType,
+			Body: `[{"op":"add","path":"/spec/decrypters/-","value":"k6-cloud"}]`},
+		"JSON patch by a copy": {Method: http.MethodPatch, ContentType: patchType,
+			Body: `[{"op":"add","path":"/metadata/labels","value":{"x":"k6-cloud"}},{"op":"copy",` +
+				`"from":"/metadata/labels/x","path":"/spec/decrypters/0"}]`},
+		"JSON patch, value and back": {Method: http.MethodPatch, ContentType: patchType,
+			Body: `[{"op":"add","path":"/spec/value","value":"x"},{"op":"add","path":"/spec/decrypters/-",` +
+				`"value":"k6-cloud"},{"op":"remove","path":"/spec/value"}]`},
+		"apply": {Method: http.MethodPatch, ContentType: applyType,
+			Path: "?fieldManager=m&force=true",
+			Body: `{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","metadata":{"name":"a"},` +
+				`"spec":{"description":"d",` + added + `}}`},
+		"rewrap with a spec": {Method: http.MethodPost, Path: "/rewrap", Body: `{"spec":{` + added + `}}`},
+		"create over it": {Method: http.MethodPost,
+			Body: object(t, "a", "", "synthetic-monitoring", "k6-cloud")},
 	} {
 		request.Path, request.Token = one+request.Path, writerToken
 		if got := s.Do(t, request); got.Code < 400 || got.Code >= 500 {
@@ -141,8 +173,8 @@ func TestIncident17RightsAreAskedOfTheStoredObject(t *testing.T) {
 	}
 }
 
-// TestIncident22ViewersSeeMetadataOnly: stored secrets of contact points were shown to viewers (CVE-2025-3415, CVE-2024-11741), and
-// answers were kept in caches (CVE-2021-38554).
+// TestIncident22ViewersSeeMetadataOnly: stored secrets of contact points were shown to viewers (CVE-2025-3415,
+// CVE-2024-11741), and answers were kept in caches (CVE-2021-38554).
 func TestIncident22ViewersSeeMetadataOnly(t *testing.T) {
 	s := start(t)
 	canary := harness.Canary()

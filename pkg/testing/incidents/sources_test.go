@@ -15,7 +15,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// forbidden are packages that turn what a user wrote into something that acts, and the files that may use them all the same.
+// forbidden are packages that turn what a user wrote into something that acts, and the files that may use them all the
+// same.
 var forbidden = map[string][]string{
 	"text/template":                   {"pkg/standalone/banner.go"}, // prints the server's own addresses at its start
 	"html/template":                   nil,
@@ -24,9 +25,10 @@ var forbidden = map[string][]string{
 	"github.com/Masterminds/sprig/v3": nil,
 }
 
-// TestIncident15NothingUserWrittenIsRun: templates of synchronising controllers called functions with I/O and sent secrets away in
-// DNS names (CVE-2026-34984, CVE-2026-42875), and controllers acted with rights that their users had not (CVE-2024-45041). Nothing
-// here evaluates what a user wrote. The controllers' rights are tested in hack/deploy (TestRolesNameEverything).
+// TestIncident15NothingUserWrittenIsRun: templates of synchronising controllers called functions with I/O and sent
+// secrets away in DNS names (CVE-2026-34984, CVE-2026-42875), and controllers acted with rights that their users had
+// not (CVE-2024-45041). Nothing here evaluates what a user wrote. The controllers' rights are tested in hack/deploy
+// (TestRolesNameEverything).
 func TestIncident15NothingUserWrittenIsRun(t *testing.T) {
 	root := harness.Root(t)
 	files := 0

@@ -66,7 +66,8 @@ func access(args ...string) harness.Options {
 		},
 		RBAC: []string{bindings},
 		RBACFiles: []string{
-			"config/rbac/decrypter-k6-cloud.yaml", "config/rbac/clusterrole-writer.yaml", "config/rbac/clusterrole-reader.yaml",
+			"config/rbac/decrypter-k6-cloud.yaml", "config/rbac/clusterrole-writer.yaml",
+			"config/rbac/clusterrole-reader.yaml",
 		},
 		Args: args,
 	}
@@ -81,7 +82,8 @@ func start(t *testing.T, args ...string) *harness.Server {
 func put(t *testing.T, s *harness.Server, namespace, name, value string, decrypters ...string) {
 	t.Helper()
 	got := s.Do(t, harness.Request{
-		Method: http.MethodPost, Path: harness.Collection(namespace), Token: s.AdminToken, Body: object(t, name, value, decrypters...),
+		Method: http.MethodPost, Path: harness.Collection(namespace), Token: s.AdminToken,
+		Body: object(t, name, value, decrypters...),
 	})
 	if got.Code != http.StatusCreated {
 		t.Fatalf("storing %s/%s: %d %s", namespace, name, got.Code, got.Body)

@@ -16,25 +16,33 @@ import (
 // everyPath are addresses of both ports: what is served, what nearly is, and what never was.
 var everyPath = []string{
 	harness.Collection("default"), harness.Collection("default") + "/a", harness.Collection("default") + "/a/rewrap",
-	harness.Collection("default") + "/", harness.Collection("default") + "//a", harness.Collection("default") + "/a/proxy/x",
-	harness.Collection("default") + "/a/exec", harness.Collection("default") + "/a/attach", harness.Collection("default") + "/a/portforward",
-	"/apis/secret.grafana.app/v1beta1/watch/namespaces/default/securevalues?timeoutSeconds=1", "/apis/secret.grafana.app/v1beta1/proxy/x",
-	"/apis/secret.grafana.app", "/apis/secret.grafana.app/", "/apis", "/apis/", "/api", "/", "/swagger-ui", "/swaggerapi", "/ui",
-	"/openapi/v2", "/openapi/v3", "/openapi/v3/apis/secret.grafana.app/v1beta1", "/openapi", "/metrics", "/metrics/", "/livez", "/livez/",
-	"/readyz/", "/healthz/", "/version", "/version/", "/logs", "/logs/", "/debug/pprof", "/debug/pprof/", "/configz", "/flagz", "/statusz",
+	harness.Collection("default") + "/", harness.Collection("default") + "//a", harness.Collection("default") +
+		"/a/proxy/x",
+	harness.Collection("default") + "/a/exec", harness.Collection("default") + "/a/attach",
+	harness.Collection("default") + "/a/portforward",
+	"/apis/secret.grafana.app/v1beta1/watch/namespaces/default/securevalues?timeoutSeconds=1",
+	"/apis/secret.grafana.app/v1beta1/proxy/x",
+	"/apis/secret.grafana.app", "/apis/secret.grafana.app/", "/apis", "/apis/", "/api", "/", "/swagger-ui",
+	"/swaggerapi", "/ui",
+	"/openapi/v2", "/openapi/v3", "/openapi/v3/apis/secret.grafana.app/v1beta1", "/openapi", "/metrics", "/metrics/",
+	"/livez", "/livez/",
+	"/readyz/", "/healthz/", "/version", "/version/", "/logs", "/logs/", "/debug/pprof", "/debug/pprof/", "/configz",
+	"/flagz", "/statusz",
 	decryptPath("a"), decryptPath("a") + "/", "/decrypt/v1", "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues",
-	"/.well-known/openid-configuration", "//evil.example/", "/%2fevil.example", "/\\evil.example", "/apis/..", "/apis/../metrics",
+	"/.well-known/openid-configuration", "//evil.example/", "/%2fevil.example", "/\\evil.example", "/apis/..",
+	"/apis/../metrics",
 }
 
-// TestIncident06NoUpgrade: an upgraded connection through the aggregator kept kube-apiserver's credentials (CVE-2018-1002105,
-// CVE-2020-8559).
+// TestIncident06NoUpgrade: an upgraded connection through the aggregator kept kube-apiserver's credentials
+// (CVE-2018-1002105, CVE-2020-8559).
 func TestIncident06NoUpgrade(t *testing.T) {
 	s := start(t)
 	put(t, s, "default", "a", "value", "k6-cloud")
 	for _, server := range []*harness.Server{s, onDecryptPort(s)} {
 		for _, path := range everyPath {
 			for name, header := range map[string]http.Header{
-				"websocket":  {"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"AAAAAAAAAAAAAAAAAAAAAA=="}},
+				"websocket": {"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"},
+					"Sec-Websocket-Key": {"AAAAAAAAAAAAAAAAAAAAAA=="}},
 				"SPDY":       {"Connection": {"keep-alive, upgrade"}, "Upgrade": {"SPDY/3.1"}},
 				"h2c":        {"Connection": {"Upgrade, HTTP2-Settings"}, "Upgrade": {"h2c"}, "Http2-Settings": {""}},
 				"name alone": {"Upgrade": {"x"}},
@@ -70,14 +78,17 @@ func doHTTP1(t *testing.T, s *harness.Server, method, path string, header http.H
 	return harness.Response{Code: response.StatusCode, Header: response.Header}
 }
 
-// TestIncident07NoRedirect: an aggregated server that redirects had kube-apiserver send its credentials elsewhere (CVE-2022-3172).
+// TestIncident07NoRedirect: an aggregated server that redirects had kube-apiserver send its credentials elsewhere
+// (CVE-2022-3172).
 func TestIncident07NoRedirect(t *testing.T) {
 	s := start(t)
 	put(t, s, "default", "a", "value", "k6-cloud")
 	for _, server := range []*harness.Server{s, onDecryptPort(s)} {
 		for _, path := range everyPath {
-			for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodOptions} {
-				header := http.Header{"Host": {"evil.example"}, "X-Forwarded-Host": {"evil.example"}, "X-Forwarded-Uri": {"/x"}}
+			for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut,
+				http.MethodOptions} {
+				header := http.Header{"Host": {"evil.example"}, "X-Forwarded-Host": {"evil.example"},
+					"X-Forwarded-Uri": {"/x"}}
 				got := doHTTP1(t, server, method, path, header)
 				if got.Code >= 300 && got.Code < 400 || got.Header.Get("Location") != "" {
 					t.Errorf("%s %s is answered with %d to %q", method, path, got.Code, got.Header.Get("Location"))
@@ -87,8 +98,8 @@ func TestIncident07NoRedirect(t *testing.T) {
 	}
 }
 
-// TestIncident09CallersHeadersReachNoBackend: servers handed the caller's token on to plugins (CVE-2026-4525) and data sources
-// (CVE-2022-31130, CVE-2022-39201). The KMS plugin is the one backend that a request leads to.
+// TestIncident09CallersHeadersReachNoBackend: servers handed the caller's token on to plugins (CVE-2026-4525) and data
+// sources (CVE-2022-31130, CVE-2022-39201). The KMS plugin is the one backend that a request leads to.
 func TestIncident09CallersHeadersReachNoBackend(t *testing.T) {
 	p := kmsplugin.Start(t)
 	config := filepath.Join(t.TempDir(), "encryption.yaml")
@@ -99,12 +110,15 @@ func TestIncident09CallersHeadersReachNoBackend(t *testing.T) {
 	options.Tokens = append(options.Tokens, harness.Token(token, "k6"))
 	s := harness.Start(t, options)
 	header := http.Header{
-		"Cookie": {"session=" + planted}, "X-Remote-User": {planted}, "X-Remote-Extra-Scopes": {planted}, "X-Grafana-Id": {planted},
-		"Traceparent": {"00-" + strings.Repeat("ab", 16) + "-" + strings.Repeat("cd", 8) + "-01"}, "Baggage": {"a=" + planted}, "Grpc-Metadata-A": {planted},
+		"Cookie": {"session=" + planted}, "X-Remote-User": {planted}, "X-Remote-Extra-Scopes": {planted},
+		"X-Grafana-Id": {planted},
+		"Traceparent":  {"00-" + strings.Repeat("ab", 16) + "-" + strings.Repeat("cd", 8) + "-01"},
+		"Baggage":      {"a=" + planted}, "Grpc-Metadata-A": {planted},
 	}
 	for _, name := range []string{"a", "b"} {
 		got := s.Do(t, harness.Request{
-			Method: http.MethodPost, Path: harness.Collection("default"), Token: s.AdminToken, Header: header, Body: object(t, name, "value", "k6-cloud"),
+			Method: http.MethodPost, Path: harness.Collection("default"), Token: s.AdminToken, Header: header,
+			Body: object(t, name, "value", "k6-cloud"),
 		})
 		if got.Code != http.StatusCreated {
 			t.Fatalf("%d %s", got.Code, got.Body)
@@ -114,7 +128,8 @@ func TestIncident09CallersHeadersReachNoBackend(t *testing.T) {
 	s.Stop(t) // a new server knows no data key, so that opening asks the plugin
 	options.DataDir = s.DataDir
 	s = harness.Start(t, options)
-	got := onDecryptPort(s).Do(t, harness.Request{Method: http.MethodGet, Path: decryptPath("a"), Token: token, Header: header})
+	got := onDecryptPort(s).Do(t, harness.Request{Method: http.MethodGet, Path: decryptPath("a"), Token: token,
+		Header: header})
 	if got.Code != http.StatusOK || p.Calls().Decrypt == before {
 		t.Fatalf("%d %s, calls %+v: the plugin was not asked", got.Code, got.Body, p.Calls())
 	}
@@ -132,8 +147,8 @@ func TestIncident09CallersHeadersReachNoBackend(t *testing.T) {
 	}
 }
 
-// TestIncident11NamesThatMeanSomethingElse: `..` reached other paths (CVE-2026-3605), letter case another policy (CVE-2025-5999,
-// CVE-2025-64761). getter may see the object "a" in default and nothing else.
+// TestIncident11NamesThatMeanSomethingElse: `..` reached other paths (CVE-2026-3605), letter case another policy
+// (CVE-2025-5999, CVE-2025-64761). getter may see the object "a" in default and nothing else.
 func TestIncident11NamesThatMeanSomethingElse(t *testing.T) {
 	s := start(t)
 	hidden := harness.Canary()
@@ -142,25 +157,32 @@ func TestIncident11NamesThatMeanSomethingElse(t *testing.T) {
 	put(t, s, "other", "a", hidden, "k6-cloud")
 	all := harness.Collection("default")
 	for _, odd := range []string{
-		"/b", "/a/../b", "/./b", "//b", "/a%2f..%2fb", "/%2e%2e/b", "/a%2fb", "/b%00a", "/a;b", "/b;a", "/A", "/a%20", "/%20a", "/a%0a", "/ａ", "/a%e2%80%8b",
-		"/../../other/securevalues/a", "/%2e%2e/%2e%2e/other/securevalues/a", "?name=a", "/b?name=a", "/b#/a", "/b/rewrap/../../a", "/a/rewrap",
+		"/b", "/a/../b", "/./b", "//b", "/a%2f..%2fb", "/%2e%2e/b", "/a%2fb", "/b%00a", "/a;b", "/b;a", "/A", "/a%20",
+		"/%20a", "/a%0a", "/ａ", "/a%e2%80%8b",
+		"/../../other/securevalues/a", "/%2e%2e/%2e%2e/other/securevalues/a", "?name=a", "/b?name=a", "/b#/a",
+		"/b/rewrap/../../a", "/a/rewrap",
 	} {
-		for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodPost} {
+		for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPatch, http.MethodDelete,
+			http.MethodPost} {
 			got := doOpaque(t, s, method, all+odd, getterToken)
 			if got.Code < 400 || got.Code >= 500 {
 				t.Errorf("%s %s: %d %s", method, odd, got.Code, got.Body)
 			}
 		}
 	}
-	for _, name := range []string{"..", ".", "a/b", "a%2fb", "a;b", "A", " a", "a ", "a\n", "ä", "a\u200b", "a\x00", strings.Repeat("a", 254), "-a", "a..b"} {
-		got := s.Do(t, harness.Request{Method: http.MethodPost, Path: all, Token: s.AdminToken, Body: object(t, name, hidden)})
+	for _, name := range []string{"..", ".", "a/b", "a%2fb", "a;b", "A", " a", "a ", "a\n", "ä", "a\u200b", "a\x00",
+		strings.Repeat("a", 254), "-a", "a..b"} {
+		got := s.Do(t, harness.Request{Method: http.MethodPost, Path: all, Token: s.AdminToken,
+			Body: object(t, name, hidden)})
 		if got.Code != http.StatusBadRequest {
 			t.Errorf("an object named %q: %d %s", name, got.Code, got.Body)
 		}
 		clean(t, "an odd name", got, hidden)
 	}
-	for _, decrypter := range []string{"K6-cloud", " k6-cloud", "k6-cloud ", "k6-cloud\n", "k6–cloud", "k6-cloud/", "*", "", "k6-cloud\x00", "ｋ6-cloud"} {
-		got := s.Do(t, harness.Request{Method: http.MethodPost, Path: all, Token: s.AdminToken, Body: object(t, "c", hidden, decrypter)})
+	for _, decrypter := range []string{"K6-cloud", " k6-cloud", "k6-cloud ", "k6-cloud\n", "k6–cloud", "k6-cloud/",
+		"*", "", "k6-cloud\x00", "ｋ6-cloud"} {
+		got := s.Do(t, harness.Request{Method: http.MethodPost, Path: all, Token: s.AdminToken,
+			Body: object(t, "c", hidden, decrypter)})
 		if got.Code != http.StatusBadRequest {
 			t.Errorf("the decrypter %q: %d %s", decrypter, got.Code, got.Body)
 		}

@@ -119,7 +119,7 @@ func TestIncident19TheKMSIsAway(t *testing.T) {
 	values = client(t, s)
 	readsAndEdits(t, values, "held")
 	for what, err := range needsTheKey(t, values, "held") {
-		if !apierrors.IsServiceUnavailable(err) || !strings.Contains(err.Error(), "the encryption key is out of reach; nothing was changed, try again") {
+		if !apierrors.IsServiceUnavailable(err) || !strings.Contains(err.Error(), "encryption key unavailable; nothing was changed, retry later") {
 			t.Errorf("%s without the plugin: %v", what, err)
 		}
 	}

@@ -98,7 +98,7 @@ func TestFailOnAndCheck(t *testing.T) {
 		"other secret": {aesgcm("two", two, "one", two), "the secret of aesgcm/one opens none of the values", 1},
 		"lacks it":     {aesgcm("two", two), "the file lacks aesgcm/one, under which 12 values are sealed", 1},
 		"another kind": {strings.ReplaceAll(aesgcm("one", one), "aesgcm", "secretbox"), "the file lacks aesgcm/one", 1},
-		"not sound":    {aesgcm("one", one, "one", two), "twice", 1},
+		"not sound":    {aesgcm("one", one, "one", two), "two keys named aesgcm/one", 1},
 	} {
 		harness.WriteFile(t, config, configHead+test.config)
 		stdout, stderr, code := harness.Tool(t, "keys", "check", data, "--encryption-provider-config="+config)

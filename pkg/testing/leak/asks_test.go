@@ -31,7 +31,8 @@ func (a ask) call(name string, c *caster) call {
 	if a.v1 {
 		url = decryptRPCv1
 	}
-	return call{port: decryptPort, method: "POST", url: url, contentType: a.contentType, accept: a.accept, body: a.body(name, c)}
+	return call{port: decryptPort, method: "POST", url: url, contentType: a.contentType, accept: a.accept,
+		body: a.body(name, c)}
 }
 
 func decryptGet(name string) string {
@@ -51,19 +52,27 @@ func framed(name string, c *caster) string { return frame(names(name, c)) }
 // asks are every protocol and form, and what a careless caller puts where a name belongs.
 var asks = []ask{
 	{name: "GET", releases: true, get: func(name string, _ *caster) string { return decryptGet(name) }},
-	{name: "GET as text", accept: "text/plain", releases: true, get: func(name string, _ *caster) string { return decryptGet(name) }},
-	{name: "GET as YAML", accept: "application/yaml", get: func(name string, _ *caster) string { return decryptGet(name) + "-absent" }},
+	{name: "GET as text", accept: "text/plain", releases: true,
+		get: func(name string, _ *caster) string { return decryptGet(name) }},
+	{name: "GET as YAML", accept: "application/yaml",
+		get: func(name string, _ *caster) string { return decryptGet(name) + "-absent" }},
 	{name: "GET of an absent one", get: func(string, *caster) string { return decryptGet("absent") }},
-	{name: "GET with a query", get: func(_ string, c *caster) string { return decryptGet("absent") + "?value=" + c.word() }},
-	{name: "Connect, JSON", contentType: "application/json", releases: true, body: names},
-	{name: "Connect, protobuf", contentType: "application/proto", releases: true, body: func(name string, _ *caster) string {
-		return "\x0a" + string(rune(len(namespace))) + namespace + "\x12" + string(rune(len(name))) + name
+	{name: "GET with a query", get: func(_ string, c *caster) string {
+		return decryptGet("absent") + "?value=" +
+			c.word()
 	}},
+	{name: "Connect, JSON", contentType: "application/json", releases: true, body: names},
+	{name: "Connect, protobuf", contentType: "application/proto", releases: true,
+		body: func(name string, _ *caster) string {
+			return "\x0a" + string(rune(len(namespace))) + namespace + "\x12" + string(rune(len(name))) + name
+		}},
 	{name: "Connect, decryptv1", contentType: "application/json", v1: true, releases: true, body: names},
 	{name: "gRPC, JSON", contentType: "application/grpc+json", releases: true, body: framed},
 	{name: "gRPC-Web, JSON", contentType: "application/grpc-web+json", releases: true, body: framed},
-	{name: "a value as a name", contentType: "application/json", body: func(_ string, c *caster) string { return names(c.word(), c) }},
-	{name: "a value as a name, gRPC", contentType: "application/grpc+json", body: func(_ string, c *caster) string { return frame(names(c.word(), c)) }},
+	{name: "a value as a name", contentType: "application/json",
+		body: func(_ string, c *caster) string { return names(c.word(), c) }},
+	{name: "a value as a name, gRPC", contentType: "application/grpc+json",
+		body: func(_ string, c *caster) string { return frame(names(c.word(), c)) }},
 	{name: "a value as a namespace", contentType: "application/json", body: func(name string, c *caster) string {
 		return `{"namespace":"` + c.word() + `","names":["` + name + `"]}`
 	}},
@@ -73,10 +82,13 @@ var asks = []ask{
 	{name: "a wrong type", contentType: "application/json", body: func(_ string, c *caster) string {
 		return `{"namespace":["` + c.word() + `"],"names":` + c.number() + `}`
 	}},
-	{name: "cut short", contentType: "application/json", body: func(_ string, c *caster) string { return `{"namespace":"leaks","names":["` + c.word() }},
+	{name: "cut short", contentType: "application/json",
+		body: func(_ string, c *caster) string { return `{"namespace":"leaks","names":["` + c.word() }},
 	{name: "no JSON", contentType: "application/json", body: func(_ string, c *caster) string { return c.word() }},
-	{name: "no protobuf", contentType: "application/proto", body: func(_ string, c *caster) string { return "\x0a\x7f" + c.word() }},
+	{name: "no protobuf", contentType: "application/proto",
+		body: func(_ string, c *caster) string { return "\x0a\x7f" + c.word() }},
 	{name: "no frame", contentType: "application/grpc", body: func(_ string, c *caster) string { return c.word() }},
-	{name: "compressed, and not", contentType: "application/grpc", body: func(_ string, c *caster) string { return "\x01" + frame(c.word())[1:] }},
+	{name: "compressed, and not", contentType: "application/grpc",
+		body: func(_ string, c *caster) string { return "\x01" + frame(c.word())[1:] }},
 	{name: "another media type", contentType: "text/plain", body: func(_ string, c *caster) string { return c.word() }},
 }

@@ -34,7 +34,8 @@ func drive(t *testing.T, s *subject) {
 	wanted, seed := setting(t, "CANARIES", defaultCanaries), setting(t, "CANARY_SEED", rand.Uint64()>>1)
 	t.Logf("CANARIES=%d CANARY_SEED=%d", wanted, seed)
 	out := t.TempDir()
-	r := &run{subject: s, seed: seed, outcomes: map[outcome]int{}, responses: create(t, filepath.Join(out, "responses"))}
+	r := &run{subject: s, seed: seed, outcomes: map[outcome]int{},
+		responses: create(t, filepath.Join(out, "responses"))}
 	watches := startWatches(t, s, out)
 	control := plant(t, r, "first")
 
@@ -55,7 +56,8 @@ func drive(t *testing.T, s *subject) {
 		for _, dir := range s.dirs {
 			size += f.searchFolder(t, dir)
 		}
-		t.Logf("searched %d MiB of responses, watches, log, output, audit logs, snapshot and data folder, %s", size>>20, when)
+		t.Logf("searched %d MiB of responses, watches, log, output, audit logs, snapshot and data folder, %s",
+			size>>20, when)
 		control.find(t, s, out)
 		if when == "running" {
 			s.Stop(t)
@@ -113,7 +115,7 @@ func (r *run) tried() uint64 {
 	return uint64(len(r.canaries))
 }
 
-// one sends a case, on an object of its own that exists.
+// one sends a case, on its own existing object.
 func (r *run) one(t *testing.T, c aCase, number uint64, name string) {
 	t.Helper()
 	fresh := newCaster(r.seed, number)
@@ -138,10 +140,12 @@ func (r *run) one(t *testing.T, c aCase, number uint64, name string) {
 	if d.contentType == "" {
 		d.contentType = c.contentType
 	}
-	url := c.verb.url(name) + validations[(number+round)%uint64(len(validations))] + dryRuns[(number+round)%uint64(len(dryRuns))]
+	url := c.verb.url(name) + validations[(number+round)%uint64(len(validations))] +
+		dryRuns[(number+round)%uint64(len(dryRuns))]
 	r.exchange(t, c, call{
-		method: c.verb.method, url: url, contentType: d.contentType, accept: accepts[(number+round)%uint64(len(accepts))],
-		body: d.write(t, c.format), breakOff: d.breakOff,
+		method: c.verb.method, url: url, contentType: d.contentType,
+		accept: accepts[(number+round)%uint64(len(accepts))],
+		body:   d.write(t, c.format), breakOff: d.breakOff,
 	}, fresh)
 }
 
@@ -149,7 +153,8 @@ func (r *run) one(t *testing.T, c aCase, number uint64, name string) {
 func (r *run) ensure(t *testing.T, name string, fresh *caster) {
 	t.Helper()
 	d := document{name: name, text: fresh.word()}
-	body, head, err := send(t, r.subject, call{method: "POST", url: harness.Collection(namespace), body: d.write(t, asJSON)})
+	body, head, err := send(t, r.subject, call{method: "POST", url: harness.Collection(namespace),
+		body: d.write(t, asJSON)})
 	if err != nil || (head.code != http.StatusCreated && head.code != http.StatusConflict) {
 		t.Errorf("creating %s: %d %s %v", name, head.code, body, err)
 	}

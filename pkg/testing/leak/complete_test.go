@@ -55,8 +55,8 @@ func verbOf(v verb) string {
 	return "delete"
 }
 
-// TestTableIsComplete compares the table with what the server says it serves. Whoever adds a resource, a subresource, a verb or a
-// media type adds a row to the table too.
+// TestTableIsComplete compares the table with what the server says it serves. If you add a resource, a subresource, a
+// verb or a media type, add a row to the table too.
 func TestTableIsComplete(t *testing.T) {
 	s := startStandalone(t)
 	rows := covered()
@@ -84,14 +84,16 @@ var mediaTypes = regexp.MustCompile(`application/[a-z0-9.+-]+[a-z0-9]`)
 // takes are the media types of bodies, by method: of a POST as its refusal names them, of a PATCH as OpenAPI does.
 func takes(t *testing.T, s *subject) map[string][]string {
 	t.Helper()
-	body, head, err := send(t, s, call{method: "POST", url: harness.Collection(namespace), contentType: "text/none", body: "{}"})
+	body, head, err := send(t, s, call{method: "POST", url: harness.Collection(namespace), contentType: "text/none",
+		body: "{}"})
 	if err != nil || head.code != 415 {
 		t.Fatalf("a media type that is none: %d %s %v", head.code, body, err)
 	}
 	var document struct {
 		Paths map[string]map[string]json.RawMessage
 	}
-	openAPI, head, err := send(t, s, call{method: "GET", url: "/openapi/v3/apis/secret.grafana.app/v1beta1", accept: "application/json"})
+	openAPI, head, err := send(t, s, call{method: "GET", url: "/openapi/v3/apis/secret.grafana.app/v1beta1",
+		accept: "application/json"})
 	if err != nil || head.code != 200 || json.Unmarshal(openAPI, &document) != nil {
 		t.Fatalf("OpenAPI: %d %v", head.code, err)
 	}
@@ -102,7 +104,8 @@ func takes(t *testing.T, s *subject) map[string][]string {
 	if err := json.Unmarshal(document.Paths[one]["patch"], &patch); err != nil {
 		t.Fatalf("OpenAPI has no PATCH of %s: %v", one, err)
 	}
-	return map[string][]string{"POST": mediaTypes.FindAllString(string(body), -1), "PATCH": slices.Collect(maps.Keys(patch.RequestBody.Content))}
+	return map[string][]string{"POST": mediaTypes.FindAllString(string(body), -1),
+		"PATCH": slices.Collect(maps.Keys(patch.RequestBody.Content))}
 }
 
 func sends(method, mediaType string) bool {
@@ -160,7 +163,7 @@ func discovered(t *testing.T, s *subject) map[string][]string {
 var sinks = map[string]string{
 	"data-dir":               "searched whole, running and stopped",
 	"audit-log-path":         "beside the server's log, at level RequestResponse",
-	"decrypt-audit-log-path": "in the data folder; in a folder of its own in a cluster",
+	"decrypt-audit-log-path": "in the data folder; in its own folder in a cluster",
 	"v":                      "the log, at 10", "vmodule": "the log, at 10",
 	"logging-format":      "text standalone, JSON in a cluster",
 	"tracing-config-file": "every request is traced; what the collector received is searched as a file",
@@ -168,10 +171,12 @@ var sinks = map[string]string{
 
 // sources are flags with one of sinkWords in their name that write nothing.
 var sources = []string{
-	"audit-log-maxage", "audit-log-maxbackup", "audit-log-maxsize", "audit-policy-file", "decrypt-audit-fsync", "decrypt-audit-instance",
+	"audit-log-maxage", "audit-log-maxbackup", "audit-log-maxsize", "audit-policy-file", "decrypt-audit-fsync",
+	"decrypt-audit-instance",
 	"decrypt-audit-key-file", "decrypt-audit-log-maxage", "decrypt-audit-log-maxbackup", "decrypt-audit-log-maxsize",
 	"client-ca-file", "decrypt-client-ca-file", "data-dir-min-free",
-	"encryption-provider-config", "encryption-provider-config-automatic-reload", "etcd-cafile", "etcd-certfile", "etcd-keyfile", "log-flush-frequency",
+	"encryption-provider-config", "encryption-provider-config-automatic-reload", "etcd-cafile", "etcd-certfile",
+	"etcd-keyfile", "log-flush-frequency",
 	"rbac-dir", "tls-cert-file", "tls-private-key-file", "token-auth-file",
 }
 
@@ -188,13 +193,15 @@ var commands = map[string]string{
 var (
 	flagLine    = regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z0-9-]+)`)
 	commandLine = regexp.MustCompile(`(?m)^  secret-apiserver ([a-z]+(?: [a-z]+)?) {2,}\S`)
-	sinkWords   = regexp.MustCompile(`log|audit|trac|prof|debug|dump|output|dir|file|path|event|metric|export|backup|snapshot|provider-config|^v$|vmodule|report|endpoint|socket`)
+	sinkWords   = regexp.MustCompile(`log|audit|trac|prof|debug|dump|output|dir|file|path|event|metric|export|` +
+		`backup|snapshot|provider-config|^v$|vmodule|report|endpoint|socket`)
 )
 
-// TestEverySinkIsSearched goes through the flags and commands of the binary. Whoever adds a place that the server writes to adds it
-// to sinks, and to what the driver searches.
+// TestEverySinkIsSearched goes through the flags and commands of the binary. If you add a place that the server
+// writes to, add it to sinks, and to what the driver searches.
 func TestEverySinkIsSearched(t *testing.T) {
-	help := string(harness.ReadFile(t, harness.Root(t)+"/pkg/server/testdata/help.txt")) // pkg/testing/process compares it with the binary's
+	// pkg/testing/process compares it with the binary's
+	help := string(harness.ReadFile(t, harness.Root(t)+"/pkg/server/testdata/help.txt"))
 	flags := map[string]bool{}
 	for _, match := range flagLine.FindAllStringSubmatch(help, -1) {
 		flags[match[1]] = true
@@ -204,12 +211,13 @@ func TestEverySinkIsSearched(t *testing.T) {
 	}
 	for name := range flags {
 		if _, ok := sinks[name]; sinkWords.MatchString(name) && !ok && !slices.Contains(sources, name) {
-			t.Errorf("--%s may be a place that the server writes to: add it to sinks and search it, or to sources", name)
+			t.Errorf("--%s may be a place that the server writes to: add it to sinks and search it, or to sources",
+				name)
 		}
 	}
 	for _, name := range slices.Concat(sources, slices.Collect(maps.Keys(sinks))) {
 		if !flags[name] {
-			t.Errorf("--%s is listed, and is no flag", name)
+			t.Errorf("--%s is listed, and is not a flag", name)
 		}
 	}
 	var unknown []string

@@ -88,7 +88,8 @@ func (d document) json() string {
 
 func (d document) yaml() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\nmetadata: %s\nspec:\n  description: leak test\n  decrypters: [k6-cloud]\n",
+	fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\nmetadata: %s\nspec:\n  description: leak test\n  decrypters: "+
+		"[k6-cloud]\n",
 		apiVersion, d.kind, d.metadata())
 	for _, m := range d.spec {
 		fmt.Fprintf(&b, "  %s: %s\n", m.name, m.raw)

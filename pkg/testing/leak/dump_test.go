@@ -16,8 +16,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// TestNoCanaryInStackDump asks for the dumps that an operator takes of a hanging server, and for that of a crash, while the
-// server holds values in its hands: some are stored, some half received.
+// TestNoCanaryInStackDump asks for the dumps that an operator takes of a hanging server, and for that of a crash, while
+// the server holds values in its hands: some are stored, some half received.
 func TestNoCanaryInStackDump(t *testing.T) {
 	for _, test := range []struct {
 		traceback, part string
@@ -38,7 +38,8 @@ func dumped(t *testing.T, traceback, part string, signal syscall.Signal) {
 	fresh := newCaster(1, 1)
 	for range 20 {
 		d := document{name: strings.ToLower(fresh.word()), text: fresh.word()}
-		if body, head, err := send(t, s, call{method: "POST", url: harness.Collection(namespace), body: d.write(t, asJSON)}); err != nil || head.code != http.StatusCreated {
+		if body, head, err := send(t, s, call{method: "POST", url: harness.Collection(namespace),
+			body: d.write(t, asJSON)}); err != nil || head.code != http.StatusCreated {
 			t.Fatalf("creating: %d %s %v", head.code, body, err)
 		}
 	}
@@ -104,7 +105,8 @@ func hang(t *testing.T, s *subject, body string, received *sync.WaitGroup, relea
 		<-release
 		_ = writer.CloseWithError(errBrokenOff)
 	}()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+harness.Collection(namespace), reader)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+harness.Collection(namespace),
+		reader)
 	if err != nil {
 		t.Error(err)
 		return

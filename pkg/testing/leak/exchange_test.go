@@ -19,7 +19,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// deadline bounds waiting for what must come; it is no claim about speed.
+// deadline bounds waiting for what must come; it is not a claim about speed.
 const deadline = time.Minute
 
 // call is a request as it goes over the wire.
@@ -103,7 +103,8 @@ func startWatches(t *testing.T, s *subject, dir string) *streams {
 	t.Cleanup(all.stop)
 	for name, query := range watchQueries {
 		for i, accept := range accepts {
-			request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+harness.Collection(namespace)+"?"+query, http.NoBody)
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet,
+				s.URL+harness.Collection(namespace)+"?"+query, http.NoBody)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -135,7 +136,8 @@ func (s *streams) waitFor(t *testing.T, text string) {
 		t.Fatalf("only %d watches were opened", len(s.files))
 	}
 	for _, file := range s.files {
-		for end := time.Now().Add(deadline); !bytes.Contains(harness.ReadFile(t, file), []byte(text)); time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(deadline); !bytes.Contains(harness.ReadFile(t, file),
+			[]byte(text)); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%s never saw the last object", filepath.Base(file))
 			}
@@ -146,22 +148,25 @@ func (s *streams) waitFor(t *testing.T, text string) {
 // control is what must be found: a search that finds nothing at all proves nothing.
 type control struct{ name, label string }
 
-// plant puts canaries where they are no secrets: a label and a name.
+// plant puts canaries where they are not secret: a label and a name.
 func plant(t *testing.T, r *run, which string) control {
 	t.Helper()
 	c := newCaster(r.seed, 1<<40)
 	planted := control{label: c.word() + which, name: strings.ToLower(c.word()) + "-" + which}
 	d := document{name: planted.name, text: c.word()}
 	r.canaries = append(r.canaries, c.made[len(c.made)-1])
-	body := strings.Replace(d.write(t, asJSON), `"metadata": {`, `"metadata": {"labels":{"planted":"`+planted.label+`"},`, 1)
-	answer, head, err := send(t, r.subject, call{method: "POST", url: harness.Collection(namespace) + "?planted", body: body})
+	body := strings.Replace(d.write(t, asJSON), `"metadata": {`,
+		`"metadata": {"labels":{"planted":"`+planted.label+`"},`, 1)
+	answer, head, err := send(t, r.subject, call{method: "POST", url: harness.Collection(namespace) + "?planted",
+		body: body})
 	if err != nil || head.code != http.StatusCreated {
 		t.Fatalf("planting: %d %s %v", head.code, answer, err)
 	}
 	if len(newFinder(planted.label).find(answer)) == 0 {
 		t.Error("the planted label is not found in the answer")
 	}
-	if _, head, err = send(t, r.subject, call{method: "GET", url: harness.Collection(namespace) + "/" + planted.name}); err != nil || head.code != http.StatusOK {
+	if _, head, err = send(t, r.subject, call{method: "GET", url: harness.Collection(namespace) + "/" +
+		planted.name}); err != nil || head.code != http.StatusOK {
 		t.Fatalf("reading what was planted: %d %v", head.code, err)
 	}
 	return planted
@@ -205,11 +210,15 @@ func (r *run) endpoints(t *testing.T) {
 	t.Helper()
 	f := newFileFinder(r.canaries...)
 	for path, code := range map[string]int{
-		"/metrics": http.StatusOK, "/openapi/v2": http.StatusOK, "/openapi/v3": http.StatusOK, "/version": http.StatusOK,
-		"/livez?verbose": http.StatusOK, "/readyz?verbose": http.StatusOK, "/apis": http.StatusOK, "/statusz": http.StatusOK,
+		"/metrics": http.StatusOK, "/openapi/v2": http.StatusOK, "/openapi/v3": http.StatusOK,
+		"/version":       http.StatusOK,
+		"/livez?verbose": http.StatusOK, "/readyz?verbose": http.StatusOK, "/apis": http.StatusOK,
+		"/statusz":      http.StatusOK,
 		"/metrics/slis": http.StatusOK, harness.Collection(namespace): http.StatusOK,
-		"/debug/pprof/": http.StatusNotFound, "/debug/pprof/heap": http.StatusNotFound, "/debug/flags/v": http.StatusNotFound,
-		"/debug/pprof/goroutine?debug=2": http.StatusNotFound, "/configz": http.StatusNotFound, "/": http.StatusNotFound,
+		"/debug/pprof/": http.StatusNotFound, "/debug/pprof/heap": http.StatusNotFound,
+		"/debug/flags/v":                 http.StatusNotFound,
+		"/debug/pprof/goroutine?debug=2": http.StatusNotFound, "/configz": http.StatusNotFound,
+		"/": http.StatusNotFound,
 	} {
 		body, head, err := send(t, r.subject, call{method: "GET", url: path})
 		if err != nil || head.code != code {

@@ -100,7 +100,8 @@ func (f *finder) find(data []byte) []string {
 		for at := last; at >= 0; at = f.needles[at].next {
 			n := f.needles[at]
 			if strings.HasPrefix(string(data[i:min(len(data), i+len(n.text))]), n.text) {
-				found = append(found, fmt.Sprintf("%s (%s) in %q", n.canary, n.encoding, data[max(0, i-60):min(len(data), i+60)]))
+				found = append(found, fmt.Sprintf("%s (%s) in %q", n.canary, n.encoding,
+					data[max(0, i-60):min(len(data), i+60)]))
 			}
 		}
 	}
@@ -175,7 +176,8 @@ func encodings(canary string) map[string]string {
 	all["hexadecimal"] = hex.EncodeToString([]byte(canary))
 	all["HEXADECIMAL"] = strings.ToUpper(all["hexadecimal"])
 	for encoding, format := range map[string]string{
-		"spaced hexadecimal": "%02x ", "Go bytes": "%#02x, ", "decimal bytes": "%d ", "URL": "%%%02X", "JSON escapes": `\u%04x`,
+		"spaced hexadecimal": "%02x ", "Go bytes": "%#02x, ", "decimal bytes": "%d ", "URL": "%%%02X",
+		"JSON escapes": `\u%04x`,
 	} {
 		var b strings.Builder
 		for _, c := range []byte(canary) {

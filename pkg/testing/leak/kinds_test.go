@@ -38,7 +38,10 @@ var kinds = append(append(append(append(goodKinds, misplacedKinds...), typeKinds
 
 var goodKinds = []kind{
 	{"good", every, accepted, func(c *caster) document { return document{text: c.word()} }},
-	{"several lines", every, accepted, func(c *caster) document { return document{text: c.word() + "\n" + c.word() + "\r\n"} }},
+	{"several lines", every, accepted, func(c *caster) document {
+		return document{text: c.word() + "\n" + c.word() +
+			"\r\n"}
+	}},
 	{"characters that need escapes", every, accepted, func(c *caster) document {
 		return document{text: c.word() + "<>&\"'\\\n\t%{}$\u2028é☃😀\x00" + c.word()}
 	}},
@@ -63,12 +66,14 @@ var goodKinds = []kind{
 		return document{text: c.word(), annotation: manifest.json()}
 	}},
 	{"last-applied with spec twice", every, accepted, func(c *caster) document {
-		return document{text: c.word(), annotation: `{"spec":{"value":"` + c.word() + `"},"spec":{"value":["` + c.word() + `"]}}`}
+		return document{text: c.word(), annotation: `{"spec":{"value":"` + c.word() + `"},"spec":{"value":["` +
+			c.word() + `"]}}`}
 	}},
 	{"last-applied with the value elsewhere", every, accepted, func(c *caster) document {
-		return document{text: c.word(), annotation: `{"Spec":{"value":"` + c.word() + `"},"status":{"value":"` + c.word() + `"},"spec":"` + c.word() + `"}`}
+		return document{text: c.word(), annotation: `{"Spec":{"value":"` + c.word() + `"},"status":{"value":"` +
+			c.word() + `"},"spec":"` + c.word() + `"}`}
 	}},
-	{"last-applied that is no JSON", every, accepted, func(c *caster) document {
+	{"last-applied that is not JSON", every, accepted, func(c *caster) document {
 		return document{text: c.word(), annotation: "spec:\n  value: " + c.word()}
 	}},
 	{"last-applied cut short", every, accepted, func(c *caster) document {
@@ -88,7 +93,10 @@ var misplacedKinds = []kind{
 	{"core Secret", text, either, func(c *caster) document {
 		return document{kind: "Secret", top: misplaced(c)}
 	}},
-	{"wrong kind", every, either, func(c *caster) document { return document{kind: "SecureValueList", text: c.word()} }},
+	{"wrong kind", every, either, func(c *caster) document {
+		return document{kind: "SecureValueList",
+			text: c.word()}
+	}},
 	{"unknown kind", every, either, func(c *caster) document { return document{kind: "Password", text: c.word()} }},
 }
 
@@ -114,11 +122,20 @@ var typeKinds = []kind{
 	{"exponent", text, refused, func(c *caster) document { return document{raw: c.number() + "e200"} }},
 	{"bool", text, refused, func(c *caster) document { return document{raw: "true", spec: misspelt(c)} }},
 	{"null", text, either, func(c *caster) document { return document{raw: "null", spec: misspelt(c)} }},
-	{"object", text, refused, func(c *caster) document { return document{raw: `{"` + c.word() + `":"` + c.word() + `"}`} }},
+	{"object", text, refused, func(c *caster) document {
+		return document{raw: `{"` + c.word() + `":"` + c.word() +
+			`"}`}
+	}},
 	{"array", text, refused, func(c *caster) document { return document{raw: `["` + c.word() + `"]`} }},
 	{"deep", text, refused, func(c *caster) document { return document{raw: nested(150, quote(c.word()))} }},
-	{"deeper than any stack", text, refused, func(c *caster) document { return document{raw: nested(20000, quote(c.word()))} }},
-	{"spec is the value", trees, either, func(c *caster) document { return document{top: []member{{"spec", quote(c.word())}}} }},
+	{"deeper than any stack", text, refused, func(c *caster) document {
+		return document{raw: nested(20000,
+			quote(c.word()))}
+	}},
+	{"spec is the value", trees, either, func(c *caster) document {
+		return document{top: []member{{"spec",
+			quote(c.word())}}}
+	}},
 	{"too large a value", every, refused, func(c *caster) document {
 		return document{text: c.word() + strings.Repeat("x", 24576) + c.word()}
 	}},
@@ -139,7 +156,8 @@ var typeKinds = []kind{
 		return document{text: word, mangle: replace(word, word[:8]+"\xff"+word[9:])}
 	}},
 	{"lone surrogate", text, refused, func(c *caster) document { return document{raw: `"` + c.word() + `\ud800"`} }},
-	{"lone surrogate in front", text, refused, func(c *caster) document { return document{raw: `"\udfff` + c.word() + `"`} }},
+	{"lone surrogate in front", text, refused,
+		func(c *caster) document { return document{raw: `"\udfff` + c.word() + `"`} }},
 }
 
 var brokenKinds = []kind{
@@ -165,7 +183,10 @@ var brokenKinds = []kind{
 	}},
 	{"cut behind the value", jsons, refused, func(c *caster) document {
 		word := c.word()
-		return document{text: word, mangle: func(body string) string { return body[:strings.Index(body, word)+wordSize+1] }}
+		return document{text: word, mangle: func(body string) string {
+			return body[:strings.Index(body,
+				word)+wordSize+1]
+		}}
 	}},
 	{"value behind the end", jsons, refused, func(c *caster) document {
 		word := c.word()
@@ -181,7 +202,10 @@ var brokenKinds = []kind{
 	{"bare word", jsons, refused, func(c *caster) document { return document{raw: c.word()} }},
 	{"single quotes", jsons, refused, func(c *caster) document { return document{raw: "'" + c.word() + "'"} }},
 	{"quote not closed", jsons, refused, func(c *caster) document { return document{raw: `"` + c.word()} }},
-	{"quote inside", jsons, refused, func(c *caster) document { return document{raw: `"` + c.word() + `"` + c.word() + `"`} }},
+	{"quote inside", jsons, refused, func(c *caster) document {
+		return document{raw: `"` + c.word() + `"` + c.word() +
+			`"`}
+	}},
 	{"line break inside", jsons, refused, func(c *caster) document { return document{raw: "\"" + c.word() + "\n\""} }},
 	{"bad escape", jsons, refused, func(c *caster) document { return document{raw: `"` + c.word() + `\x41"`} }},
 	{"comment", jsons, refused, func(c *caster) document { return document{raw: `"a" /* ` + c.word() + " */"} }},
@@ -189,7 +213,10 @@ var brokenKinds = []kind{
 		return document{text: c.word(), mangle: func(body string) string { return "\ufeff" + body }}
 	}},
 	{"UTF-16", jsons, refused, func(c *caster) document {
-		return document{text: c.word(), mangle: func(body string) string { return strings.Join(strings.Split(body, ""), "\x00") }}
+		return document{text: c.word(), mangle: func(body string) string {
+			return strings.Join(strings.Split(body, ""),
+				"\x00")
+		}}
 	}},
 	{"garbage in protobuf", protos, refused, func(c *caster) document {
 		word := c.word()
@@ -199,7 +226,10 @@ var brokenKinds = []kind{
 		word := c.word()
 		return document{text: word, mangle: replace("\x10"+word, "\x7f"+word)}
 	}},
-	{"connection broken off", every, either, func(c *caster) document { return document{text: c.word(), breakOff: true} }},
+	{"connection broken off", every, either, func(c *caster) document {
+		return document{text: c.word(),
+			breakOff: true}
+	}},
 	{"as text/plain", every, refused, typed("text/plain")},
 	{"as a form", every, refused, typed("application/x-www-form-urlencoded")},
 	{"as JSON", []format{asYAML, asProtobuf}, refused, typed("application/json")},
@@ -213,10 +243,20 @@ var brokenKinds = []kind{
 
 var yamlKinds = []kind{
 	{"plain scalar", yamls, accepted, func(c *caster) document { return document{raw: c.word()} }},
-	{"single-quoted scalar", yamls, accepted, func(c *caster) document { return document{raw: "'" + c.word() + " '' " + c.word() + "'"} }},
-	{"literal block", yamls, accepted, func(c *caster) document { return document{raw: "|\n    " + c.word() + "\n    " + c.word()} }},
-	{"folded block", yamls, accepted, func(c *caster) document { return document{raw: ">-\n    " + c.word() + "\n    " + c.word()} }},
-	{"value in a comment", yamls, accepted, func(c *caster) document { return document{raw: c.word() + " # " + c.word()} }},
+	{"single-quoted scalar", yamls, accepted,
+		func(c *caster) document { return document{raw: "'" + c.word() + " '' " + c.word() + "'"} }},
+	{"literal block", yamls, accepted, func(c *caster) document {
+		return document{raw: "|\n    " + c.word() +
+			"\n    " + c.word()}
+	}},
+	{"folded block", yamls, accepted, func(c *caster) document {
+		return document{raw: ">-\n    " + c.word() +
+			"\n    " + c.word()}
+	}},
+	{"value in a comment", yamls, accepted, func(c *caster) document {
+		return document{raw: c.word() + " # " +
+			c.word()}
+	}},
 	{"anchor", yamls, refused, func(c *caster) document { return document{raw: "&" + c.word() + " " + c.word()} }},
 	{"alias", yamls, refused, func(c *caster) document { return document{raw: "*" + c.word()} }},
 	{"alias of an anchor", yamls, refused, func(c *caster) document {
@@ -224,8 +264,11 @@ var yamlKinds = []kind{
 	}},
 	{"tag int", yamls, refused, func(c *caster) document { return document{raw: "!!int " + c.word()} }},
 	{"tag binary", yamls, refused, func(c *caster) document { return document{raw: "!!binary " + c.word()} }},
-	{"tag of its own", yamls, refused, func(c *caster) document { return document{raw: "!" + c.word() + " x"} }},
-	{"merge key", yamls, refused, func(c *caster) document { return document{raw: "a\n  <<: {value: " + c.word() + "}"} }},
+	{"own tag", yamls, refused, func(c *caster) document { return document{raw: "!" + c.word() + " x"} }},
+	{"merge key", yamls, refused, func(c *caster) document {
+		return document{raw: "a\n  <<: {value: " + c.word() +
+			"}"}
+	}},
 	{"colon", yamls, refused, func(c *caster) document { return document{raw: c.word() + ": " + c.word()} }},
 	{"percent sign", yamls, refused, func(c *caster) document { return document{raw: "%" + c.word()} }},
 	{"at sign", yamls, refused, func(c *caster) document { return document{raw: "@" + c.word()} }},
@@ -233,8 +276,14 @@ var yamlKinds = []kind{
 	{"wrong indent", yamls, refused, func(c *caster) document { return document{raw: "a\n vlaue: " + c.word()} }},
 	{"quote not closed", yamls, refused, func(c *caster) document { return document{raw: `"` + c.word()} }},
 	{"bad escape", yamls, refused, func(c *caster) document { return document{raw: `"` + c.word() + `\q"`} }},
-	{"complex key", yamls, refused, func(c *caster) document { return document{raw: "a\n  ? [" + c.word() + "]\n  : " + c.word()} }},
-	{"second document", yamls, refused, func(c *caster) document { return document{raw: c.word() + "\n---\nspec: {value: " + c.word() + "}"} }},
+	{"complex key", yamls, refused, func(c *caster) document {
+		return document{raw: "a\n  ? [" + c.word() + "]\n  : " +
+			c.word()}
+	}},
+	{"second document", yamls, refused, func(c *caster) document {
+		return document{raw: c.word() +
+			"\n---\nspec: {value: " + c.word() + "}"}
+	}},
 	{"directive", yamls, either, func(c *caster) document {
 		word := c.word()
 		return document{raw: c.word(), mangle: func(body string) string { return "%" + word + "\n---\n" + body }}

@@ -89,10 +89,12 @@ func startAggregated(t *testing.T) *subject {
 	c.API.SetToken(serviceToken, kubeapi.Token{User: "k6", Audiences: []string{"secret.grafana.app"}})
 	log := filepath.Join(t.TempDir(), "decrypt-audit")
 	traces := collector.Start(t)
-	s := harness.StartAggregated(t, c, "--decrypt-audit-log-path="+filepath.Join(log, "decrypt.log"), "--logging-format=json",
+	s := harness.StartAggregated(t, c, "--decrypt-audit-log-path="+filepath.Join(log, "decrypt.log"),
+		"--logging-format=json",
 		"--tracing-config-file="+traces.Config(t, everyRequest))
 	return &subject{
-		Server: s.As(t, c.ProxyCA.Client(t, harness.FrontProxy)), service: s, header: http.Header{"X-Remote-User": {"admin"}, "X-Remote-Group": {"system:authenticated"}},
+		Server: s.As(t, c.ProxyCA.Client(t, harness.FrontProxy)), service: s,
+		header:  http.Header{"X-Remote-User": {"admin"}, "X-Remote-Group": {"system:authenticated"}},
 		etcdDir: c.EtcdDir, dirs: []string{filepath.Dir(s.LogFile), c.EtcdDir, log, filepath.Dir(traces.File)},
 		spans: traces.File, etcdServers: c.EtcdServers,
 	}

@@ -20,7 +20,8 @@ type verb struct {
 	path, query string
 	// types are the content types by the format of the body; "" sends none.
 	types map[format][]string
-	// exact says that kinds predict the outcome. It is false where the body is no SecureValue, or JSON is read as YAML.
+	// exact says that kinds predict the outcome. It is false where the body is not a SecureValue, or JSON is read as
+	// YAML.
 	exact bool
 }
 
@@ -40,10 +41,12 @@ var verbs = []verb{
 	{name: "merge patch", method: "PATCH", types: only(asJSON, "application/merge-patch+json"), exact: true},
 	{name: "strategic patch", method: "PATCH", types: only(asJSON, "application/strategic-merge-patch+json")},
 	{name: "JSON patch", method: "PATCH", types: only(asJSONPatch, "application/json-patch+json"), exact: true},
-	{name: "apply", method: "PATCH", query: "&force=true", types: only(asYAML, "application/apply-patch+yaml"), exact: true},
+	{name: "apply", method: "PATCH", query: "&force=true", types: only(asYAML, "application/apply-patch+yaml"),
+		exact: true},
 	{name: "apply of JSON", method: "PATCH", query: "&force=true", types: only(asJSON, "application/apply-patch+yaml")},
 	{name: "delete", method: "DELETE", types: objectTypes},
-	{name: "deletecollection", method: "DELETE", collection: true, query: "&labelSelector=no%3Dsuch", types: objectTypes},
+	{name: "deletecollection", method: "DELETE", collection: true, query: "&labelSelector=no%3Dsuch",
+		types: objectTypes},
 	{name: "create in place", method: "POST", types: objectTypes},
 	{name: "replace of the collection", method: "PUT", collection: true, types: objectTypes},
 	{name: "rewrap", method: "POST", path: "/rewrap", types: objectTypes},
@@ -56,7 +59,8 @@ var readPaths = []string{
 	"?fieldSelector=spec.value%3D%", "?fieldSelector=spec.value%3D%3D%", "?fieldSelector=spec.value!%3D%",
 	"?fieldSelector=value%3D%", "?fieldSelector=%", "?fieldSelector=%%3D", "?fieldSelector=%3D%",
 	"?fieldSelector=metadata.name%3Da,spec.value%3D%", "?fieldSelector=spec.value%3D%,metadata.name%3Da",
-	"?fieldSelector=spec.value%3Da&fieldSelector=spec.value%3D%", "?watch=true&timeoutSeconds=1&fieldSelector=spec.value%3D%",
+	"?fieldSelector=spec.value%3Da&fieldSelector=spec.value%3D%",
+	"?watch=true&timeoutSeconds=1&fieldSelector=spec.value%3D%",
 	"?limit=1&fieldSelector=data.value%3D%", "?value=%", "?spec.value=%", "?data=%", "?stringData=%&limit=1", "?%",
 	"?limit=2&fieldselector=spec.value%3D%", "?limit=2;value=%", "?fieldSelector=spec.value%3D%%ZZ", "?value=%ZZ%",
 	"/name?value=%", "/name?fieldSelector=spec.value%3D%", "/name?dryRun=All&spec.value=%",
@@ -64,7 +68,8 @@ var readPaths = []string{
 
 // plainReads have no canary in them: what they show is what was written. They are never sent as a DELETE.
 var plainReads = []string{
-	"", "?limit=500", "?watch=true&timeoutSeconds=1&resourceVersion=0", "/worker-0", "/worker-1", "/worker-0?includeObject=Object",
+	"", "?limit=500", "?watch=true&timeoutSeconds=1&resourceVersion=0", "/worker-0", "/worker-1",
+	"/worker-0?includeObject=Object",
 }
 
 // readMethods go with each of readPaths.
@@ -72,9 +77,11 @@ var readMethods = []string{"GET", "DELETE", "HEAD", "OPTIONS", "GET"}
 
 // accepts are what a client may ask for; reads and writes take turns.
 var accepts = []string{
-	"", "application/json", "", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "application/cbor",
+	"", "application/json", "", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf",
+	"application/cbor",
 	"application/json;as=Table;v=v1;g=meta.k8s.io", "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
-	"application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io",
+	"application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+	"application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io",
 }
 
 // validations and dryRuns are the query parameters that every write takes turns with.
@@ -104,7 +111,8 @@ func (a aCase) String() string {
 	return a.verb.name + " of " + strconv.Quote(a.contentType) + ", " + a.kind.name
 }
 
-// table is every verb with every content type and every kind that can be written so, every read, and every way to decrypt.
+// table is every verb with every content type and every kind that can be written so, every read, and every way to
+// decrypt.
 func table() []aCase {
 	var all []aCase
 	for _, v := range verbs {

@@ -77,7 +77,7 @@ type client struct {
 // Why an operation has no answer. After the first and the second, it surely did not happen.
 var (
 	errNotSent      = errors.New("not sent")
-	errKeyAway      = errors.New("the encryption key is out of reach; nothing was changed")
+	errKeyAway      = errors.New("encryption key unavailable; nothing was changed")
 	errDatabaseFull = errors.New("database space exceeded")
 )
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fuzzer fills the types of secret.grafana.app with random data for round-trip tests. It must leave alone what
-// no version carries over: the sealed bytes of the hub and the externalID of v1beta1.
+// Package fuzzer fills the types of secret.grafana.app with random data for round-trip tests. It must not set what is
+// lost in a conversion: the sealed bytes of the hub and the externalID of v1beta1.
 package fuzzer
 
 import (
@@ -24,7 +24,7 @@ func Funcs(serializer.CodecFactory) []any {
 			c.FillNoCustom(status)
 			status.ExternalID = ""
 		},
-		// A pointer function, for a value that is empty and one that is absent are different things.
+		// For the pointer: an empty value differs from an absent one.
 		func(v **sensitive.Value, c randfill.Continue) {
 			*v = nil
 			if c.Bool() {

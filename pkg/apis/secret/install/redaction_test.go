@@ -85,7 +85,8 @@ func wantNoCanary(t *testing.T, how, text string) {
 	if text == "" {
 		t.Errorf("%s: nothing was written", how)
 	}
-	for _, form := range []string{canary, fmt.Sprintf("%x", canary), strings.Trim(fmt.Sprint([]byte(canary)), "[]")} { //nolint:staticcheck // the decimal list that %v makes of bytes
+	//nolint:staticcheck // the decimal list that %v makes of bytes
+	for _, form := range []string{canary, fmt.Sprintf("%x", canary), strings.Trim(fmt.Sprint([]byte(canary)), "[]")} {
 		if strings.Contains(text, form) {
 			t.Errorf("%s shows the value: %s", how, text)
 		}
@@ -155,7 +156,8 @@ func loggers() map[string]func(any) string {
 		},
 		"funcr": func(object any) string {
 			var text strings.Builder
-			funcr.New(func(prefix, args string) { text.WriteString(prefix + args) }, funcr.Options{}).Info("write", "object", object)
+			funcr.New(func(prefix, args string) { text.WriteString(prefix + args) }, funcr.Options{}).Info("write",
+				"object", object)
 			return text.String()
 		},
 		"funcr json": func(object any) string {
@@ -185,8 +187,10 @@ func TestMarshalLogRedacts(t *testing.T) {
 
 // The hub never travels, so even its JSON holds no value: an encoder used on it by mistake cannot leak.
 func TestHubJSONHasNoValue(t *testing.T) {
-	hub := secret.SecureValue{Spec: secret.SecureValueSpec{Description: "d", Value: sensitive.New(canary), Decrypters: []string{"k6-cloud"}}}
-	for name, object := range map[string]runtime.Object{"object": &hub, "list": &secret.SecureValueList{Items: []secret.SecureValue{hub}}} {
+	hub := secret.SecureValue{Spec: secret.SecureValueSpec{Description: "d", Value: sensitive.New(canary),
+		Decrypters: []string{"k6-cloud"}}}
+	for name, object := range map[string]runtime.Object{"object": &hub,
+		"list": &secret.SecureValueList{Items: []secret.SecureValue{hub}}} {
 		data, err := json.Marshal(object)
 		if err != nil {
 			t.Fatal(err)

@@ -30,7 +30,8 @@ func TestRoundTripHub(t *testing.T) {
 func TestRoundTripExternal(t *testing.T) {
 	scheme := newScheme()
 	codecs := serializer.NewCodecFactory(scheme)
-	filler := fuzzer.FuzzerFor(fuzzer.MergeFuzzerFuncs(metafuzzer.Funcs, secretfuzzer.Funcs), rand.NewSource(rand.Int63()), codecs)
+	filler := fuzzer.FuzzerFor(fuzzer.MergeFuzzerFuncs(metafuzzer.Funcs, secretfuzzer.Funcs),
+		rand.NewSource(rand.Int63()), codecs)
 	roundtrip.RoundTripExternalTypes(t, scheme, codecs, filler, nil)
 }
 
@@ -52,7 +53,8 @@ func TestFuzzerReachesEveryField(t *testing.T) {
 		}
 	}
 	if !description || !value || !absent || !decrypters || !status {
-		t.Errorf("never set: description %t value %t no value %t decrypters %t status %t", description, value, absent, decrypters, status)
+		t.Errorf("never set: description %t value %t no value %t decrypters %t status %t", description, value, absent,
+			decrypters, status)
 	}
 }
 

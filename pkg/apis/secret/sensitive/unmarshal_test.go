@@ -26,7 +26,8 @@ func TestUnmarshalJSON(t *testing.T) {
 		{name: "surrogate pair", raw: `"\ud83d\ude00"`, want: "😀"},
 		{name: "surrogate pair in capitals", raw: `"\uD83D\uDE00"`, want: "😀"},
 		{name: "two pairs", raw: `"\ud83d\ude00\ud83d\ude01"`, want: "😀😁"},
-		{name: "first and last code points of the pairs", raw: `"\ud800\udc00\udbff\udfff"`, want: "\U00010000\U0010ffff"},
+		{name: "first and last code points of the pairs", raw: `"\ud800\udc00\udbff\udfff"`,
+			want: "\U00010000\U0010ffff"},
 		{name: "neighbours of the surrogates", raw: `"\ud7ff\ue000"`, want: "\ud7ff\ue000"},
 		{name: "U+FFFD as the writer gave it", raw: `"\ufffd` + "\ufffd" + `"`, want: "\ufffd\ufffd"},
 		{name: "raw UTF-8", raw: `"日本語😀"`, want: "日本語😀"},
@@ -100,7 +101,8 @@ func TestUnmarshalInStruct(t *testing.T) {
 	type spec struct {
 		Value *sensitive.Value `json:"value,omitempty"`
 	}
-	for raw, isNil := range map[string]bool{`{}`: true, `{"value":null}`: true, `{"value":""}`: false, `{"value":"x"}`: false} {
+	for raw, isNil := range map[string]bool{`{}`: true, `{"value":null}`: true, `{"value":""}`: false,
+		`{"value":"x"}`: false} {
 		var s spec
 		if err := json.Unmarshal([]byte(raw), &s); err != nil {
 			t.Fatalf("%s: %v", raw, err)
@@ -120,7 +122,8 @@ func TestUnmarshalInStruct(t *testing.T) {
 // character that the writer did not give.
 func FuzzUnmarshalJSON(f *testing.F) {
 	for _, seed := range []string{
-		`"a"`, `""`, `"\ud83d\ude00"`, `"\ud800"`, `"\udc00\ud800"`, `"\\ud800"`, `"\u00e9"`, `"\uFFFD"`, "\"\xff\"", "\"\ufffd\"",
+		`"a"`, `""`, `"\ud83d\ude00"`, `"\ud800"`, `"\udc00\ud800"`, `"\\ud800"`, `"\u00e9"`, `"\uFFFD"`, "\"\xff\"",
+		"\"\ufffd\"",
 		`1`, `null`, `{}`, `[]`, `"`, `"\`, `"\u`, `"\ud800\`, `"\ud800\u`, ` "a"`, `"a" `, `"\ud800\udbff\udfff"`,
 	} {
 		f.Add([]byte(seed))
@@ -150,7 +153,7 @@ func FuzzUnmarshalJSON(f *testing.F) {
 	})
 }
 
-// mustHaveReason says that a refused input is one that encoding/json refuses as well, or would alter, or is no bare
+// mustHaveReason says that a refused input is one that encoding/json refuses as well, or would alter, or is not a bare
 // string literal.
 func mustHaveReason(t *testing.T, raw []byte, decoded string, err error) {
 	t.Helper()

@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sensitive holds the one type that carries a plaintext value through this program and its clients. It
-// redacts itself wherever a value would be formatted or logged; it still marshals, because a typed client has to be
-// able to send it. Reading it takes a call to Expose, which is easy to search for.
+// Package sensitive has the only type for a plaintext value in this program and its clients. It redacts itself when
+// formatted or logged; it still marshals, because a typed client has to send it. Reading it requires a call to Expose,
+// which is easy to search for.
 package sensitive
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// Redacted is what stands for a value in any text.
+// Redacted replaces a value in any text.
 const Redacted = "[REDACTED]"
 
 // Errors of UnmarshalJSON. The texts are constant: they may reach a client, the audit log and the server log.
@@ -26,7 +30,7 @@ var (
 // Value is a plaintext secret value, at most 24576 bytes of UTF-8 once validated.
 type Value string
 
-// New returns a pointer to a Value holding s, as spec.value wants it.
+// New returns a pointer to a Value, the type of spec.value.
 func New(s string) *Value {
 	v := Value(s)
 	return &v
@@ -35,9 +39,8 @@ func New(s string) *Value {
 // Expose returns the plaintext. The caller must not log, wrap or store it in clear.
 func (v Value) Expose() string { return string(v) }
 
-// Format redacts the value for every verb of package fmt. Two uses are out of its reach: fmt calls no method on an
-// unexported field of a struct, so hold a value in an exported one or behind a pointer; and %w wants an error, which a
-// value is not (go vet says so).
+// Format redacts the value for every verb of package fmt, except in an unexported struct field, on which fmt calls no
+// methods: use an exported field or a pointer. go vet refuses %w.
 func (v Value) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted) }
 
 // String redacts the value.
@@ -53,17 +56,15 @@ func (v Value) LogValue() slog.Value { return slog.StringValue(Redacted) }
 func (v Value) MarshalLog() any { return Redacted }
 
 // UnmarshalJSON accepts a JSON string that is valid UTF-8. It refuses what encoding/json would silently replace by
-// U+FFFD: a secret is stored as it was written, or not at all.
-//
-// It returns ErrNotString or ErrNotUTF8, which never quote the input.
+// U+FFFD. It returns ErrNotString or ErrNotUTF8, which never quote the input.
 func (v *Value) UnmarshalJSON(raw []byte) error {
 	if len(raw) < 2 || raw[0] != '"' {
 		return ErrNotString
 	}
-	if !utf8.Valid(raw) || hasLoneSurrogate(raw) {
+	if !utf8.Valid(raw) || LoneSurrogate(raw) >= 0 {
 		return ErrNotUTF8
 	}
-	if inner := raw[1 : len(raw)-1]; raw[len(raw)-1] == '"' && standsForItself(inner) {
+	if inner := raw[1 : len(raw)-1]; raw[len(raw)-1] == '"' && StandsForItself(inner) {
 		*v = Value(inner)
 		return nil
 	}
@@ -75,8 +76,9 @@ func (v *Value) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// standsForItself reports whether the inner part of a JSON string is what it means (RFC 8259 section 7).
-func standsForItself(inner []byte) bool {
+// StandsForItself reports whether the inner part of a JSON string has neither escapes nor what must be escaped (RFC
+// 8259 section 7), so that it needs no decoding.
+func StandsForItself(inner []byte) bool {
 	for _, c := range inner {
 		if c < ' ' || c == '"' || c == '\\' {
 			return false
@@ -85,29 +87,28 @@ func standsForItself(inner []byte) bool {
 	return true
 }
 
-// hasLoneSurrogate reports whether a JSON string literal escapes half of a surrogate pair (RFC 8259 section 8.2).
-func hasLoneSurrogate(raw []byte) bool {
-	for i := 0; i < len(raw); i++ {
-		if raw[i] != '\\' {
-			continue
+// LoneSurrogate returns where a JSON text escapes half of a surrogate pair (RFC 8259 section 8.2), or -1.
+func LoneSurrogate(text []byte) int {
+	for i := 0; ; {
+		at := bytes.IndexByte(text[i:], '\\')
+		if at < 0 {
+			return -1
 		}
-		r, ok := escapedUnit(raw[i:])
+		i += at
+		first, ok := escapedUnit(text[i:])
 		switch {
 		case !ok:
-			i++ // a two-byte escape such as \n or \\
-		case r < 0xD800 || r > 0xDFFF:
-			i += 5
-		case r >= 0xDC00:
-			return true
+			i = min(i+2, len(text)) // such as \n or \\
+		case !utf16.IsSurrogate(first):
+			i += 6
 		default:
-			low, ok := escapedUnit(raw[i+6:])
-			if !ok || low < 0xDC00 || low > 0xDFFF {
-				return true
+			second, _ := escapedUnit(text[i+6:])
+			if utf16.DecodeRune(first, second) == unicode.ReplacementChar {
+				return i
 			}
-			i += 11
+			i += 12
 		}
 	}
-	return false
 }
 
 // escapedUnit reads the UTF-16 code unit of a leading \uXXXX.
@@ -115,18 +116,6 @@ func escapedUnit(b []byte) (rune, bool) {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return 0, false
 	}
-	var r rune
-	for _, c := range b[2:6] {
-		switch {
-		case c >= '0' && c <= '9':
-			r = r<<4 | rune(c-'0')
-		case c >= 'a' && c <= 'f':
-			r = r<<4 | rune(c-'a'+10)
-		case c >= 'A' && c <= 'F':
-			r = r<<4 | rune(c-'A'+10)
-		default:
-			return 0, false
-		}
-	}
-	return r, true
+	unit, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	return rune(unit), err == nil
 }

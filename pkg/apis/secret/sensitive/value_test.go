@@ -70,7 +70,8 @@ func wantNoCanary(t *testing.T, text string) {
 
 func TestEveryVerbRedacts(t *testing.T) {
 	verbs := []string{
-		"%v", "%+v", "%#v", "%s", "%+s", "%q", "%+q", "%#q", "%x", "%X", "% x", "%#x", "%d", "%b", "%o", "%c", "%U", "%t",
+		"%v", "%+v", "%#v", "%s", "%+s", "%q", "%+q", "%#q", "%x", "%X", "% x", "%#x", "%d", "%b", "%o", "%c", "%U",
+		"%t",
 		"%e", "%f", "%g", "%T", "%10.20v", "%-40s", "%.5s", "%z", "%!", "no verb", "%[2]v",
 	}
 	for name, held := range holders() {
@@ -88,7 +89,8 @@ func TestEveryVerbRedacts(t *testing.T) {
 
 func TestRedactedTextIsReadable(t *testing.T) {
 	v := sensitive.Value(canary)
-	for _, got := range []string{v.String(), v.GoString(), fmt.Sprint(v), fmt.Sprintf("%#v", &v), fmt.Sprintf("%x", v)} {
+	for _, got := range []string{v.String(), v.GoString(), fmt.Sprint(v), fmt.Sprintf("%#v", &v),
+		fmt.Sprintf("%x", v)} {
 		if got != sensitive.Redacted {
 			t.Errorf("got %q, want %q", got, sensitive.Redacted)
 		}

@@ -24,12 +24,15 @@ var benchListSizes = []int{1, 500, 3000}
 func benchHub(name string) secret.SecureValue {
 	return secret.SecureValue{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: name, Namespace: "default", UID: "f1e2d3c4-b5a6-7890-abcd-ef1234567890", ResourceVersion: "12345", Generation: 3,
-			Labels:        map[string]string{"app": "billing", "team": "payments"},
-			Annotations:   map[string]string{"grafana.app/createdBy": "user:ann", "grafana.app/updatedBy": "user:ann"},
-			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl", Operation: "Update", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:description":{}}}`)}},
+			Name: name, Namespace: "default", UID: "f1e2d3c4-b5a6-7890-abcd-ef1234567890", ResourceVersion: "12345",
+			Generation:  3,
+			Labels:      map[string]string{"app": "billing", "team": "payments"},
+			Annotations: map[string]string{"grafana.app/createdBy": "user:ann", "grafana.app/updatedBy": "user:ann"},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl", Operation: "Update",
+				FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:description":{}}}`)}},
 		},
-		Spec:   secret.SecureValueSpec{Description: "External API Key", Decrypters: []string{"k6-cloud", "synthetic-monitoring"}},
+		Spec: secret.SecureValueSpec{Description: "External API Key",
+			Decrypters: []string{"k6-cloud", "synthetic-monitoring"}},
 		Status: secret.SecureValueStatus{Version: 2, Keeper: "system", Key: "aesgcm/2026-01"},
 	}
 }

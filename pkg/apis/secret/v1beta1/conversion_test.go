@@ -19,7 +19,8 @@ const canary = "CANARY-4c77ab10"
 func TestListItemsNameTheirKind(t *testing.T) {
 	list := &secret.SecureValueList{
 		ListMeta: metav1.ListMeta{ResourceVersion: "7", Continue: "next"},
-		Items:    []secret.SecureValue{{ObjectMeta: metav1.ObjectMeta{Name: "a"}}, {ObjectMeta: metav1.ObjectMeta{Name: "b"}}},
+		Items: []secret.SecureValue{{ObjectMeta: metav1.ObjectMeta{Name: "a"}},
+			{ObjectMeta: metav1.ObjectMeta{Name: "b"}}},
 	}
 	var out v1beta1.SecureValueList
 	if err := newScheme().Convert(list, &out, nil); err != nil {
@@ -89,7 +90,8 @@ func TestFieldLabels(t *testing.T) {
 
 // A label outside the table is refused even where upstream would let it pass by default.
 func TestFieldLabelsOfTheHub(t *testing.T) {
-	if _, _, err := newScheme().ConvertFieldLabel(secret.SchemeGroupVersion.WithKind("SecureValue"), "spec.value", canary); err == nil {
+	if _, _, err := newScheme().ConvertFieldLabel(secret.SchemeGroupVersion.WithKind("SecureValue"), "spec.value",
+		canary); err == nil {
 		t.Error("the hub must not select on the value")
 	} else if strings.Contains(err.Error(), canary) {
 		t.Errorf("the error quotes the value: %v", err)

@@ -81,7 +81,8 @@ func TestResponsesAreTheDocuments(t *testing.T) {
 		"get-response.json":    &stored,
 		"list-response.json": &secret.SecureValueList{
 			ListMeta: metav1.ListMeta{ResourceVersion: "12345"},
-			Items:    []secret.SecureValue{object("database-password", "", "2024-01-15T10:30:00Z", "Production DB Password")},
+			Items: []secret.SecureValue{object("database-password", "", "2024-01-15T10:30:00Z",
+				"Production DB Password")},
 		},
 	}
 	for file, answer := range tests {
@@ -97,7 +98,8 @@ func TestResponsesAreTheDocuments(t *testing.T) {
 
 // The document's request bodies decode strictly, value included.
 func TestRequestsAreTheDocuments(t *testing.T) {
-	for file, value := range map[string]string{"create-request.json": "secret-api-key-12345", "update-request.json": "new-value-12345"} {
+	for file, value := range map[string]string{"create-request.json": "secret-api-key-12345",
+		"update-request.json": "new-value-12345"} {
 		t.Run(file, func(t *testing.T) {
 			var got v1beta1.SecureValue
 			strict, err := kjson.UnmarshalStrict(example(t, file), &got)
@@ -107,7 +109,8 @@ func TestRequestsAreTheDocuments(t *testing.T) {
 			want := v1beta1.SecureValue{
 				ObjectMeta: metav1.ObjectMeta{Name: "api-key"},
 				Spec: v1beta1.SecureValueSpec{
-					Description: "External API Key", Value: sensitive.New(value), Decrypters: []string{"synthetic-monitoring"},
+					Description: "External API Key", Value: sensitive.New(value),
+					Decrypters: []string{"synthetic-monitoring"},
 				},
 			}
 			if got.Spec.Value == nil || got.Spec.Value.Expose() != value {
@@ -149,5 +152,6 @@ func TestEmptyObjectsKeepRequiredFields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantSameJSON(t, list, []byte(`{"apiVersion": "secret.grafana.app/v1beta1", "kind": "SecureValueList", "metadata": {}, "items": []}`))
+	wantSameJSON(t, list, []byte(`{"apiVersion": "secret.grafana.app/v1beta1", "kind": "SecureValueList", `+
+		`"metadata": {}, "items": []}`))
 }

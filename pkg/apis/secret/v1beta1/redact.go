@@ -8,9 +8,9 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 )
 
-// Structured loggers marshal an object that they do not know as JSON, and the JSON of these types holds the value,
-// because a typed client has to send it. So each type says itself what a log may hold. It does not cover an object
-// inside another structure: log objects by themselves, or by name.
+// Structured loggers marshal unknown objects as JSON, and the JSON of these types contains the value, because a typed
+// client has to send it. So each type defines what is logged. This does not cover an object inside another structure:
+// log objects by themselves, or by name.
 
 // loggedSpec is what a log shows of a spec.
 //
@@ -21,7 +21,7 @@ type loggedSpec struct {
 	Decrypters  []string `json:"decrypters,omitempty"`
 }
 
-// loggedObject is what a log shows of a SecureValue. Annotations are left out: clients copy manifests into them.
+// loggedObject is what a log shows of a SecureValue. It omits annotations: clients copy manifests into them.
 //
 // +k8s:openapi-gen=false
 type loggedObject struct {

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package validation checks SecureValue against the contract. It reports every fault at once, each by its field path,
-// and never the value.
+// Package validation checks SecureValue against the contract. It returns all faults, each with its field path, and
+// never the value.
 package validation
 
 import (
+	"fmt"
 	"slices"
 	"unicode/utf8"
 
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -16,7 +18,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 )
 
-// AnyDecrypter in a list of allowed decrypters admits every well-formed name.
+// AnyDecrypter in a list of allowed decrypters allows every valid name.
 const AnyDecrypter = "*"
 
 // Validator checks objects against the contract and the server's list of allowed decrypters.
@@ -36,15 +38,14 @@ func (v *Validator) Create(sv *secret.SecureValue) field.ErrorList {
 	path := field.NewPath("metadata")
 	errs := apivalidation.ValidateObjectMeta(&sv.ObjectMeta, true, apivalidation.NameIsDNSSubdomain, path)
 	if sv.ResourceVersion != "" && sv.ResourceVersion != "0" { // storage answers 500
-		errs = append(errs, field.Forbidden(path.Child("resourceVersion"), "must be left out of a new object"))
+		errs = append(errs, field.Forbidden(path.Child("resourceVersion"), "must not be set on a new object"))
 	}
 	return append(errs, v.spec(&sv.Spec, nil, true)...)
 }
 
-// Update checks the spec of an object against the stored one. The registry checks the metadata of every update by
-// itself (rest.ValidateUpdate), the name and namespace being immutable; doing it here as well would report each fault
-// twice. valueRequired is set for a replacement that names no resourceVersion: it has seen no stored value that it
-// could mean to keep.
+// Update checks the spec of an object against the stored one. The metadata is checked by the registry
+// (rest.ValidateUpdate); checking it here too would report each fault twice. valueRequired is set for a PUT without
+// resourceVersion: its client has seen no stored value to keep.
 func (v *Validator) Update(sv, old *secret.SecureValue, valueRequired bool) field.ErrorList {
 	return v.spec(&sv.Spec, old.Spec.Decrypters, valueRequired)
 }
@@ -55,11 +56,12 @@ func (v *Validator) spec(spec *secret.SecureValueSpec, kept []string, valueRequi
 	errs = append(errs, validateValue(spec.Value, path.Child("value"), valueRequired)...)
 	errs = append(errs, v.decrypters(spec.Decrypters, kept, path.Child("decrypters"))...)
 	if spec.Keeper != "" {
-		errs = append(errs, field.Forbidden(path.Child("keeper"), `this server has the keeper "system" only; leave the field out`))
+		errs = append(errs,
+			field.Forbidden(path.Child("keeper"), `the only keeper of this server is "system"; omit the field`))
 	}
 	if spec.Ref != "" {
 		errs = append(errs, field.Forbidden(path.Child("ref"),
-			`references need a keeper other than "system", which this server does not have; set spec.value`))
+			`references require a keeper other than "system", which this server does not have; set spec.value`))
 	}
 	return errs
 }
@@ -68,7 +70,7 @@ func (v *Validator) spec(spec *secret.SecureValueSpec, kept []string, valueRequi
 func validateDescription(description string, path *field.Path) field.ErrorList {
 	switch {
 	case description == "":
-		return field.ErrorList{field.Required(path, "say what the value is for")}
+		return field.ErrorList{field.Required(path, "describe what the value is for")}
 	case !utf8.ValidString(description):
 		return field.ErrorList{field.Invalid(path, field.OmitValueType{}, "must be valid UTF-8")}
 	case utf8.RuneCountInString(description) > secret.MaxDescriptionLength:
@@ -82,7 +84,8 @@ func validateValue(value *sensitive.Value, path *field.Path, required bool) fiel
 	case value == nil && !required:
 		return nil
 	case value == nil:
-		return field.ErrorList{field.Required(path, "give the value, or keep the stored one by sending metadata.resourceVersion or a PATCH")}
+		return field.ErrorList{field.Required(path,
+			"set the value, or keep the stored one by sending metadata.resourceVersion or a PATCH")}
 	case len(*value) == 0:
 		return field.ErrorList{field.Required(path, "must not be empty")}
 	case len(*value) > secret.MaxValueBytes:
@@ -93,8 +96,8 @@ func validateValue(value *sensitive.Value, path *field.Path, required bool) fiel
 	return nil
 }
 
-// decrypters admits a decrypter that is stored already, whatever the server's list says today: taking a name off the
-// list must not make every object that names it impossible to edit.
+// decrypters accepts a stored decrypter even if the server's list has no longer its name: otherwise objects with that
+// name could not be edited.
 func (v *Validator) decrypters(decrypters, kept []string, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if len(decrypters) > secret.MaxDecrypters {
@@ -125,4 +128,31 @@ func (v *Validator) decrypter(name string, kept bool, path *field.Path) field.Er
 		errs = append(errs, field.NotSupported(path, name, v.allowed))
 	}
 	return errs
+}
+
+// Bounds of metadata.managedFields. Upstream bounds only the managers of updates, by merging them in quadratic time; it
+// keeps those of server-side apply forever, at a cost for every later read and write.
+const (
+	MaxManagers           = 100
+	MaxManagedFieldsBytes = 128 << 10
+)
+
+// ErrManagedFields reports that metadata.managedFields is too large.
+var ErrManagedFields = fmt.Errorf("metadata.managedFields must have at most %d entries and %d KiB; set it to [{}] "+
+	"to drop all entries",
+	MaxManagers, MaxManagedFieldsBytes>>10)
+
+// ManagedFields returns ErrManagedFields if the entries exceed the bounds.
+func ManagedFields(entries []metav1.ManagedFieldsEntry) error {
+	size := 0
+	for _, entry := range entries {
+		size += len(entry.Manager) + len(entry.APIVersion) + len(entry.FieldsType) + len(entry.Subresource)
+		if entry.FieldsV1 != nil {
+			size += len(entry.FieldsV1.GetRawBytes())
+		}
+	}
+	if len(entries) > MaxManagers || size > MaxManagedFieldsBytes {
+		return ErrManagedFields
+	}
+	return nil
 }

@@ -49,10 +49,11 @@ func newSuggested(t *testing.T, between func(*secret.SecureValue)) *suggested {
 
 func (s *suggested) change(ctx context.Context, change func(*secret.SecureValue)) (*secret.SecureValue, error) {
 	out := &secret.SecureValue{}
-	err := s.raw.GuaranteedUpdate(ctx, s.key, out, false, nil, storage.SimpleUpdate(func(in runtime.Object) (runtime.Object, error) {
-		change(in.(*secret.SecureValue))
-		return in, nil
-	}), s.suggestion.DeepCopy())
+	err := s.raw.GuaranteedUpdate(ctx, s.key, out, false, nil,
+		storage.SimpleUpdate(func(in runtime.Object) (runtime.Object, error) {
+			change(in.(*secret.SecureValue))
+			return in, nil
+		}), s.suggestion.DeepCopy())
 	return out, err
 }
 
@@ -70,8 +71,8 @@ func (s *suggested) reads() uint64 {
 	return s.client.KV.(*storagetesting.KVRecorder).GetReadsAndReset()
 }
 
-// TestUpdateOfASuggestion updates what the watch cache suggests, be it the record or older. What is stored is the change to the record,
-// it opens to the value that it should, and an update that brings its value reads nothing.
+// TestUpdateOfASuggestion updates what the watch cache suggests, be it the record or older. What is stored is the
+// change to the record, it opens to the value that it should, and an update that brings its value reads nothing.
 func TestUpdateOfASuggestion(t *testing.T) {
 	for name, test := range map[string]struct {
 		between, change func(*secret.SecureValue)
@@ -85,8 +86,8 @@ func TestUpdateOfASuggestion(t *testing.T) {
 		"no value":                 {nil, relabel, 1, 1, canary},
 		"no value, behind":         {describe, relabel, 2, 1, canary},
 		"no value, behind a value": {newValue("between"), relabel, 2, 2, "between"},
-		"sealed anew":              {nil, widen, 1, 1, canary},
-		"sealed anew, behind":      {newValue("between"), widen, 2, 2, "between"},
+		"re-sealed":                {nil, widen, 1, 1, canary},
+		"re-sealed, stale":         {newValue("between"), widen, 2, 2, "between"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -137,11 +138,13 @@ func TestSameUpdateOfASuggestion(t *testing.T) {
 	}
 }
 
-// TestRefusedUpdateOfASuggestion: nothing is stored when the value cannot be sealed anew, when there is no record, or none with a value.
+// TestRefusedUpdateOfASuggestion: nothing is stored when the value cannot be re-sealed, when there is no record, or
+// none with a value.
 func TestRefusedUpdateOfASuggestion(t *testing.T) {
 	t.Run("deleted", func(t *testing.T) {
 		s := newSuggested(t, nil)
-		if err := s.raw.Delete(t.Context(), s.key, &secret.SecureValue{}, nil, storage.ValidateAllObjectFunc, nil, storage.DeleteOptions{}); err != nil {
+		if err := s.raw.Delete(t.Context(), s.key, &secret.SecureValue{}, nil, storage.ValidateAllObjectFunc, nil,
+			storage.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, change := range []func(*secret.SecureValue){relabel, newValue("new")} {

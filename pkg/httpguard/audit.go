@@ -5,26 +5,94 @@ package httpguard
 import (
 	"maps"
 	"net/http"
+	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
+	"k8s.io/apiserver/pkg/audit"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
+// backend passes redacted events to its delegate.
+type backend struct {
+	delegate audit.Backend
+}
+
+var _ audit.Backend = (*backend)(nil)
+
+// NewBackend wraps an audit backend so that no event that reaches it contains secret material. A nil backend, which
+// means no audit log, stays nil.
+func NewBackend(delegate audit.Backend) audit.Backend {
+	if delegate == nil {
+		return nil
+	}
+	return &backend{delegate: delegate}
+}
+
+// ProcessEvents passes on all events in order, redacted copies where needed.
+func (b *backend) ProcessEvents(events ...*auditinternal.Event) bool {
+	var out []*auditinternal.Event
+	for i, ev := range events {
+		if !concerns(ev) {
+			continue
+		}
+		if out == nil {
+			out = slices.Clone(events) // the caller's
+		}
+		out[i] = redacted(ev)
+	}
+	if out == nil {
+		out = events
+	}
+	return b.delegate.ProcessEvents(out...)
+}
+
+// Run starts the delegate.
+func (b *backend) Run(stopCh <-chan struct{}) error {
+	return b.delegate.Run(stopCh)
+}
+
+// Shutdown stops the delegate.
+func (b *backend) Shutdown() {
+	b.delegate.Shutdown()
+}
+
+// String names the delegate.
+func (b *backend) String() string {
+	return "redact<" + b.delegate.String() + ">"
+}
+
+// concerns reports whether an event may contain material of a SecureValue. A request that was refused early has no
+// object reference, so its URI counts as well; one that cannot be parsed counts as ours.
+func concerns(ev *auditinternal.Event) bool {
+	if ev == nil {
+		return false
+	}
+	if ev.ObjectRef != nil && ev.ObjectRef.APIGroup == secret.GroupName || isBusy(ev) {
+		return true
+	}
+	if ev.RequestURI == "" {
+		return false
+	}
+	uri, err := url.ParseRequestURI(ev.RequestURI)
+	return err != nil || IsSecretPath(uri.Path)
+}
+
 const (
-	// seeResponse stands for an error text: the client has it, and the code, the reason and the fields are kept here.
+	// seeResponse replaces an error text. Code, reason and fields are kept.
 	seeResponse = "see the response"
-	// seePolicy stands for the text of an annotation that is not known to be free of request material.
+	// seePolicy replaces the text of an annotation that may contain request material.
 	seePolicy = "[redacted]"
 )
 
-// plainCodes are the failures whose texts name the object, the user, a field or a limit and never quote a body. All
-// others are replaced: above all 400, 422 and 500, where upstream quotes what it could not read.
+// plainCodes are the failures whose texts never quote a body. The others are replaced: above all 400, 422 and 500,
+// where upstream quotes what it could not read.
 var plainCodes = sets.New[int32](
 	http.StatusUnauthorized,
 	http.StatusForbidden,
@@ -40,8 +108,8 @@ var plainCodes = sets.New[int32](
 	http.StatusGatewayTimeout,
 )
 
-// plainAnnotations are the domains whose annotations are made by the server from identities, rules and clocks. Those of
-// admission are not among them: a patch of a webhook is an excerpt of the object.
+// plainAnnotations are the domains whose annotations the server makes from identities, rules and clocks. Admission is
+// not among them: the patch of a webhook is an excerpt of the object.
 var plainAnnotations = sets.New(
 	"authentication.k8s.io",
 	"authorization.k8s.io",
@@ -50,10 +118,9 @@ var plainAnnotations = sets.New(
 	secret.GroupName,
 )
 
-// redacted is a copy of the event without anything that a client can have sent in a body.
+// redacted returns a copy of the event without anything that may come from a request body.
 func redacted(ev *auditinternal.Event) *auditinternal.Event {
-	// A shallow copy: what is changed below is replaced, not written to.
-	out := *ev
+	out := *ev // shallow: what changes below is replaced
 	out.RequestObject = nil
 	out.ResponseObject = nil
 	out.ObjectRef = redactedRef(ev.ObjectRef)
@@ -68,10 +135,10 @@ func redacted(ev *auditinternal.Event) *auditinternal.Event {
 	return &out
 }
 
-// serverUID is the form of the uids that the server makes (RFC 9562).
+// serverUID matches UIDs made by a server (RFC 9562).
 var serverUID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// redactedRef drops a uid and a resourceVersion that no server made: both come out of the body.
+// redactedRef drops a uid and a resourceVersion that no server made: both come from the body.
 func redactedRef(ref *auditinternal.ObjectReference) *auditinternal.ObjectReference {
 	if ref == nil {
 		return nil
@@ -86,7 +153,7 @@ func redactedRef(ref *auditinternal.ObjectReference) *auditinternal.ObjectRefere
 	return &out
 }
 
-// isBusy reports whether the client got 429 where upstream's filter believes that it answered 401.
+// isBusy reports whether the client got 429 where upstream recorded 401.
 func isBusy(ev *auditinternal.Event) bool {
 	return ev.Annotations[BusyAnnotation] != ""
 }
@@ -108,7 +175,6 @@ func redactedStatus(status *metav1.Status) *metav1.Status {
 	return out
 }
 
-// isSuccess says whether nothing went wrong, by code and by word.
 func isSuccess(status *metav1.Status) bool {
 	return status.Status != metav1.StatusFailure && status.Code >= 200 && status.Code < 300
 }
