@@ -8,7 +8,7 @@
    M1 Advance compares with the head that it has just read, not with the last one that this run knows: a transaction that a killed run
    left in flight lands after the cut and the restart, and the next head replaces it unseen
    M2 a value is released before the sync        M3 Advance does not compare        M4 a start does not load the published head
-   Found: M1 is what the code does today; this is what it should do. */
+   Found: M1 was what the code did before this model. */
 #define LINES 4
 #define RUNS 3
 byte file[LINES + 1];          /* the log: the run that wrote line i; 0 = there is no such line */

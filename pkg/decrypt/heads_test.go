@@ -67,6 +67,57 @@ func TestHeadOnlyMovesForward(t *testing.T) {
 	}
 }
 
+// The transaction of a killed server lands after the log was cut and the next server has loaded the head: it is not replaced,
+// since nothing else would show the cut. One that this server lost sight of is its own.
+func TestHeadOfAnEarlierRunIsNotReplaced(t *testing.T) {
+	client := startEtcd(t)
+	key := decrypt.HeadKey("/p", "x")
+	store, killed := decrypt.NewHeadStore(client, key), decrypt.NewHeadStore(client, key)
+	if err := killed.Advance(t.Context(), head(1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := store.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := killed.Advance(t.Context(), head(3, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for _, later := range []audit.Head{head(2, 2), head(4, 2)} {
+		if err := store.Advance(t.Context(), later); !errors.Is(err, audit.ErrHeadBehind) {
+			t.Errorf("Advance(%v) = %v", later, err)
+		}
+	}
+
+	lossy := decrypt.NewHeadStore(forgetful{client}, decrypt.HeadKey("/p", "y"))
+	for i := range uint64(3) {
+		if err := lossy.Advance(t.Context(), head(i+1, 1)); !errors.Is(err, errForgotten) {
+			t.Errorf("Advance = %v", err)
+		}
+	}
+}
+
+// forgetful commits transactions, and loses the answer.
+type forgetful struct{ clientv3.KV }
+
+var errForgotten = errors.New("the answer was lost")
+
+type forgetfulTxn struct{ clientv3.Txn }
+
+func (f forgetful) Txn(ctx context.Context) clientv3.Txn { return forgetfulTxn{f.KV.Txn(ctx)} }
+
+func (f forgetfulTxn) If(compares ...clientv3.Cmp) clientv3.Txn {
+	return forgetfulTxn{f.Txn.If(compares...)}
+}
+
+func (f forgetfulTxn) Then(ops ...clientv3.Op) clientv3.Txn { return forgetfulTxn{f.Txn.Then(ops...)} }
+
+func (f forgetfulTxn) Commit() (*clientv3.TxnResponse, error) {
+	if done, err := f.Txn.Commit(); err != nil || !done.Succeeded {
+		return done, err
+	}
+	return nil, errForgotten
+}
+
 func TestTwoServersUnderOneName(t *testing.T) {
 	client := startEtcd(t)
 	var mu sync.Mutex
