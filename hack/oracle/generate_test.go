@@ -19,7 +19,7 @@ var (
 	verbs         = []string{"get", "list", "delete", "deletecollection", "decrypt", "*"}
 	groups        = []string{"", "secret.grafana.app", "apps", "*"}
 	resources     = []string{"securevalues", "securevalues/rewrap", "decrypters", "*", "*/rewrap", "*/status", "securevalues/*", "rewrap", "a/b", "a/b/rewrap"}
-	asked         = []string{"securevalues", "securevalues", "decrypters", "a", "a/b", "*", ""}
+	requested     = []string{"securevalues", "securevalues", "decrypters", "a", "a/b", "*", ""}
 	subresources  = []string{"", "", "rewrap", "status", "b", "b/rewrap", "*"}
 	names         = []string{"", "db", "mail", "*"}
 	urls          = []string{"/", "/api", "/api/*", "/apis/*", "/apis*", "/apis/**", "*", "/metrics", "/*/x", ""}
@@ -165,7 +165,7 @@ func (g generator) request() authorizer.AttributesRecord {
 		return a
 	}
 	a.ResourceRequest = true
-	a.APIGroup, a.Resource = g.one(groups[:2]), g.one(asked)
+	a.APIGroup, a.Resource = g.one(groups[:2]), g.one(requested)
 	a.Subresource, a.Name = g.one(subresources), g.one(names)
 	return a
 }

@@ -3,9 +3,11 @@
 package oracle
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -29,7 +31,7 @@ const (
 	workers         = 4
 )
 
-// tally counts outcomes over all workers, so that a run that compares only one kind of answer is seen.
+// tally counts outcomes over all workers, to notice a run that compares only one kind of answer.
 type tally struct{ allowed, refused, rules atomic.Int64 }
 
 func TestAgreesWithKubernetes(t *testing.T) {
@@ -74,11 +76,7 @@ func number(t *testing.T, name string, fallback int64) int64 {
 func comparePolicy(t *testing.T, g generator, counts *tally) {
 	t.Helper()
 	objects := g.policy()
-	snapshot, err := rbac.NewSnapshot(objects)
-	if err != nil {
-		t.Fatalf("the generated policy is refused: %v", err)
-	}
-	ours, theirs := rbac.New(rbac.NewStore(snapshot)), kubernetes(objects)
+	ours, theirs := rbac.New(load(t, objects)), kubernetes(objects)
 	for range requestsEach {
 		request := g.request()
 		got, _, gotErr := ours.Authorize(t.Context(), request)
@@ -102,6 +100,28 @@ func comparePolicy(t *testing.T, g generator, counts *tally) {
 		}
 		counts.rules.Add(int64(len(want)))
 	}
+}
+
+// load loads the objects as an operator's manifests.
+func load(t *testing.T, o rbac.Objects) *rbac.Snapshot {
+	t.Helper()
+	dir := t.TempDir()
+	for kind, items := range map[string]any{
+		"Role": o.Roles, "ClusterRole": o.ClusterRoles, "RoleBinding": o.RoleBindings, "ClusterRoleBinding": o.ClusterRoleBindings,
+	} {
+		data, err := json.Marshal(map[string]any{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind + "List", "items": items})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, kind+".json"), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	snapshot, err := rbac.Load(dir)
+	if err != nil {
+		t.Fatalf("the generated policy is rejected: %v", err)
+	}
+	return snapshot
 }
 
 // kubernetes returns Kubernetes' own authorizer over the same objects and our built-in ones.

@@ -105,7 +105,7 @@ func (f *factory) canDecrypt(ctx context.Context, name, rbacDir string) (finding
 		if err != nil {
 			return finding{}, err
 		}
-		ask = rbac.New(rbac.NewStore(snapshot)).Authorize
+		ask = rbac.New(snapshot).Authorize
 	}
 	return decide(ctx, ask, who, v)
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -31,21 +32,22 @@ type File struct {
 	// is not read.
 	Path  string
 	Holds Content
+	// Read returns the content. Nil means ReadFile with Path and Holds.
+	Read func() ([]byte, error)
 	// Apply uses the content, or changes nothing and returns an error. It must not keep data, which is cleared.
 	Apply func(ctx context.Context, data []byte) error
 	// Done is called with the result of each reload, nil when new content is in force. Errors are already logged.
 	Done func(err error)
 
-	seen    [sha256.Size]byte // of the last read
-	tried   [sha256.Size]byte // of the last content given to Apply
-	inForce [sha256.Size]byte // of the last content that Apply took
-	gone    bool              // the last read failed
+	seen    [sha256.Size]byte // content or error of the last read
+	tried   [sha256.Size]byte // last content given to Apply, or last error reported
+	inForce [sha256.Size]byte // last content that Apply accepted
 	fault   atomic.Pointer[error]
 }
 
 // Load reads the file for the first time. It returns the error of reading or of Apply, with flag and path.
 func (f *File) Load(ctx context.Context) error {
-	data, err := ReadFile(f.Path, f.Holds)
+	data, err := f.read()
 	if err != nil {
 		return fmt.Errorf("--%s: %w", f.Flag, err)
 	}
@@ -64,25 +66,35 @@ func (f *File) Fault() error {
 // Run checks the file until ctx ends.
 func (f *File) Run(ctx context.Context, every time.Duration) { Every(ctx, every, f.Check) }
 
-// Check reads the file once and applies content that is new and equal to that of the previous check. When asked, by
-// SIGHUP, it applies the content immediately and retries one that was refused.
+// Check reads the file once and acts on a change when the check before found the same: neither a file that is being
+// written nor one that is being replaced counts. When asked, by SIGHUP, the file is complete, and one that was refused
+// is tried again.
 func (f *File) Check(ctx context.Context, asked bool) {
-	data, err := ReadFile(f.Path, f.Holds)
-	if err != nil {
-		f.unreadable(err)
-		return
-	}
-	f.gone = false
+	data, err := f.read()
 	sum := sha256.Sum256(data)
+	if err != nil {
+		sum = sha256.Sum256([]byte(err.Error()))
+	}
 	settled := sum == f.seen || asked
 	f.seen = sum
 	switch {
 	case !settled:
 	case sum == f.inForce:
 		f.recovered()
-	case sum != f.tried || asked:
+	case sum == f.tried && !asked:
+	case err != nil:
+		f.tried = sum
+		f.failed(fmt.Errorf("--%s: %w", f.Flag, err))
+	default:
 		f.apply(ctx, data, sum)
 	}
+}
+
+func (f *File) read() ([]byte, error) {
+	if f.Read != nil {
+		return f.Read()
+	}
+	return ReadFile(f.Path, f.Holds)
 }
 
 func (f *File) apply(ctx context.Context, data []byte, sum [sha256.Size]byte) {
@@ -120,18 +132,10 @@ func (f *File) use(ctx context.Context, data []byte, sum [sha256.Size]byte) erro
 	return nil
 }
 
-// unreadable reports a file that cannot be read, once until it can be read again.
-func (f *File) unreadable(err error) {
-	if f.gone {
-		return
-	}
-	f.gone = true
-	f.failed(fmt.Errorf("--%s: %w", f.Flag, err))
-}
-
 func (f *File) failed(err error) {
 	f.fault.Store(&err)
-	klog.ErrorS(err, "File not reloaded, its last good content stays in force")
+	line := errors.New(strings.ReplaceAll(err.Error(), "\n", "; ")) // all faults of a file in one line of the log
+	klog.ErrorS(line, "File not reloaded, its last good content stays in force")
 	f.Done(err)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/access/rbac"
 	"github.com/securevalue/secret-apiserver/pkg/admission"
+	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
 // wireAccess sets authentication, authorization and, in a cluster, admission and priority and fairness of the API port.
@@ -53,15 +54,14 @@ func wireAuthentication(authn callers, config *genericapiserver.Config) error {
 }
 
 func (s *server) wireRBAC(config *genericapiserver.Config) error {
-	authorizer, dir := rbac.NewStandalone(s.inputs.rbac), s.opts.Standalone.RBACDir
+	authorizer, folder := rbac.NewStandalone(s.inputs.rbac), s.inputs.rbacFolder
 	config.Authorization.Authorizer, config.RuleResolver = authorizer, authorizer
-	if dir == "" {
+	if folder == nil {
 		return nil
 	}
-	watcher := rbac.NewWatcher(dir, s.inputs.rbac)
-	s.notices.addFault("rbac-dir", refused, watcher.Healthy)
+	s.notices.addFault(folder.Flag, refused, folder.Fault)
 	return config.AddPostStartHook("reload-rbac", func(hook genericapiserver.PostStartHookContext) error {
-		go watcher.Run(hook)
+		go folder.Run(hook, reload.DefaultInterval)
 		return nil
 	})
 }

@@ -22,7 +22,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/securevalue/secret-apiserver/pkg/access/cluster"
-	"github.com/securevalue/secret-apiserver/pkg/access/rbac"
 	"github.com/securevalue/secret-apiserver/pkg/apiserver"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
@@ -108,7 +107,7 @@ func (s *server) decryptAccess() (decryptAccess, error) {
 	authn := s.inputs.authn
 	return decryptAccess{
 		authenticator: authn.Credentials(),
-		authorizer:    rbac.New(s.inputs.rbac),
+		authorizer:    s.inputs.rbac,
 		clientCA:      authn.ClientCA(),
 	}, nil
 }

@@ -37,11 +37,13 @@ const (
 
 // inputs is the content of the files that flags name.
 type inputs struct {
-	authn   *local.Authenticator // standalone
-	rbac    *rbac.Store          // standalone
-	cluster *inCluster           // nil in a standalone server
-	audit   *auditLog            // nil without --audit-log-path
-	tracing tracing.Provider     // nil without --tracing-config-file
+	authn *local.Authenticator // standalone
+	rbac  *rbac.Authorizer     // standalone
+	// rbacFolder is nil without --rbac-dir.
+	rbacFolder *reload.File
+	cluster    *inCluster       // nil in a standalone server
+	audit      *auditLog        // nil without --audit-log-path
+	tracing    tracing.Provider // nil without --tracing-config-file
 }
 
 // inCluster is what a server uses of its cluster: authentication, authorization, namespaces, quotas, and priority and
@@ -141,12 +143,13 @@ func (s *server) loadStandalone(ctx context.Context, i *inputs, admin authentica
 	if err != nil {
 		return err
 	}
-	snapshot, err := rbac.Load(opts.RBACDir)
-	if err != nil {
-		return fmt.Errorf("reading --rbac-dir: %w", err)
+	if opts.RBACDir == "" { // the built-in roles only
+		snapshot, err := rbac.Load("")
+		i.rbac = rbac.New(snapshot)
+		return err
 	}
-	i.rbac = rbac.NewStore(snapshot)
-	return nil
+	i.rbac, i.rbacFolder = rbac.NewFolder(opts.RBACDir)
+	return i.rbacFolder.Load(ctx)
 }
 
 // loadCluster reads the kubeconfigs, and the ConfigMap of kube-apiserver, for which it waits a while. Only

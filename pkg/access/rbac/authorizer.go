@@ -7,103 +7,90 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 
-	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 )
 
-// errNoUser is returned for a request nobody authenticated; a wiring fault, so it must not pass for a plain denial.
+// errNoUser is returned for a request without a user. It is a wiring fault and must not look like a plain denial.
 var errNoUser = errors.New("no user on the request; authentication did not run before authorization")
 
 var (
 	_ authorizer.Authorizer   = &Authorizer{}
 	_ authorizer.RuleResolver = &Authorizer{}
+	_ authorizer.Authorizer   = &Standalone{}
+	_ authorizer.RuleResolver = &Standalone{}
 )
 
-// Authorizer decides by RBAC alone, on the snapshot the store holds at that moment. No group is privileged.
+// Authorizer decides by RBAC alone, by the snapshot that is in force. No group is privileged.
 type Authorizer struct {
-	store *Store
+	authorizer.AuthorizerFunc
+	current atomic.Pointer[Snapshot]
 }
 
-// New returns an Authorizer over a store.
-func New(store *Store) *Authorizer {
-	return &Authorizer{store: store}
+// New returns an authorizer with a snapshot in force.
+func New(snapshot *Snapshot) *Authorizer {
+	a := &Authorizer{}
+	a.AuthorizerFunc = a.authorize
+	a.current.Store(snapshot)
+	return a
 }
 
-// Authorize allows a request that a rule covers and has no opinion on any other.
-func (r *Authorizer) Authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
-	who := a.GetUser()
-	if who == nil {
+// authorize allows a request that a rule covers and has no opinion on any other.
+func (r *Authorizer) authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	caller := a.GetUser()
+	if caller == nil {
 		return authorizer.DecisionNoOpinion, "", errNoUser
 	}
-	snapshot, asked := r.store.Snapshot(), requestOf(a)
-	if reason, ok := snapshot.cluster.allows(who, &asked); ok {
+	snapshot, request := r.current.Load(), requestOf(a)
+	if reason, ok := snapshot.cluster.allows(caller, &request); ok {
 		return authorizer.DecisionAllow, reason, nil
 	}
 	if local := snapshot.namespaces[a.GetNamespace()]; local != nil {
-		if reason, ok := local.allows(who, &asked); ok {
+		if reason, ok := local.allows(caller, &request); ok {
 			return authorizer.DecisionAllow, reason, nil
 		}
 	}
 	return authorizer.DecisionNoOpinion, "", nil
 }
 
-// ConditionsAwareAuthorize returns the decision of Authorize: RBAC knows no conditions.
-func (r *Authorizer) ConditionsAwareAuthorize(ctx context.Context, a authorizer.Attributes) authorizer.ConditionsAwareDecision {
-	return authorizer.ConditionsAwareDecisionFromParts(r.Authorize(ctx, a))
-}
-
-// EvaluateConditions fails closed: RBAC never returns a condition.
-func (*Authorizer) EvaluateConditions(context.Context, authorizer.ConditionsAwareDecision, authorizer.ConditionsData) (authorizer.Decision, string, error) {
-	return authorizer.DecisionDeny, "", authorizer.ErrorConditionEvaluationNotSupported
-}
-
-// RulesFor lists the rules a user has in a namespace, those of the whole cluster first.
-func (r *Authorizer) RulesFor(_ context.Context, who user.Info, namespace string) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo, bool, error) {
-	if who == nil {
+// RulesFor lists the rules of a user in a namespace, those of the whole cluster first.
+func (r *Authorizer) RulesFor(
+	_ context.Context, caller user.Info, namespace string,
+) (resources []authorizer.ResourceRuleInfo, urls []authorizer.NonResourceRuleInfo, incomplete bool, err error) {
+	if caller == nil {
 		return nil, nil, false, errNoUser
 	}
-	snapshot := r.store.Snapshot()
-	grants := snapshot.cluster.grantsOf(who)
+	snapshot := r.current.Load()
+	grants := snapshot.cluster.grantsOf(caller)
 	if local := snapshot.namespaces[namespace]; local != nil {
-		grants = append(grants, local.grantsOf(who)...)
+		grants = append(grants, local.grantsOf(caller)...)
 	}
-	var resources []authorizer.ResourceRuleInfo
-	var urls []authorizer.NonResourceRuleInfo
 	for _, g := range grants {
-		for n := range g.rules {
-			resources, urls = appendRule(resources, urls, &g.rules[n])
+		for _, rule := range g.rules {
+			if len(rule.Resources) > 0 {
+				resources = append(resources, &authorizer.DefaultResourceRuleInfo{
+					Verbs: rule.Verbs, APIGroups: rule.APIGroups, Resources: rule.Resources,
+					ResourceNames: rule.ResourceNames,
+				})
+			}
+			if len(rule.NonResourceURLs) > 0 {
+				urls = append(urls, &authorizer.DefaultNonResourceRuleInfo{Verbs: rule.Verbs,
+					NonResourceURLs: rule.NonResourceURLs})
+			}
 		}
 	}
 	return resources, urls, false, nil
 }
 
-func appendRule(resources []authorizer.ResourceRuleInfo, urls []authorizer.NonResourceRuleInfo, rule *rbacv1.PolicyRule) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo) {
-	if len(rule.Resources) > 0 {
-		resources = append(resources, &authorizer.DefaultResourceRuleInfo{
-			Verbs:         rule.Verbs,
-			APIGroups:     rule.APIGroups,
-			Resources:     rule.Resources,
-			ResourceNames: rule.ResourceNames,
-		})
-	}
-	if len(rule.NonResourceURLs) > 0 {
-		urls = append(urls, &authorizer.DefaultNonResourceRuleInfo{
-			Verbs:           rule.Verbs,
-			NonResourceURLs: rule.NonResourceURLs,
-		})
-	}
-	return resources, urls
-}
-
 // allows looks at the grants of the user's name, then at those of each group.
-func (s *scope) allows(who user.Info, r *request) (string, bool) {
-	if reason, ok := anyAllows(s.users[who.GetName()], r); ok {
+func (s *scope) allows(caller user.Info, r *request) (string, bool) {
+	if reason, ok := anyAllows(s.users[caller.GetName()], r); ok {
 		return reason, true
 	}
-	for _, group := range who.GetGroups() {
+	for _, group := range caller.GetGroups() {
 		if reason, ok := anyAllows(s.groups[group], r); ok {
 			return reason, true
 		}
@@ -124,21 +111,46 @@ func anyAllows(entries []entry, r *request) (string, bool) {
 }
 
 // grantsOf returns the user's grants, each once, in the order of the bindings.
-func (s *scope) grantsOf(who user.Info) []*grant {
-	var out []*grant
-	for _, e := range s.users[who.GetName()] {
-		out = append(out, e.grant)
+func (s *scope) grantsOf(caller user.Info) []*grant {
+	entries := slices.Clone(s.users[caller.GetName()])
+	for _, group := range caller.GetGroups() {
+		entries = append(entries, s.groups[group]...)
 	}
-	for _, group := range who.GetGroups() {
-		for _, e := range s.groups[group] {
-			out = append(out, e.grant)
-		}
+	var out []*grant
+	for _, e := range entries {
+		out = append(out, e.grant)
 	}
 	slices.SortFunc(out, func(a, b *grant) int { return cmp.Compare(a.order, b.order) })
 	return slices.Compact(out)
 }
 
-// serviceAccountUser is the user name a ServiceAccount authenticates with.
-func serviceAccountUser(subject *rbacv1.Subject, bindingNamespace string) string {
-	return serviceaccount.MakeUsername(cmp.Or(subject.Namespace, bindingNamespace), subject.Name)
+// Standalone is the authorizer of the standalone API port: members of system:masters may do everything, other users
+// what RBAC allows. The decrypt port must use Authorizer instead.
+type Standalone struct {
+	authorizer.AuthorizerFunc
+	rbac *Authorizer
+}
+
+// NewStandalone returns the authorizer of the standalone API port.
+func NewStandalone(rbac *Authorizer) *Standalone {
+	privileged := authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)
+	return &Standalone{rbac: rbac, AuthorizerFunc: func(ctx context.Context,
+		a authorizer.Attributes) (authorizer.Decision, string, error) {
+		if decision, reason, err := privileged.Authorize(ctx, a); err != nil ||
+			decision != authorizer.DecisionNoOpinion {
+			return decision, reason, err
+		}
+		return rbac.Authorize(ctx, a)
+	}}
+}
+
+// RulesFor lists "everything" for a privileged user, so that `kubectl auth can-i --list` is right, and the RBAC rules
+// for other users.
+func (s *Standalone) RulesFor(
+	ctx context.Context, caller user.Info, namespace string,
+) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo, bool, error) {
+	if caller != nil && slices.Contains(caller.GetGroups(), user.SystemPrivilegedGroup) {
+		return authorizerfactory.NewAlwaysAllowAuthorizer().RulesFor(ctx, caller, namespace)
+	}
+	return s.rbac.RulesFor(ctx, caller, namespace)
 }

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// list is a List of core v1 or one of the typed lists; the items are decoded one by one.
+// list is a List of core v1 or one of the typed lists. Its items are decoded one by one.
 type list struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata"`
@@ -25,8 +25,8 @@ type list struct {
 	Items []json.RawMessage `json:"items"`
 }
 
-// decodeFile returns the objects of a file and every fault found in it. An object with a fault in it is returned too,
-// so that a binding to it is not reported as well.
+// decodeFile returns the objects of a file and all its faults. An object with a fault is returned too, so that a
+// binding to it is not another fault.
 func decodeFile(f file) ([]*item, []error) {
 	docs := []document{{number: 1, line: 1, data: f.data}}
 	isJSON := filepath.Ext(f.path) == ".json"
@@ -65,28 +65,30 @@ func decodeDocument(at string, data []byte, isJSON bool) ([]*item, []error) {
 	return decodeObject(at, data, metav1.TypeMeta{}, true)
 }
 
-// cleanYAML puts the several lines of a YAML error on one. Its text names lines and keys, not values.
+// cleanYAML returns a YAML error on one line. Its text contains lines and keys, not values.
 func cleanYAML(err error) error {
 	return errors.New(strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "yaml: ")), " "))
 }
 
-// decodeObject decodes one object, or a list of them. Items of a typed list may leave out kind and apiVersion, which
-// standIn then gives.
-func decodeObject(at string, data []byte, standIn metav1.TypeMeta, mayBeList bool) ([]*item, []error) {
+// decodeObject decodes one object or a list. fallback is the type of an object without kind and apiVersion, as items of
+// a typed list may be.
+func decodeObject(at string, data []byte, fallback metav1.TypeMeta, mayBeList bool) ([]*item, []error) {
 	var meta metav1.TypeMeta
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &meta); err != nil {
 		return nil, []error{fmt.Errorf("%s: not a Kubernetes object: %w", at, err)}
 	}
 	if meta == (metav1.TypeMeta{}) {
-		meta = standIn
+		meta = fallback
 	}
 	if itemMeta, ok := listOf(meta); ok && mayBeList {
 		return decodeList(at, data, itemMeta)
 	}
 	object := newObject(meta)
 	if object == nil {
-		return nil, []error{fmt.Errorf("%s: kind %q of apiVersion %q is not supported; only Role, ClusterRole, RoleBinding "+
-			"and ClusterRoleBinding of %s, and lists of them, may be in this folder", at, meta.Kind, meta.APIVersion, rbacv1.SchemeGroupVersion)}
+		return nil, []error{fmt.Errorf("%s: kind %q of apiVersion %q is not supported; only Role, ClusterRole, "+
+			"RoleBinding "+
+			"and ClusterRoleBinding of %s, and lists of them, may be in this folder", at, meta.Kind, meta.APIVersion,
+			rbacv1.SchemeGroupVersion)}
 	}
 	strict, err := kjson.UnmarshalStrict(data, object)
 	i := newItem(at, object)
@@ -101,7 +103,7 @@ func decodeObject(at string, data []byte, standIn metav1.TypeMeta, mayBeList boo
 	return []*item{i}, errs
 }
 
-// quoteHint helps with YAML's plain words that are not strings, such as n, on and 1.
+// quoteHint helps with plain YAML scalars that are not strings, such as n, on and 1.
 func quoteHint(err error) string {
 	if strings.HasSuffix(err.Error(), "of type string") {
 		return "; put it in quotes"
@@ -109,7 +111,7 @@ func quoteHint(err error) string {
 	return ""
 }
 
-func decodeList(at string, data []byte, standIn metav1.TypeMeta) ([]*item, []error) {
+func decodeList(at string, data []byte, fallback metav1.TypeMeta) ([]*item, []error) {
 	var l list
 	strict, err := kjson.UnmarshalStrict(data, &l)
 	if err != nil {
@@ -121,13 +123,13 @@ func decodeList(at string, data []byte, standIn metav1.TypeMeta) ([]*item, []err
 		errs = append(errs, fmt.Errorf("%s: %s: %w; correct or remove it", at, l.Kind, fault))
 	}
 	for n, raw := range l.Items {
-		found, faults := decodeObject(fmt.Sprintf("%s, items[%d]", at, n), raw, standIn, false)
+		found, faults := decodeObject(fmt.Sprintf("%s, items[%d]", at, n), raw, fallback, false)
 		items, errs = append(items, found...), append(errs, faults...)
 	}
 	return items, errs
 }
 
-// listOf reports whether an object is a list, and the type its items have when they do not say.
+// listOf reports whether an object is a list, and the type of items that do not name theirs.
 func listOf(meta metav1.TypeMeta) (metav1.TypeMeta, bool) {
 	if meta.APIVersion == "v1" && meta.Kind == "List" {
 		return metav1.TypeMeta{}, true
@@ -137,7 +139,7 @@ func listOf(meta metav1.TypeMeta) (metav1.TypeMeta, bool) {
 	return of, ok && newObject(of) != nil
 }
 
-// newObject returns an empty object of a supported kind, or nil.
+// newObject returns an empty object of a supported type, or nil.
 func newObject(meta metav1.TypeMeta) any {
 	if meta.APIVersion != rbacv1.SchemeGroupVersion.String() {
 		return nil
@@ -153,4 +155,72 @@ func newObject(meta metav1.TypeMeta) any {
 		return &rbacv1.ClusterRoleBinding{}
 	}
 	return nil
+}
+
+// document is one YAML or JSON document of a file.
+type document struct {
+	number, line int // from 1; line is where the document starts
+	data         []byte
+}
+
+var (
+	errNotUTF8   = errors.New("is not UTF-8 text; save it as UTF-8")
+	errLineBreak = errors.New("contains a byte order mark or line breaks other than LF and CRLF, which could hide a " +
+		"document; remove them")
+	errAfterEnd = errors.New("contains text after the document end marker `...`; start the next document with a " +
+		"line `---`")
+)
+
+// split splits a YAML stream into documents. The YAML library reads the first document of its input and ignores the
+// rest, so every form of separator must be recognized here: `---` with a comment after it, and `...` too. (The reader
+// of apimachinery's util/yaml does not know `...` and reports no line.)
+func split(data []byte) ([]document, error) {
+	if !utf8.Valid(data) {
+		return nil, errNotUTF8
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	if oddBreak(data) {
+		return nil, errLineBreak
+	}
+	var docs []document
+	current := document{number: 1, line: 1}
+	line := 0
+	for text := range bytes.Lines(data) {
+		line++
+		ends := marker(text, "...")
+		if ends && !blank(text[len("..."):]) {
+			return nil, errAfterEnd
+		}
+		if (ends || marker(text, "---")) && !blank(current.data) {
+			docs = append(docs, current)
+			current = document{number: current.number + 1, line: line}
+		}
+		if !ends {
+			current.data = append(current.data, text...)
+		}
+	}
+	return append(docs, current), nil
+}
+
+// marker reports whether a line is a document marker, alone or followed by white space.
+func marker(line []byte, mark string) bool {
+	rest, ok := bytes.CutPrefix(line, []byte(mark))
+	return ok && (len(rest) == 0 || strings.ContainsRune(" \t\r\n", rune(rest[0])))
+}
+
+// oddBreak reports whether text contains what is a line break for YAML and not for split.
+func oddBreak(data []byte) bool {
+	withoutCRLF := bytes.ReplaceAll(data, []byte("\r\n"), nil)
+	return bytes.ContainsAny(withoutCRLF, "\r\u0085\u2028\u2029\ufeff")
+}
+
+// blank reports whether a document contains nothing but comments.
+func blank(data []byte) bool {
+	for line := range bytes.Lines(data) {
+		text := bytes.TrimSpace(line)
+		if len(text) > 0 && text[0] != '#' {
+			return false
+		}
+	}
+	return true
 }

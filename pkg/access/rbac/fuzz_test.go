@@ -8,17 +8,20 @@ import (
 	"io"
 	"testing"
 
-	"go.yaml.in/yaml/v2"
+	yaml "sigs.k8s.io/yaml/goyaml.v2"
 )
 
-// FuzzLoad feeds a file to the loader. It must neither panic nor be led to overlook a document: the YAML library reads
-// the first document of its input only, so what split calls one document must be one for the library too.
+// FuzzLoad loads arbitrary files. The loader must neither panic nor overlook a document: the YAML library reads the
+// first document of its input only, so what split returns as one document must be one for the library too.
 func FuzzLoad(f *testing.F) {
 	for _, text := range []string{
-		"", "---\n", goodRole, policy, grants("get"), "--- # x\na: b\n...\nc: d\n", "a: |\n  ---\n  b\n", "%YAML 1.1\n---\na: b\n",
+		"", "---\n", goodRole, policy, grants("get"), "--- # x\na: b\n...\nc: d\n", "a: |\n  ---\n  b\n",
+		"%YAML 1.1\n---\na: b\n",
 		"\ufeff---\na: b\n", "a: b\r\n---\r\nc: d\r\n", "a: b\r---\rc: d", "a: &x b\nc: *x\n", "'a\n---\nb'",
-		`{"apiVersion":"v1","kind":"List","items":[null,{}]}`, head + "kind: RoleList\nitems: [{metadata: {name: a, namespace: b}}]",
-		head + "kind: ClusterRole\nmetadata: {name: a}\naggregationRule: {clusterRoleSelectors: [{matchLabels: {a: b}}]}\n",
+		`{"apiVersion":"v1","kind":"List","items":[null,{}]}`, head +
+			"kind: RoleList\nitems: [{metadata: {name: a, namespace: b}}]",
+		head + "kind: ClusterRole\nmetadata: {name: a}\naggregationRule: {clusterRoleSelectors: [{matchLabels: {a: " +
+			"b}}]}\n",
 	} {
 		f.Add([]byte(text), false)
 		f.Add([]byte(text), true)
@@ -51,7 +54,7 @@ func wantOneDocumentEach(t *testing.T, data []byte) {
 			continue // nothing but comments
 		}
 		if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
-			t.Errorf("document %d hides another one: %v, %v", doc.number, second, err)
+			t.Errorf("document %d hides another document: %v, %v", doc.number, second, err)
 		}
 	}
 }

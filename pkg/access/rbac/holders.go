@@ -10,23 +10,23 @@ import (
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 )
 
-// Holder is a subject that has a right, and the binding that gives it.
+// Holder is a subject with a permission, and the binding that grants it.
 type Holder struct {
 	// Subject is a User, a Group, or a ServiceAccount with its namespace.
 	Subject rbacv1.Subject
-	// BindingKind, BindingNamespace and BindingName name the binding. A ClusterRoleBinding has no namespace.
+	// BindingKind, BindingNamespace (empty for a ClusterRoleBinding) and BindingName name the binding.
 	BindingKind, BindingNamespace, BindingName string
-	// RoleKind and RoleName name the role that it binds.
+	// RoleKind and RoleName name its role.
 	RoleKind, RoleName string
-	// Wildcards names the lists of the rule in which "*" is what covers the request: verbs, apiGroups, resources.
+	// Wildcards names the lists of the rule that cover the request by "*" only: verbs, apiGroups, resources.
 	Wildcards []string
 }
 
-// AnyName in a question to Holders stands for objects whose names are not known: a rule that names some counts, too.
+// AnyName in a request to Holders stands for objects of unknown name: a rule with resourceNames counts, too.
 const AnyName = "*"
 
-// FromCluster indexes objects as kube-apiserver serves them: validated, and aggregated by its controller. Nothing is built in,
-// and a binding to a role that does not exist gives nothing. The objects are copied.
+// FromCluster indexes objects as kube-apiserver serves them: validated, and aggregated by its controller. Nothing is
+// built in, and a binding to a role that does not exist grants nothing. The objects are copied.
 func FromCluster(objects Objects) *Snapshot {
 	items := objects.items()
 	all := make(map[key]*item, len(items))
@@ -41,24 +41,24 @@ func FromCluster(objects Objects) *Snapshot {
 	return index(all, len(items))
 }
 
-// Holders lists the subjects that a binding gives what a request asks for, whoever its user is: those of the whole cluster first, in
-// the order of the bindings.
+// Holders lists the subjects with permission for a request, whose own user does not matter: those of the whole cluster
+// first, in the order of the bindings.
 func (s *Snapshot) Holders(a authorizer.Attributes) []Holder {
-	asked := requestOf(a)
+	request := requestOf(a)
 	grants := s.cluster.grants
 	if local := s.namespaces[a.GetNamespace()]; local != nil {
 		grants = append(slices.Clip(grants), local.grants...)
 	}
 	var all []Holder
 	for _, g := range grants {
-		if wildcards, ok := g.covers(&asked); ok {
+		if wildcards, ok := g.covers(&request); ok {
 			all = append(all, g.holders(wildcards)...)
 		}
 	}
 	return all
 }
 
-// covers finds the rule that covers a request with the fewest wildcards.
+// covers returns the wildcards of the rule that covers a request with the fewest.
 func (g *grant) covers(r *request) (wildcards []string, ok bool) {
 	for _, rule := range g.rules {
 		if r.name == AnyName {
@@ -74,28 +74,24 @@ func (g *grant) covers(r *request) (wildcards []string, ok bool) {
 	return wildcards, ok
 }
 
-// wildcards names the lists of a rule that cover a request for a resource by a wildcard only.
+// wildcards names the lists of a rule that cover a request by a wildcard only.
 func (r *request) wildcards(rule *rbacv1.PolicyRule) []string {
+	resource := r.resource
+	if r.subresource != "" {
+		resource += "/" + r.subresource
+	}
 	var found []string
 	for _, list := range []struct {
-		name   string
-		values []string
-		want   string
+		name, value string
+		values      []string
 	}{
-		{"verbs", rule.Verbs, r.verb}, {"apiGroups", rule.APIGroups, r.group}, {"resources", rule.Resources, r.fullResource()},
+		{"verbs", r.verb, rule.Verbs}, {"apiGroups", r.group, rule.APIGroups}, {"resources", resource, rule.Resources},
 	} {
-		if !slices.Contains(list.values, list.want) {
+		if !slices.Contains(list.values, list.value) {
 			found = append(found, list.name)
 		}
 	}
 	return found
-}
-
-func (r *request) fullResource() string {
-	if r.subresource == "" {
-		return r.resource
-	}
-	return r.resource + "/" + r.subresource
 }
 
 func (g *grant) holders(wildcards []string) []Holder {

@@ -7,9 +7,10 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
 )
 
-// Kinds of manifests that are understood.
+// The supported kinds.
 const (
 	kindRole               = "Role"
 	kindClusterRole        = "ClusterRole"
@@ -36,14 +37,14 @@ func (k key) String() string {
 	return fmt.Sprintf("%s %q", k.kind, k.namespace+"/"+k.name)
 }
 
-// item is one object and where it was found. Exactly one of the two pointers is set.
+// item is one object and where it was found. Exactly one of role and binding is set.
 type item struct {
 	at      string
 	key     key
 	meta    *metav1.ObjectMeta
 	role    *roleItem
 	binding *bindingItem
-	// broken marks an object that could not be decoded: it is reported once and only its name is believed.
+	// broken marks an object that could not be decoded. It is reported once, and only its name is used.
 	broken bool
 }
 
@@ -59,16 +60,12 @@ type bindingItem struct {
 	subjects []rbacv1.Subject
 }
 
-// errorf returns an error that says which object, and where it was found, is at fault.
+// errorf returns an error that names the object and where it was found.
 func (i *item) errorf(format string, args ...any) error {
-	where := i.key.String()
-	if i.at != "" {
-		where = i.at + ": " + where
-	}
-	return fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...))
+	return fmt.Errorf("%s: %s: %w", i.at, i.key, fmt.Errorf(format, args...))
 }
 
-// newItem turns a typed RBAC object into an item; at says where it was found.
+// newItem returns the item of a typed RBAC object that was found at a place.
 func newItem(at string, object any) *item {
 	i := &item{at: at}
 	switch o := object.(type) {
@@ -90,12 +87,12 @@ func (i *item) set(kind string, meta *metav1.ObjectMeta) *item {
 	return i
 }
 
-// namespaced reports whether objects of this kind live in a namespace.
+// namespaced reports whether objects of this kind are in a namespace.
 func (i *item) namespaced() bool {
 	return i.key.kind == kindRole || i.key.kind == kindRoleBinding
 }
 
-// items returns the objects as items without a place.
+// items returns copies of the objects as items without a place.
 func (o Objects) items() []*item {
 	var out []*item
 	for _, r := range o.Roles {
@@ -111,4 +108,50 @@ func (o Objects) items() []*item {
 		out = append(out, newItem("", b.DeepCopy()))
 	}
 	return out
+}
+
+// Builtin returns the roles and bindings that always exist. Without them a client could neither discover the API nor
+// ask what it is allowed to do. Manifests can bind these roles but not redefine them.
+func Builtin() Objects {
+	reviews := []rbacv1.PolicyRule{
+		{
+			Verbs:     []string{"create"},
+			APIGroups: []string{"authorization.k8s.io"},
+			Resources: []string{"selfsubjectaccessreviews", "selfsubjectrulesreviews"},
+		},
+		{
+			Verbs:     []string{"create"},
+			APIGroups: []string{"authentication.k8s.io"},
+			Resources: []string{"selfsubjectreviews"},
+		},
+	}
+	var o Objects
+	o.builtin("system:basic-user", reviews, user.AllAuthenticated)
+	o.builtin("system:discovery", getURLs(
+		"/livez", "/readyz", "/healthz", "/version", "/version/", "/openapi", "/openapi/*",
+		"/api", "/api/*", "/apis", "/apis/*",
+	), user.AllAuthenticated)
+	o.builtin("system:public-info-viewer", getURLs(
+		"/livez", "/readyz", "/healthz", "/version", "/version/",
+	), user.AllAuthenticated, user.AllUnauthenticated)
+	return o
+}
+
+func getURLs(urls ...string) []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{{Verbs: []string{"get"}, NonResourceURLs: urls}}
+}
+
+// builtin adds a ClusterRole and a ClusterRoleBinding of the same name.
+func (o *Objects) builtin(name string, rules []rbacv1.PolicyRule, groups ...string) {
+	meta := metav1.ObjectMeta{Name: name}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: meta,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: kindClusterRole, Name: name},
+	}
+	for _, group := range groups {
+		binding.Subjects = append(binding.Subjects,
+			rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: group})
+	}
+	o.ClusterRoles = append(o.ClusterRoles, &rbacv1.ClusterRole{ObjectMeta: meta, Rules: rules})
+	o.ClusterRoleBindings = append(o.ClusterRoleBindings, binding)
 }

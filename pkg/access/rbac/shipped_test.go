@@ -16,7 +16,8 @@ import (
 
 const config = "../../../config"
 
-var allVerbs = []string{"create", "get", "list", "watch", "update", "patch", "delete", "deletecollection", "extend", "decrypt", "use"}
+var allVerbs = []string{"create", "get", "list", "watch", "update", "patch", "delete", "deletecollection", "extend",
+	"decrypt", "use"}
 
 // shippedRoles reads the roles for users in config/rbac: one ClusterRole a file.
 func shippedRoles(t *testing.T) []*rbacv1.ClusterRole {
@@ -87,7 +88,8 @@ func TestShippedRoles(t *testing.T) {
 		if got := strings.Join(r.Verbs, " "); got != w.verbs {
 			t.Errorf("%s has verbs %q, want %q", role.Name, got, w.verbs)
 		}
-		if !slices.Equal(r.APIGroups, []string{group}) || !slices.Equal(r.Resources, []string{"securevalues"}) || len(r.ResourceNames) > 0 {
+		if !slices.Equal(r.APIGroups, []string{group}) || !slices.Equal(r.Resources, []string{"securevalues"}) ||
+			len(r.ResourceNames) > 0 {
 			t.Errorf("%s covers more or less than the securevalues: %v", role.Name, r)
 		}
 	}
@@ -96,7 +98,8 @@ func TestShippedRoles(t *testing.T) {
 // TestShippedDecrypterRoles asks that each opens the values of one decrypter, and that no other role holds any of it.
 func TestShippedDecrypterRoles(t *testing.T) {
 	want := map[string]string{
-		"k6-cloud": "k6-cloud", "provisioning": "provisioning.grafana.app", "synthetic-monitoring": "synthetic-monitoring",
+		"k6-cloud": "k6-cloud", "provisioning": "provisioning.grafana.app",
+		"synthetic-monitoring": "synthetic-monitoring",
 	}
 	roles := rolesIn(t, "decrypter-", "secret.grafana.app:decrypter-")
 	if len(roles) != len(want) {
@@ -108,7 +111,8 @@ func TestShippedDecrypterRoles(t *testing.T) {
 		}
 		rules := []rbacv1.PolicyRule{
 			{APIGroups: []string{group}, Resources: []string{"securevalues"}, Verbs: []string{"decrypt"}},
-			{APIGroups: []string{group}, Resources: []string{"decrypters"}, Verbs: []string{"use"}, ResourceNames: []string{want[strings.TrimPrefix(role.Name, "secret.grafana.app:decrypter-")]}},
+			{APIGroups: []string{group}, Resources: []string{"decrypters"}, Verbs: []string{"use"},
+				ResourceNames: []string{want[strings.TrimPrefix(role.Name, "secret.grafana.app:decrypter-")]}},
 		}
 		if diff := cmp.Diff(rules, role.Rules); diff != "" {
 			t.Errorf("%s:\n%s", role.Name, diff)
@@ -120,7 +124,8 @@ func TestShippedDecrypterRoles(t *testing.T) {
 func TestShippedRolesAggregate(t *testing.T) {
 	objects := Objects{ClusterRoles: shippedRoles(t)}
 	for name, label := range map[string]string{"view": "edit", "edit": "admin", "admin": "none"} {
-		role := aggregating(plain(name, "rbac.authorization.k8s.io/aggregate-to-"+label), "rbac.authorization.k8s.io/aggregate-to-"+name)
+		role := aggregating(plain(name, "rbac.authorization.k8s.io/aggregate-to-"+label),
+			"rbac.authorization.k8s.io/aggregate-to-"+name)
 		objects.ClusterRoles = append(objects.ClusterRoles, role)
 		objects.ClusterRoleBindings = append(objects.ClusterRoleBindings, &rbacv1.ClusterRoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -128,7 +133,7 @@ func TestShippedRolesAggregate(t *testing.T) {
 			Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: name}},
 		})
 	}
-	snapshot, err := NewSnapshot(objects)
+	snapshot, err := build(objects.items(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +170,7 @@ func TestShippedSampleBindings(t *testing.T) {
 // wantVerbs asks for every verb in namespace default, for users and, behind "group:", members of groups.
 func wantVerbs(t *testing.T, snapshot *Snapshot, want map[string]string) {
 	t.Helper()
-	a := New(NewStore(snapshot))
+	a := New(snapshot)
 	for name, verbs := range want {
 		who := person(name)
 		if member, ok := strings.CutPrefix(name, "group:"); ok {

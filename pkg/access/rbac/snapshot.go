@@ -4,29 +4,26 @@ package rbac
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 )
 
-// Snapshot is an immutable, validated and indexed set of RBAC objects, the built-in ones included.
+// Snapshot is an immutable, validated and indexed set of RBAC objects, including the built-in ones.
 type Snapshot struct {
 	cluster    scope
 	namespaces map[string]*scope
-	objects    int
-	// digest identifies the files the snapshot was made from.
-	digest [sha256.Size]byte
+	objects    int // without the built-in ones
 }
 
-// scope holds the grants of one namespace, or those that hold in the whole cluster, by who has them.
+// scope holds the grants of one namespace, or those of the whole cluster, by subject.
 type scope struct {
 	users  map[string][]entry
 	groups map[string][]entry
-	// grants are those of all bindings, in their order.
-	grants []*grant
+	grants []*grant // of all bindings, in their order
 }
 
 // grant is what one binding gives to its subjects.
@@ -37,24 +34,14 @@ type grant struct {
 	binding *item
 }
 
-// entry is one subject of a grant. The reason is made ready here, so that a decision need not build a string.
+// entry is one subject of a grant, with the reason for an allow: a decision does not build strings.
 type entry struct {
 	*grant
 	reason string
 }
 
-// NewSnapshot validates a set of objects, adds the built-in ones, resolves aggregation and indexes the result. The
-// objects are copied.
-func NewSnapshot(objects Objects) (*Snapshot, error) {
-	return build(objects.items(), nil)
-}
-
-// Len returns the number of objects, not counting the built-in ones.
-func (s *Snapshot) Len() int {
-	return s.objects
-}
-
-// build makes a snapshot of items, or returns every fault found in them behind those found while decoding.
+// build validates items, adds the built-in ones, resolves aggregation and indexes the result. It returns all faults,
+// after those found while decoding.
 func build(items []*item, errs []error) (*Snapshot, error) {
 	all, faults := withBuiltin(items)
 	errs = append(errs, faults...)
@@ -67,11 +54,11 @@ func build(items []*item, errs []error) (*Snapshot, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	aggregate(clusterRoles(all))
+	aggregate(sorted(all, func(i *item) bool { return i.key.kind == kindClusterRole }))
 	return index(all, len(items)), nil
 }
 
-// withBuiltin collects all objects by name and reports objects that are defined twice.
+// withBuiltin collects all objects by name and reports those that are defined twice.
 func withBuiltin(items []*item) (map[key]*item, []error) {
 	all := make(map[key]*item, len(items)+6)
 	builtin := make(map[key]bool, 6)
@@ -84,10 +71,8 @@ func withBuiltin(items []*item) (map[key]*item, []error) {
 		switch first := all[i.key]; {
 		case builtin[i.key]:
 			errs = append(errs, i.errorf("is built in and cannot be redefined; remove it or give it another name"))
-		case first != nil && first.at != "":
-			errs = append(errs, i.errorf("is defined a second time (first in %s); remove one of the two", first.at))
 		case first != nil:
-			errs = append(errs, i.errorf("is defined a second time; remove one of the two"))
+			errs = append(errs, i.errorf("is defined a second time (first in %s); remove one of the two", first.at))
 		default:
 			all[i.key] = i
 		}
@@ -95,7 +80,7 @@ func withBuiltin(items []*item) (map[key]*item, []error) {
 	return all, errs
 }
 
-// checkRefs reports bindings to roles that do not exist. A roleRef of a wrong form has been reported already.
+// checkRefs reports bindings to roles that do not exist. An invalid roleRef is reported by validate.
 func checkRefs(items []*item, all map[key]*item) []error {
 	var errs []error
 	for _, i := range items {
@@ -113,7 +98,7 @@ func checkRefs(items []*item, all map[key]*item) []error {
 	return errs
 }
 
-// target is the role a binding refers to.
+// target returns the role that a binding refers to.
 func (i *item) target() key {
 	k := key{kind: i.binding.ref.Kind, name: i.binding.ref.Name}
 	if k.kind == kindRole {
@@ -122,15 +107,10 @@ func (i *item) target() key {
 	return k
 }
 
-// clusterRoles returns the ClusterRoles sorted by name.
-func clusterRoles(all map[key]*item) []*item {
-	return sorted(all, func(i *item) bool { return i.key.kind == kindClusterRole })
-}
-
-func sorted(all map[key]*item, want func(*item) bool) []*item {
+func sorted(all map[key]*item, keep func(*item) bool) []*item {
 	var out []*item
 	for _, i := range all {
-		if want(i) {
+		if keep(i) {
 			out = append(out, i)
 		}
 	}
@@ -165,7 +145,7 @@ func newScope() scope {
 	return scope{users: make(map[string][]entry), groups: make(map[string][]entry)}
 }
 
-// add files a grant under each of the binding's subjects.
+// add indexes a grant by the subjects of its binding.
 func (s *scope) add(binding *item, g *grant) {
 	s.grants = append(s.grants, g)
 	for _, subject := range binding.binding.subjects {
@@ -176,21 +156,21 @@ func (s *scope) add(binding *item, g *grant) {
 		case rbacv1.UserKind:
 			s.users[subject.Name] = append(s.users[subject.Name], e)
 		case rbacv1.ServiceAccountKind:
-			name := serviceAccountUser(&subject, binding.key.namespace)
+			name := serviceaccount.MakeUsername(cmp.Or(subject.Namespace, binding.key.namespace), subject.Name)
 			s.users[name] = append(s.users[name], e)
 		}
 	}
 }
 
-// reason is the text of an allow, worded as upstream's so that audit tools need not tell the two apart.
+// reason is the text of an allow, in upstream's words, which audit tools know.
 func reason(binding *item, subject *rbacv1.Subject) string {
-	name, who := binding.key.name, subject.Name
+	name, holder := binding.key.name, subject.Name
 	if binding.namespaced() {
 		name += "/" + binding.key.namespace
 	}
 	if subject.Kind == rbacv1.ServiceAccountKind {
-		who += "/" + cmp.Or(subject.Namespace, binding.key.namespace)
+		holder += "/" + cmp.Or(subject.Namespace, binding.key.namespace)
 	}
 	return fmt.Sprintf("RBAC: allowed by %s %q of %s %q to %s %q",
-		binding.key.kind, name, binding.binding.ref.Kind, binding.binding.ref.Name, subject.Kind, who)
+		binding.key.kind, name, binding.binding.ref.Kind, binding.binding.ref.Name, subject.Kind, holder)
 }

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// validate checks one object by the rules of the Kubernetes API. Every fault is reported.
+// validate checks one object by the rules of the Kubernetes API and reports all faults.
 func (i *item) validate() error {
 	if i.broken {
 		return nil
@@ -40,7 +40,7 @@ func (i *item) validate() error {
 
 type faultFunc func(format string, args ...any)
 
-// faultAt puts the path of a list entry before a fault.
+// faultAt prefixes faults with the path of a list entry.
 func faultAt(fault faultFunc, list string, index int) faultFunc {
 	return func(format string, args ...any) {
 		fault("%s[%d]%w", list, index, fmt.Errorf(format, args...))
@@ -75,10 +75,11 @@ func validateRule(rule *rbacv1.PolicyRule, namespaced bool, fault faultFunc) {
 	}
 	if len(rule.NonResourceURLs) > 0 {
 		if namespaced {
-			fault(".nonResourceURLs cannot stand in a Role; use a ClusterRole and a ClusterRoleBinding")
+			fault(".nonResourceURLs is not allowed in a Role; use a ClusterRole and a ClusterRoleBinding")
 		}
 		if len(rule.APIGroups) > 0 || len(rule.Resources) > 0 || len(rule.ResourceNames) > 0 {
-			fault(".nonResourceURLs cannot stand beside apiGroups, resources or resourceNames; split the rule in two")
+			fault(".nonResourceURLs cannot be combined with apiGroups, resources or resourceNames; split the rule " +
+				"in two")
 		}
 		return
 	}
@@ -104,7 +105,7 @@ func validateAggregation(rule *rbacv1.AggregationRule, fault faultFunc) {
 	}
 }
 
-// validateRef checks the form of roleRef and fills in its API group; whether the role exists is checked later.
+// validateRef checks roleRef and defaults its API group. checkRefs checks that the role exists.
 func (i *item) validateRef(fault faultFunc) {
 	ref := &i.binding.ref
 	if ref.APIGroup == "" {
@@ -119,13 +120,14 @@ func (i *item) validateRef(fault faultFunc) {
 	switch {
 	case ref.Kind == kindClusterRole, ref.Kind == kindRole && i.namespaced():
 	case ref.Kind == kindRole:
-		fault("roleRef.kind Role is not supported in a ClusterRoleBinding; use ClusterRole, or a RoleBinding in the namespace of the role")
+		fault("roleRef.kind Role is not supported in a ClusterRoleBinding; " +
+			"use ClusterRole, or a RoleBinding in the namespace of the role")
 	default:
 		fault("roleRef.kind %q is not supported; use Role or ClusterRole", ref.Kind)
 	}
 }
 
-// validateSubject checks a subject and fills in its API group, as the Kubernetes API does.
+// validateSubject checks a subject and defaults its API group, as the Kubernetes API does.
 func validateSubject(s *rbacv1.Subject, namespaced bool, fault faultFunc) {
 	if s.Name == "" {
 		fault(".name is missing; name the %s", s.Kind)
@@ -154,7 +156,7 @@ func validateServiceAccount(s *rbacv1.Subject, namespaced bool, fault faultFunc)
 			fault(".name %q: %s", s.Name, msg)
 		}
 	}
-	// In a RoleBinding an absent namespace means the one of the binding.
+	// In a RoleBinding the namespace defaults to that of the binding.
 	if s.Namespace == "" && !namespaced {
 		fault(".namespace is missing; name the namespace of the ServiceAccount")
 	}

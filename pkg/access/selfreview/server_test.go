@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -32,34 +33,41 @@ import (
 )
 
 // newServer starts a generic API server with the two groups. A request's user is the one its bearer token names, as
-// "name" or "name/group". In namespace team user ann may list securevalues, k6 may open values by name, every and wild could
-// but for the wildcard.
+// "name" or "name/group". In namespace team user ann may list securevalues, k6 may open values by name, every and wild
+// could but for the wildcard.
 func newServer(t *testing.T) *httptest.Server {
 	t.Helper()
-	rule := func(verb, resource string, names ...string) rbacv1.PolicyRule {
-		return rbacv1.PolicyRule{
-			Verbs: []string{verb}, APIGroups: []string{"secret.grafana.app"}, Resources: []string{resource}, ResourceNames: names,
+	rule := func(verb, resource, rest string) string {
+		return "{apiGroups: [secret.grafana.app], resources: [" + resource + "], verbs: [" + verb + "]" + rest + "}"
+	}
+	decrypt, k6, all := rule("decrypt", "securevalues", ""),
+		rule("use", "decrypters", ", resourceNames: [k6-cloud, '']"), rule("use", "decrypters", "")
+	dir := t.TempDir()
+	for name, rules := range map[string]string{
+		"ann": rule("list", "securevalues", ""), "k6": decrypt + ", " + k6, "every": decrypt + ", " + k6 + ", " + all,
+		"wild": "{apiGroups: ['*'], resources: ['*'], verbs: ['*']}",
+	} {
+		manifest := fmt.Sprintf(`
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: %[1]s, namespace: team}
+rules: [%[2]s]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: %[1]s, namespace: team}
+roleRef: {kind: Role, name: %[1]s}
+subjects: [{kind: User, name: %[1]s}]
+`, name, rules)
+		if err := os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(manifest), 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
-	var objects rbac.Objects
-	for who, rules := range map[string][]rbacv1.PolicyRule{
-		"ann":   {rule("list", "securevalues")},
-		"k6":    {rule("decrypt", "securevalues"), rule("use", "decrypters", "k6-cloud", "")},
-		"every": {rule("decrypt", "securevalues"), rule("use", "decrypters", "k6-cloud"), rule("use", "decrypters")},
-		"wild":  {{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}},
-	} {
-		objects.Roles = append(objects.Roles, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: who, Namespace: "team"}, Rules: rules})
-		objects.RoleBindings = append(objects.RoleBindings, &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: who, Namespace: "team"},
-			RoleRef:    rbacv1.RoleRef{Kind: "Role", Name: who},
-			Subjects:   []rbacv1.Subject{{Kind: "User", Name: who}},
-		})
-	}
-	snapshot, err := rbac.NewSnapshot(objects)
+	snapshot, err := rbac.Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	access := rbac.NewStandalone(rbac.NewStore(snapshot))
+	access := rbac.NewStandalone(rbac.New(snapshot))
 
 	scheme := runtime.NewScheme()
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
@@ -92,7 +100,8 @@ func newServer(t *testing.T) *httptest.Server {
 func authenticate(r *http.Request) (*authenticator.Response, bool, error) {
 	name, group, _ := strings.Cut(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), "/")
 	return &authenticator.Response{User: &user.DefaultInfo{
-		Name: name, UID: "uid-of-" + name, Groups: []string{user.AllAuthenticated, group}, Extra: map[string][]string{"k": {"v"}},
+		Name: name, UID: "uid-of-" + name, Groups: []string{user.AllAuthenticated, group},
+		Extra: map[string][]string{"k": {"v"}},
 	}}, name != "", nil
 }
 
@@ -100,9 +109,12 @@ func authenticate(r *http.Request) (*authenticator.Response, bool, error) {
 func definitions(common.ReferenceCallback) map[string]common.OpenAPIDefinition {
 	out := map[string]common.OpenAPIDefinition{}
 	for _, sample := range []interface{ OpenAPIModelName() string }{
-		authorizationv1.SelfSubjectAccessReview{}, authorizationv1.SelfSubjectRulesReview{}, authenticationv1.SelfSubjectReview{},
+		authorizationv1.SelfSubjectAccessReview{}, authorizationv1.SelfSubjectRulesReview{},
+		authenticationv1.SelfSubjectReview{},
 	} {
-		out[sample.OpenAPIModelName()] = common.OpenAPIDefinition{Schema: spec.Schema{SchemaProps: spec.SchemaProps{Type: []string{"object"}}}}
+		out[sample.OpenAPIModelName()] = common.OpenAPIDefinition{
+			Schema: spec.Schema{SchemaProps: spec.SchemaProps{Type: []string{"object"}}},
+		}
 	}
 	return out
 }
@@ -129,7 +141,9 @@ func TestSelfSubjectAccessReview(t *testing.T) {
 		}}
 	}
 	url := func(path string) authorizationv1.SelfSubjectAccessReviewSpec {
-		return authorizationv1.SelfSubjectAccessReviewSpec{NonResourceAttributes: &authorizationv1.NonResourceAttributes{Verb: "get", Path: path}}
+		return authorizationv1.SelfSubjectAccessReviewSpec{
+			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Verb: "get", Path: path},
+		}
 	}
 	for _, tc := range []struct {
 		token  string
@@ -147,11 +161,14 @@ func TestSelfSubjectAccessReview(t *testing.T) {
 	} {
 		for _, encoding := range encodings {
 			review := &authorizationv1.SelfSubjectAccessReview{Spec: tc.spec}
-			got, err := clientFor(t, server, tc.token, encoding).AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
+			got, err := clientFor(t, server, tc.token,
+				encoding).AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(), review,
+				metav1.CreateOptions{})
 			if err != nil {
 				t.Fatalf("%s: %v", tc.token, err)
 			}
-			if got.Status.Allowed != tc.want || got.Status.Denied || !strings.Contains(got.Status.Reason, tc.reason) || got.Status.EvaluationError != "" {
+			if got.Status.Allowed != tc.want || got.Status.Denied || !strings.Contains(got.Status.Reason, tc.reason) ||
+				got.Status.EvaluationError != "" {
 				t.Errorf("%s, %v as %s: got %+v", tc.token, tc.spec, encoding, got.Status)
 			}
 			if (got.Spec.ResourceAttributes == nil) != (tc.spec.ResourceAttributes == nil) {
@@ -164,7 +181,7 @@ func TestSelfSubjectAccessReview(t *testing.T) {
 // TestSelfReviewsOfTheDecryptPort asks about its two verbs: the answers are those of the port, not of the API.
 func TestSelfReviewsOfTheDecryptPort(t *testing.T) {
 	server := newServer(t)
-	const wildcard, masters = "is a wildcard, which reads no value", "takes group system:masters out"
+	const wildcard, masters = "is a wildcard, which reads no value", "removes group system:masters from"
 	for _, tc := range []struct {
 		token, verb, resource, name, namespace string
 		want, denied                           bool
@@ -194,26 +211,33 @@ func TestSelfReviewsOfTheDecryptPort(t *testing.T) {
 	} {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 			ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Verb: tc.verb, Namespace: tc.namespace, Group: "secret.grafana.app", Resource: tc.resource, Name: tc.name,
+				Verb: tc.verb, Namespace: tc.namespace, Group: "secret.grafana.app", Resource: tc.resource,
+				Name: tc.name,
 			},
 		}}
-		got, err := clientFor(t, server, tc.token, runtime.ContentTypeJSON).AuthorizationV1().SelfSubjectAccessReviews().
+		got, err := clientFor(t, server, tc.token,
+			runtime.ContentTypeJSON).AuthorizationV1().SelfSubjectAccessReviews().
 			Create(t.Context(), review, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatalf("%+v: %v", tc, err)
 		}
-		if s := got.Status; s.Allowed != tc.want || s.Denied != tc.denied || !strings.Contains(s.Reason, tc.reason) || s.EvaluationError != "" {
+		if s := got.Status; s.Allowed != tc.want || s.Denied != tc.denied || !strings.Contains(s.Reason, tc.reason) ||
+			s.EvaluationError != "" {
 			t.Errorf("%+v: got %+v", tc, s)
 		}
 	}
-	for token, overstated := range map[string]bool{"ann": false, "k6": false, "every": true, "wild": true, "root/system:masters": true} {
-		review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "team"}}
+	for token, overstated := range map[string]bool{"ann": false, "k6": false, "every": true, "wild": true,
+		"root/system:masters": true} {
+		review := &authorizationv1.SelfSubjectRulesReview{
+			Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "team"},
+		}
 		got, err := clientFor(t, server, token, runtime.ContentTypeJSON).AuthorizationV1().SelfSubjectRulesReviews().
 			Create(t.Context(), review, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s := got.Status; s.Incomplete != overstated || strings.Contains(s.EvaluationError, "only grants by name") != overstated {
+		if s := got.Status; s.Incomplete != overstated ||
+			strings.Contains(s.EvaluationError, "only grants by name") != overstated {
 			t.Errorf("rules of %s: incomplete %t, %q", token, s.Incomplete, s.EvaluationError)
 		}
 	}
@@ -224,7 +248,9 @@ func TestSelfSubjectAccessReviewRefuses(t *testing.T) {
 	attributes := func(change func(*authorizationv1.ResourceAttributes)) *authorizationv1.SelfSubjectAccessReview {
 		a := &authorizationv1.ResourceAttributes{Verb: "list"}
 		change(a)
-		return &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: a}}
+		return &authorizationv1.SelfSubjectAccessReview{
+			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: a},
+		}
 	}
 	both := attributes(func(*authorizationv1.ResourceAttributes) {})
 	both.Spec.NonResourceAttributes = &authorizationv1.NonResourceAttributes{Path: "/"}
@@ -242,16 +268,21 @@ func TestSelfSubjectAccessReviewRefuses(t *testing.T) {
 			a.LabelSelector = &authorizationv1.LabelSelectorAttributes{}
 		}), "spec.resourceAttributes.labelSelector.requirements"},
 		"two label selectors": {attributes(func(a *authorizationv1.ResourceAttributes) {
-			a.LabelSelector = &authorizationv1.LabelSelectorAttributes{RawSelector: "a=b", Requirements: []metav1.LabelSelectorRequirement{in}}
+			a.LabelSelector = &authorizationv1.LabelSelectorAttributes{RawSelector: "a=b",
+				Requirements: []metav1.LabelSelectorRequirement{in}}
 		}), "spec.resourceAttributes.labelSelector.rawSelector"},
 		"label without values": {attributes(func(a *authorizationv1.ResourceAttributes) {
-			a.LabelSelector = &authorizationv1.LabelSelectorAttributes{Requirements: []metav1.LabelSelectorRequirement{{Key: "a", Operator: metav1.LabelSelectorOpIn}}}
+			a.LabelSelector = &authorizationv1.LabelSelectorAttributes{
+				Requirements: []metav1.LabelSelectorRequirement{{Key: "a", Operator: metav1.LabelSelectorOpIn}},
+			}
 		}), "spec.resourceAttributes.labelSelector.requirements[0].values"},
 		"empty field selector": {attributes(func(a *authorizationv1.ResourceAttributes) {
 			a.FieldSelector = &authorizationv1.FieldSelectorAttributes{}
 		}), "spec.resourceAttributes.fieldSelector.requirements"},
 		"field without key": {attributes(func(a *authorizationv1.ResourceAttributes) {
-			a.FieldSelector = &authorizationv1.FieldSelectorAttributes{Requirements: []metav1.FieldSelectorRequirement{{Operator: metav1.FieldSelectorOpExists}}}
+			a.FieldSelector = &authorizationv1.FieldSelectorAttributes{
+				Requirements: []metav1.FieldSelectorRequirement{{Operator: metav1.FieldSelectorOpExists}},
+			}
 		}), "spec.resourceAttributes.fieldSelector.requirements[0].key"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -276,23 +307,30 @@ func TestSelectorsThatAreNotUnderstoodAreReported(t *testing.T) {
 	}{
 		"understood": {
 			labels: &authorizationv1.LabelSelectorAttributes{RawSelector: "a in (b)"},
-			fields: &authorizationv1.FieldSelectorAttributes{Requirements: []metav1.FieldSelectorRequirement{{Key: "a", Operator: metav1.FieldSelectorOpIn, Values: []string{"b"}}}},
+			fields: &authorizationv1.FieldSelectorAttributes{Requirements: []metav1.FieldSelectorRequirement{{Key: "a",
+				Operator: metav1.FieldSelectorOpIn, Values: []string{"b"}}}},
 		},
 		"raw": {
 			labels: &authorizationv1.LabelSelectorAttributes{RawSelector: "a in ("},
 			fields: &authorizationv1.FieldSelectorAttributes{RawSelector: "a"},
-			want:   "spec.resourceAttributes.fieldSelector ignored due to parse error; spec.resourceAttributes.labelSelector ignored due to parse error",
+			want: "spec.resourceAttributes.fieldSelector ignored due to parse error; " +
+				"spec.resourceAttributes.labelSelector ignored due to parse error",
 		},
 		"operator": {
-			labels: &authorizationv1.LabelSelectorAttributes{Requirements: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Near"}, {Key: "b", Operator: metav1.LabelSelectorOpExists}}},
-			fields: &authorizationv1.FieldSelectorAttributes{Requirements: []metav1.FieldSelectorRequirement{{Key: "a", Operator: metav1.FieldSelectorOpIn, Values: []string{"b", "c"}}}},
-			want:   "spec.resourceAttributes.fieldSelector ignored due to parse error; spec.resourceAttributes.labelSelector partially ignored due to parse error",
+			labels: &authorizationv1.LabelSelectorAttributes{Requirements: []metav1.LabelSelectorRequirement{{Key: "a",
+				Operator: "Near"}, {Key: "b", Operator: metav1.LabelSelectorOpExists}}},
+			fields: &authorizationv1.FieldSelectorAttributes{Requirements: []metav1.FieldSelectorRequirement{{Key: "a",
+				Operator: metav1.FieldSelectorOpIn, Values: []string{"b", "c"}}}},
+			want: "spec.resourceAttributes.fieldSelector ignored due to parse error; " +
+				"spec.resourceAttributes.labelSelector partially ignored due to parse error",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Verb: "list", Namespace: "team", Group: "secret.grafana.app", Resource: "securevalues", LabelSelector: tc.labels, FieldSelector: tc.fields,
-			}}}
+			review := &authorizationv1.SelfSubjectAccessReview{}
+			review.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{
+				Verb: "list", Namespace: "team", Group: "secret.grafana.app", Resource: "securevalues",
+				LabelSelector: tc.labels, FieldSelector: tc.fields,
+			}
 			got, err := client.Create(t.Context(), review, metav1.CreateOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -308,19 +346,24 @@ func TestSelfSubjectRulesReview(t *testing.T) {
 	server := newServer(t)
 	for _, encoding := range encodings {
 		client := clientFor(t, server, "ann", encoding).AuthorizationV1().SelfSubjectRulesReviews()
-		review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "team"}}
+		review := &authorizationv1.SelfSubjectRulesReview{
+			Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "team"},
+		}
 		got, err := client.Create(t.Context(), review, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		isList := func(r authorizationv1.ResourceRule) bool {
-			return fmt.Sprint(r) == fmt.Sprint(authorizationv1.ResourceRule{Verbs: []string{"list"}, APIGroups: []string{"secret.grafana.app"}, Resources: []string{"securevalues"}})
+			return fmt.Sprint(r) == fmt.Sprint(authorizationv1.ResourceRule{Verbs: []string{"list"},
+				APIGroups: []string{"secret.grafana.app"}, Resources: []string{"securevalues"}})
 		}
 		// One rule of ann, two of system:basic-user; the URLs of system:discovery and system:public-info-viewer.
-		if len(got.Status.ResourceRules) != 3 || !slices.ContainsFunc(got.Status.ResourceRules, isList) || len(got.Status.NonResourceRules) != 2 || got.Status.Incomplete {
+		if len(got.Status.ResourceRules) != 3 || !slices.ContainsFunc(got.Status.ResourceRules, isList) ||
+			len(got.Status.NonResourceRules) != 2 || got.Status.Incomplete {
 			t.Errorf("%s: got %+v", encoding, got.Status)
 		}
-		if _, err := client.Create(t.Context(), &authorizationv1.SelfSubjectRulesReview{}, metav1.CreateOptions{}); !apierrors.IsBadRequest(err) {
+		if _, err := client.Create(t.Context(), &authorizationv1.SelfSubjectRulesReview{},
+			metav1.CreateOptions{}); !apierrors.IsBadRequest(err) {
 			t.Errorf("%s: without a namespace: got %v, want bad request", encoding, err)
 		}
 	}
@@ -335,7 +378,9 @@ func TestSelfSubjectReview(t *testing.T) {
 			t.Fatal(err)
 		}
 		info := got.Status.UserInfo
-		if info.Username != "ann" || info.UID != "uid-of-ann" || !slices.Equal(info.Groups, []string{user.AllAuthenticated, "ops"}) || fmt.Sprint(info.Extra) != "map[k:[v]]" {
+		if info.Username != "ann" || info.UID != "uid-of-ann" ||
+			!slices.Equal(info.Groups, []string{user.AllAuthenticated, "ops"}) ||
+			fmt.Sprint(info.Extra) != "map[k:[v]]" {
 			t.Errorf("%s: got %+v", encoding, info)
 		}
 		if got.CreationTimestamp.IsZero() {
@@ -358,7 +403,8 @@ func TestOnlyTheSelfReviewsAreServed(t *testing.T) {
 		var names []string
 		for _, resource := range list.APIResources {
 			names = append(names, resource.Name)
-			if resource.Namespaced || !slices.Equal(resource.Verbs, metav1.Verbs{"create"}) || resource.SingularName+"s" != resource.Name {
+			if resource.Namespaced || !slices.Equal(resource.Verbs, metav1.Verbs{"create"}) ||
+				resource.SingularName+"s" != resource.Name {
 				t.Errorf("%s: %+v", version, resource)
 			}
 		}
@@ -372,7 +418,8 @@ func TestOnlyTheSelfReviewsAreServed(t *testing.T) {
 func TestAnswersCarryTheirKind(t *testing.T) {
 	server := newServer(t)
 	body := `{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectRulesReview","spec":{"namespace":"team"}}`
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", strings.NewReader(body))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+		server.URL+"/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -386,7 +433,8 @@ func TestAnswersCarryTheirKind(t *testing.T) {
 	if err := response.Write(&text); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"201 Created", `"kind":"SelfSubjectRulesReview"`, `"apiVersion":"authorization.k8s.io/v1"`, `"resourceRules":[{`} {
+	for _, want := range []string{"201 Created", `"kind":"SelfSubjectRulesReview"`,
+		`"apiVersion":"authorization.k8s.io/v1"`, `"resourceRules":[{`} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("answer lacks %s:\n%s", want, text.String())
 		}

@@ -100,7 +100,7 @@ func testAccess(t *testing.T, s *suite) {
 			{"use", "decrypters.secret.grafana.app/k6-cloud"},
 		} {
 			a := admin.in(t).kubectl("", append([]string{"auth", "can-i"}, question...)...)
-			if a.code != 1 || a.out != "no - the decrypt port takes group system:masters out of a caller's groups\n" {
+			if a.code != 1 || a.out != "no - the decrypt port removes group system:masters from a caller's groups\n" {
 				t.Errorf("auth can-i %v: got %+v", question, a)
 			}
 		}

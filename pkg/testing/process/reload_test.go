@@ -51,9 +51,9 @@ func TestReloadAccess(t *testing.T) {
 
 	harness.WriteFile(t, manifest, lister("second")+"nonsense: 1\n")
 	logs(`unknown field \"nonsense\"`)
-	logs("RBAC manifests were not reloaded, the last good set stays in force")
+	logs(`err="--rbac-dir`)
 	harness.WriteFile(t, s.TokenFile, "t-third-leaky\n")
-	logs("File not reloaded, its last good content stays in force")
+	logs(`"File not reloaded, its last good content stays in force" err="--token-auth-file`)
 	if strings.Contains(s.Log(t), "t-third-leaky") {
 		t.Error("the log holds a token")
 	}

@@ -3,55 +3,58 @@
 package rbac
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr/funcr"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/component-base/metrics/testutil"
 	"k8s.io/klog/v2"
+
+	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
-// watched is a folder, a watcher that is driven by hand, and what a decision says now.
+// watched is a folder that is checked by hand.
 type watched struct {
-	*Watcher
-	t   *testing.T
-	log []string
+	*reload.File
+	t          *testing.T
+	authorizer *Authorizer
+	log        []string
 }
 
 func grants(verb string) string {
-	return head + "kind: ClusterRole\nmetadata: {name: r}\nrules: [{apiGroups: [secret.grafana.app], resources: [securevalues], verbs: [" + verb + "]}]\n---\n" +
-		head + "kind: ClusterRoleBinding\nmetadata: {name: b}\nroleRef: {kind: ClusterRole, name: r}\nsubjects: [{kind: User, name: u}]\n"
+	return head + "kind: ClusterRole\nmetadata: {name: r}\nrules: [{apiGroups: [secret.grafana.app], resources: " +
+		"[securevalues], verbs: [" + verb + "]}]\n---\n" +
+		head + "kind: ClusterRoleBinding\nmetadata: {name: b}\nroleRef: {kind: ClusterRole, name: r}\nsubjects: " +
+		"[{kind: User, name: u}]\n"
 }
 
 func newWatched(t *testing.T, dir string) *watched {
 	t.Helper()
-	snapshot, err := Load(dir)
-	if err != nil {
+	w := &watched{t: t}
+	w.authorizer, w.File = NewFolder(dir)
+	if err := w.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w := &watched{Watcher: NewWatcher(dir, NewStore(snapshot)), t: t}
 	state := klog.CaptureState()
 	klog.SetLogger(funcr.New(func(_, line string) { w.log = append(w.log, line) }, funcr.Options{}))
 	t.Cleanup(state.Restore)
 	return w
 }
 
-// settle polls often enough for any change to be acted on, and more often than that.
+// settle checks more often than any change needs.
 func (w *watched) settle() {
 	for range 5 {
-		w.poll(false)
+		w.Check(w.t.Context(), false)
 	}
 }
 
 func (w *watched) wantVerb(verb string) {
 	w.t.Helper()
 	for _, v := range []string{"get", "list"} {
-		if allowed(w.t, New(w.store), ask(person("u"), v, "n", "securevalues", "", "x")) != (v == verb) {
+		if allowed(w.t, w.authorizer, ask(person("u"), v, "n", "securevalues", "", "x")) != (v == verb) {
 			w.t.Errorf("want %q and nothing else to be allowed, %q is wrong", verb, v)
 		}
 	}
@@ -59,12 +62,12 @@ func (w *watched) wantVerb(verb string) {
 
 func (w *watched) wantHealthy(healthy bool) {
 	w.t.Helper()
-	if err := w.Healthy(); (err == nil) != healthy {
-		w.t.Errorf("Healthy: %v", err)
+	if err := w.Fault(); (err == nil) != healthy {
+		w.t.Errorf("Fault() = %v", err)
 	}
 }
 
-// TestFoldersAreNamed logs a folder in the folder each time a set comes in force, and not at every look.
+// TestFoldersAreNamed expects a folder in the folder to be logged once for each set in force, not at every check.
 func TestFoldersAreNamed(t *testing.T) {
 	dir := t.TempDir()
 	for _, folder := range []string{"team-a", "..data"} {
@@ -76,18 +79,19 @@ func TestFoldersAreNamed(t *testing.T) {
 	writeFile(t, dir, "a.yaml", grants("get"))
 	w.settle()
 	w.settle()
-	if n := strings.Count(strings.Join(w.log, "\n"), "is not read: move its manifests up"); n != 1 || !strings.Contains(strings.Join(w.log, ""), "team-a") {
+	if n := strings.Count(strings.Join(w.log, "\n"), "is not read: move its manifests up"); n != 1 ||
+		!strings.Contains(strings.Join(w.log, ""), "team-a") {
 		t.Errorf("%d lines about folders:\n%s", n, strings.Join(w.log, "\n"))
 	}
 }
 
-func TestWatcherReloads(t *testing.T) {
+func TestFolderReloads(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, dir, "a.yaml", grants("get"))
 	w := newWatched(t, dir)
-	before := w.store.Snapshot()
+	before := w.authorizer.current.Load()
 	w.settle()
-	if w.store.Snapshot() != before {
+	if w.authorizer.current.Load() != before {
 		t.Error("reloaded without a change")
 	}
 	writeFile(t, dir, "a.yaml", grants("list"))
@@ -106,22 +110,22 @@ func TestWatcherReloads(t *testing.T) {
 	w.wantHealthy(true)
 }
 
-func TestWatcherWaitsUntilTheFolderIsQuiet(t *testing.T) {
+func TestFolderWaitsUntilTheFolderIsQuiet(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, dir, "a.yaml", grants("get"))
 	w := newWatched(t, dir)
 	writeFile(t, dir, "a.yaml", grants("get")[:100])
-	w.poll(false)
+	w.Check(w.t.Context(), false)
 	w.wantHealthy(true)
 	writeFile(t, dir, "a.yaml", grants("list"))
-	w.poll(false)
+	w.Check(w.t.Context(), false)
 	w.wantVerb("get")
-	w.poll(false)
+	w.Check(w.t.Context(), false)
 	w.wantVerb("list")
 	w.wantHealthy(true)
 }
 
-func TestWatcherKeepsTheLastGoodSet(t *testing.T) {
+func TestFolderKeepsTheLastGoodSet(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, dir, "a.yaml", grants("get"))
 	w := newWatched(t, dir)
@@ -133,11 +137,11 @@ func TestWatcherKeepsTheLastGoodSet(t *testing.T) {
 	w.settle()
 	w.wantVerb("get")
 	w.wantHealthy(false)
-	if err := w.Healthy(); !strings.Contains(err.Error(), "b.yaml, document 2") {
-		t.Errorf("Healthy: %v", err)
+	if err := w.Fault(); !strings.Contains(err.Error(), "b.yaml, document 2") {
+		t.Errorf("Fault() = %v", err)
 	}
 	if len(w.log) != 1 || !strings.Contains(w.log[0], `"error"="`) || strings.Contains(w.log[0], `\n`) ||
-		!strings.Contains(w.log[0], "last good set stays in force") || !strings.Contains(w.log[0], `\"Z\"`) {
+		!strings.Contains(w.log[0], "last good content stays in force") || !strings.Contains(w.log[0], `\"Z\"`) {
 		t.Errorf("want one error of one line, got:\n%q", w.log)
 	}
 	if got := counter(t, "error") - failure; got != 1 {
@@ -152,7 +156,7 @@ func TestWatcherKeepsTheLastGoodSet(t *testing.T) {
 	}
 }
 
-func TestWatcherSurvivesARemovedFolder(t *testing.T) {
+func TestFolderSurvivesARemovedFolder(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "rbac")
 	mkdir := func() {
@@ -179,7 +183,7 @@ func TestWatcherSurvivesARemovedFolder(t *testing.T) {
 	w.wantVerb("list")
 }
 
-func TestWatcherFollowsAConfigMapSwap(t *testing.T) {
+func TestFolderFollowsAConfigMapSwap(t *testing.T) {
 	dir := t.TempDir()
 	for generation, verb := range map[string]string{"..1": "get", "..2": "list"} {
 		if err := os.Mkdir(filepath.Join(dir, generation), 0o700); err != nil {
@@ -199,35 +203,8 @@ func TestWatcherFollowsAConfigMapSwap(t *testing.T) {
 	w.wantVerb("list")
 }
 
-func TestRun(t *testing.T) {
-	dir := t.TempDir()
-	writeFile(t, dir, "a.yaml", grants("get"))
-	w := newWatched(t, dir)
-	w.interval = time.Millisecond
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); w.Run(ctx) }()
-	before := w.store.Snapshot()
-	writeFile(t, dir, "a.yaml", grants("list"))
-	for w.store.Snapshot() == before { // a watcher that does nothing is ended by the test's own deadline
-		time.Sleep(time.Millisecond)
-	}
-	cancel()
-	<-done
-	w.wantVerb("list")
-}
-
-func TestRunWithoutAFolder(t *testing.T) {
-	w := newWatched(t, "")
-	w.interval = 0 // would panic if it were used
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	w.Run(ctx)
-	w.wantHealthy(true)
-}
-
 func TestMetricsAreServed(t *testing.T) {
-	newWatched(t, "")
+	newWatched(t, t.TempDir())
 	families, err := legacyregistry.DefaultGatherer.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -237,7 +214,8 @@ func TestMetricsAreServed(t *testing.T) {
 		series[family.GetName()] = len(family.GetMetric())
 	}
 	if series["secret_rbac_reload_total"] != 2 || series["secret_rbac_last_reload_success_timestamp_seconds"] != 1 {
-		t.Errorf("got %d and %d series, want 2 and 1", series["secret_rbac_reload_total"], series["secret_rbac_last_reload_success_timestamp_seconds"])
+		t.Errorf("got %d and %d series, want 2 and 1", series["secret_rbac_reload_total"],
+			series["secret_rbac_last_reload_success_timestamp_seconds"])
 	}
 	if now, err := testutil.GetGaugeMetricValue(lastReloadSuccess); err != nil || now == 0 {
 		t.Errorf("last success: %v, %v", now, err)
