@@ -3,7 +3,6 @@
 package standalone
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -147,7 +146,7 @@ func (d *Data) readKeys(c *content) (err error) {
 
 func (d *Data) readHosts(c *content) (err error) {
 	hostname, _ := os.Hostname() // omitted if unknown
-	c.hosts, err = wantedHosts(hostname, d.cfg.BindAddress, d.cfg.ExtraSANs, d.cfg.local())
+	c.hosts, err = servingHosts(hostname, d.cfg.BindAddress, d.cfg.ExtraSANs, d.cfg.local())
 	return err
 }
 
@@ -196,10 +195,7 @@ func (d *Data) readAdmin(c *content) (err error) {
 // fillPKI writes each key before its certificate: see pair. A CA that is not valid yet was issued while the clock was
 // ahead, or the clock is behind now: it is re-issued for the same key and expiry, which is correct in both cases.
 func (d *Data) fillPKI(c content) error {
-	now, template := d.cfg.now(), caTemplate
-	if c.ca.cert != nil {
-		template = func(now time.Time) *x509.Certificate { return backdated(c.ca.cert, now) }
-	}
+	now := d.cfg.now()
 	valid := c.ca.cert != nil && !now.Before(c.ca.cert.NotBefore)
 	if c.ca.cert != nil && !valid {
 		klog.Background().
@@ -207,7 +203,7 @@ func (d *Data) fillPKI(c content) error {
 				"from", c.ca.cert.NotBefore, "now", now)
 	}
 	ca, err := d.fillPair(c.ca, d.CACert(), d.path("pki", "ca.key"), valid, func(p pair) (pair, error) {
-		return p.sign(template(now), nil)
+		return p.sign(caTemplate(c.ca.cert, now), nil)
 	})
 	if err != nil {
 		return err
@@ -218,7 +214,7 @@ func (d *Data) fillPKI(c content) error {
 		klog.Background().Info("Re-issuing the serving certificate", "path", certPath, "until", c.serving.cert.NotAfter)
 	}
 	_, err = d.fillPair(c.serving, certPath, keyPath, good, func(p pair) (pair, error) {
-		return p.sign(servingTemplate(c.hosts, now, ca.cert.NotAfter), &ca)
+		return p.sign(servingTemplate(c.hosts, ca.cert, now), &ca)
 	})
 	return err
 }

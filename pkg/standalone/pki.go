@@ -3,17 +3,10 @@
 package standalone
 
 import (
-	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"slices"
 	"strings"
@@ -23,17 +16,17 @@ import (
 	"k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/keyutil"
 	"k8s.io/klog/v2"
+
+	"github.com/securevalue/secret-apiserver/pkg/internal/pki"
 )
 
 const (
 	caLife      = 10 * 365 * 24 * time.Hour
 	servingLife = 365 * 24 * time.Hour
-	// backdate forgives clocks of clients that are behind.
-	backdate = 5 * time.Minute
 )
 
 // pair is a certificate and its key as they are on disk. Either may be absent: keys are written first, so a crash can
-// leave a key alone, and a certificate can be made again from its key.
+// leave a key without a certificate, which is then issued for that key.
 type pair struct {
 	cert    *x509.Certificate
 	certPEM []byte
@@ -41,7 +34,7 @@ type pair struct {
 	keyPEM  []byte
 }
 
-// readPair refuses files that do not parse or do not belong together. hint says what to delete to start over.
+// readPair rejects files that do not parse or do not belong together. hint says what to delete to start over.
 func readPair(certPath, keyPath, hint string) (pair, error) {
 	var p pair
 	var err error
@@ -54,7 +47,7 @@ func readPair(certPath, keyPath, hint string) (pair, error) {
 	if p.keyPEM != nil {
 		key, err := keyutil.ParsePrivateKeyPEM(p.keyPEM)
 		if err != nil { // not wrapped: parsers may quote their input
-			return pair{}, fmt.Errorf("%s holds no private key: %s", keyPath, hint)
+			return pair{}, fmt.Errorf("%s is not a private key: %s", keyPath, hint)
 		}
 		p.key, _ = key.(crypto.Signer)
 	}
@@ -63,20 +56,19 @@ func readPair(certPath, keyPath, hint string) (pair, error) {
 	}
 	certs, err := cert.ParseCertsPEM(p.certPEM)
 	if err != nil {
-		return pair{}, fmt.Errorf("%s holds no certificate: %s", certPath, hint)
+		return pair{}, fmt.Errorf("%s is not a certificate: %s", certPath, hint)
 	}
 	p.cert = certs[0]
 	if p.key == nil {
 		return pair{}, fmt.Errorf("%s has no key %s: %s", certPath, keyPath, hint)
 	}
-	if pub, ok := p.cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(p.key.Public()) {
+	if !pki.BelongsTo(p.cert, p.key) {
 		return pair{}, fmt.Errorf("%s does not belong to %s: %s", certPath, keyPath, hint)
 	}
 	return p, nil
 }
 
-// checkCA refuses a certificate that cannot sign, or can no longer. One that cannot sign yet is issued again: see
-// fillPKI.
+// checkCA rejects a certificate that is not a CA or has expired. One that is not valid yet is issued again: see fillPKI.
 func checkCA(path string, p pair, now time.Time, hint string) error {
 	switch {
 	case p.cert == nil:
@@ -89,8 +81,8 @@ func checkCA(path string, p pair, now time.Time, hint string) error {
 	return nil
 }
 
-// serves reports whether the serving certificate in p is valid now, for more than the last third of its life unless ca
-// ends with it, and for hosts and no others.
+// serves reports whether the serving certificate in p is for exactly hosts, valid now, and not in the last third of its
+// life, unless it ends with ca.
 func (p pair) serves(hosts []string, now time.Time, ca *x509.Certificate) bool {
 	if p.cert == nil || now.Before(p.cert.NotBefore) || ca == nil {
 		return false
@@ -107,86 +99,55 @@ func (p pair) serves(hosts []string, now time.Time, ca *x509.Certificate) bool {
 	return slices.Equal(names, hosts)
 }
 
-// withKey returns p with a key, and whether it had to be made.
+// withKey returns p with a key, and whether the key is new.
 func (p pair) withKey() (pair, bool, error) {
 	if p.key != nil {
 		return p, false, nil
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := pki.NewKey()
 	if err != nil {
-		return pair{}, false, fmt.Errorf("generating a key: %w", err)
+		return pair{}, false, err
 	}
 	p.key = key
 	p.keyPEM, err = keyutil.MarshalPrivateKeyToPEM(key)
 	return p, true, err
 }
 
-// sign returns p with a certificate from tmpl, signed by parent, or by itself when parent is nil.
-func (p pair) sign(tmpl *x509.Certificate, parent *pair) (pair, error) {
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
-	if err != nil {
-		return pair{}, fmt.Errorf("generating a serial number: %w", err)
+// sign returns p with a certificate, signed by parent, or by itself when parent is nil.
+func (p pair) sign(template *x509.Certificate, parent *pair) (pair, error) {
+	if parent == nil {
+		parent = &pair{cert: template, key: p.key}
 	}
-	tmpl.SerialNumber = serial
-	issuer, signer := tmpl, p.key
-	if parent != nil {
-		issuer, signer = parent.cert, parent.key
+	var err error
+	if p.cert, err = pki.Sign(template, p.key, parent.cert, parent.key); err != nil {
+		return pair{}, err
 	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, issuer, p.key.Public(), signer)
-	if err != nil {
-		return pair{}, fmt.Errorf("signing the certificate %q: %w", tmpl.Subject.CommonName, err)
-	}
-	if p.cert, err = x509.ParseCertificate(der); err != nil {
-		return pair{}, fmt.Errorf("reading back the certificate %q: %w", tmpl.Subject.CommonName, err)
-	}
-	p.certPEM = pem.EncodeToMemory(&pem.Block{Type: cert.CertificateBlockType, Bytes: der})
+	p.certPEM = pki.Encode(p.cert)
 	return p, nil
 }
 
-func caTemplate(now time.Time) *x509.Certificate {
-	return &x509.Certificate{
-		Subject:   pkix.Name{CommonName: fmt.Sprintf("secret-apiserver-ca@%d", now.Unix())},
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(caLife),
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		IsCA:     true, BasicConstraintsValid: true, MaxPathLenZero: true,
+// caTemplate is a new CA, or old for the same key with a new start: same name and same end, so that copies of the old
+// certificate still verify what the new one signs.
+func caTemplate(old *x509.Certificate, now time.Time) *x509.Certificate {
+	template := pki.CA("secret-apiserver-ca", now, now.Add(caLife))
+	if old != nil {
+		template.RawSubject, template.Subject, template.NotAfter = old.RawSubject, old.Subject, old.NotAfter
 	}
+	return template
 }
 
-// backdated is a certificate of the same authority that is valid from now on: same name, same key, same end. What
-// clients keep of the old one goes on to verify what the new one signs.
-func backdated(ca *x509.Certificate, now time.Time) *x509.Certificate {
-	t := caTemplate(now)
-	t.RawSubject, t.Subject, t.NotAfter = ca.RawSubject, ca.Subject, ca.NotAfter
-	return t
+func servingTemplate(hosts []string, ca *x509.Certificate, now time.Time) *x509.Certificate {
+	template := pki.Leaf("secret-apiserver", hosts, ca, now, servingLife)
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	return template
 }
 
-func servingTemplate(hosts []string, now, caEnd time.Time) *x509.Certificate {
-	end := now.Add(servingLife)
-	if end.After(caEnd) {
-		end = caEnd
-	}
-	t := &x509.Certificate{
-		Subject:   pkix.Name{CommonName: "secret-apiserver"},
-		NotBefore: now.Add(-backdate), NotAfter: end,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true,
-	}
-	for _, h := range hosts {
-		if ip := net.ParseIP(h); ip != nil {
-			t.IPAddresses = append(t.IPAddresses, ip)
-		} else {
-			t.DNSNames = append(t.DNSNames, h)
-		}
-	}
-	return t
-}
-
-// wantedHosts lists each name once, sorted: what every server has, where it listens, and --tls-san. local are the
-// addresses of this machine, which a server that listens on a wildcard has.
-func wantedHosts(hostname, bind string, extra []string, local []net.IP) ([]string, error) {
+// servingHosts returns the names of the serving certificate, sorted: those of every server, where it listens, and
+// --tls-san. local are the addresses of this machine, for a server that listens on a wildcard.
+func servingHosts(hostname, bind string, extra []string, local []net.IP) ([]string, error) {
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
 	if h := strings.ToLower(hostname); len(validation.IsDNS1123Subdomain(h)) == 0 {
-		hosts = append(hosts, h) // a machine may have a name that no certificate can hold
+		hosts = append(hosts, h) // a machine may have a name that a certificate cannot have
 	}
 	ip := net.ParseIP(bind)
 	switch {
@@ -228,13 +189,9 @@ func localAddresses() []net.IP {
 	return ips
 }
 
-// signedBy says whether ca issued the certificate in p. One from elsewhere is the owner's and is not replaced.
+// signedBy checks that ca issued the certificate in p. Another one is the owner's and is not replaced.
 func (p pair) signedBy(ca pair) error {
-	if p.cert == nil {
-		return nil
-	}
-	if ca.cert == nil || !bytes.Equal(p.cert.RawIssuer, ca.cert.RawSubject) ||
-		p.cert.CheckSignatureFrom(ca.cert) != nil {
+	if p.cert != nil && (ca.cert == nil || !pki.Signed(ca.cert, p.cert)) {
 		return errors.New("not signed by the authority beside it")
 	}
 	return nil

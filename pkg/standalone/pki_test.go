@@ -139,7 +139,7 @@ func TestWildcardAddresses(t *testing.T) {
 		"::":        "127.0.0.1 192.0.2.1 2001:db8::1 ::1 localhost",
 		"127.0.0.1": "127.0.0.1 ::1 localhost",
 	} {
-		hosts, err := wantedHosts("", bind, nil, local)
+		hosts, err := servingHosts("", bind, nil, local)
 		if got := strings.Join(hosts, " "); err != nil || got != want {
 			t.Errorf("%s: %s, %v; want %s", bind, got, err, want)
 		}
@@ -255,7 +255,7 @@ func TestBadExtraNames(t *testing.T) {
 
 func TestOddHostnamesAreLeftOut(t *testing.T) {
 	for name, want := range map[string]string{"My-Laptop": "my-laptop", "bad_name": "", "": "", "büro": ""} {
-		hosts, err := wantedHosts(name, "", nil, nil)
+		hosts, err := servingHosts(name, "", nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

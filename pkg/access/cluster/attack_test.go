@@ -14,13 +14,14 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/certs"
 )
 
-// Whoever is not the front proxy can put into the headers what they like.
+// Clients other than the front proxy may send any header.
 func TestForgedHeaders(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	server := w.listen(t, w.authn.Request())
 	forged := remote("admin", user.SystemPrivilegedGroup)
-	otherName, client, foreign := w.proxyCA.Client(t, "somebody"), w.clientCA.Client(t, "bob", "devs"), certs.NewCA(t, "front-proxy-ca").Client(t, frontProxy)
+	otherName, client, foreign := w.proxyCA.Client(t, "somebody"), w.clientCA.Client(t, "bob", "devs"),
+		certs.NewCA(t, "front-proxy-ca").Client(t, frontProxy)
 	clientNamedProxy := w.clientCA.Client(t, frontProxy)
 	nameless := w.proxyCA.Client(t, "")
 	for name, test := range map[string]struct {
@@ -36,8 +37,10 @@ func TestForgedHeaders(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, header := range []http.Header{
-				forged, {"x-remote-user": {"admin"}}, {"X-REMOTE-USER": {"admin"}, "X-Remote-Group": {"system:masters"}},
-				{"X-Remote-User": {"bob", "admin"}}, {"X-Remote-Extra-Scopes": {"all"}, "X-Remote-User": {"admin"}, "X-Remote-Uid": {"0"}},
+				forged, {"x-remote-user": {"admin"}},
+				{"X-REMOTE-USER": {"admin"}, "X-Remote-Group": {"system:masters"}},
+				{"X-Remote-User": {"bob", "admin"}},
+				{"X-Remote-Extra-Scopes": {"all"}, "X-Remote-User": {"admin"}, "X-Remote-Uid": {"0"}},
 			} {
 				got, _ := call{certificate: test.certificate, header: header}.do(t, server)
 				if got == nil {
@@ -46,7 +49,8 @@ func TestForgedHeaders(t *testing.T) {
 					}
 					continue
 				}
-				if got.Name != test.want || slices.Contains(got.Groups, user.SystemPrivilegedGroup) || got.Extra["scopes"] != nil {
+				if got.Name != test.want || slices.Contains(got.Groups, user.SystemPrivilegedGroup) ||
+					got.Extra["scopes"] != nil {
 					t.Errorf("%v: is %+v, want %q", header, got, test.want)
 				}
 				wantNoRemote(t, got)

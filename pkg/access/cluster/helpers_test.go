@@ -81,14 +81,19 @@ type who struct {
 	Header    http.Header
 }
 
-// listen serves who over TLS, with upstream's filter and a handshake that asks for certificates, as the API server does.
+// listen serves who over TLS, with upstream's filter and a handshake that asks for certificates, as the API server
+// does.
 func (w *world) listen(t *testing.T, authn authenticator.Request) *httptest.Server {
 	t.Helper()
 	handler := http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		caller, _ := request.UserFrom(req.Context())
-		_ = json.NewEncoder(rw).Encode(who{caller.GetName(), caller.GetUID(), caller.GetGroups(), caller.GetExtra(), req.Header})
+		_ = json.NewEncoder(rw).Encode(who{caller.GetName(), caller.GetUID(), caller.GetGroups(), caller.GetExtra(),
+			req.Header})
 	})
-	refused := http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusUnauthorized) })
+	refused := http.HandlerFunc(func(rw http.ResponseWriter,
+		_ *http.Request) {
+		rw.WriteHeader(http.StatusUnauthorized)
+	})
 	server := httptest.NewUnstartedServer(filters.WithAuthentication(handler, authn, refused, nil, w.authn.Headers()))
 	server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12}
 	server.StartTLS()
@@ -106,14 +111,17 @@ type call struct {
 	sessions tls.ClientSessionCache
 }
 
-// do sends a request on a connection of its own. Nil: refused.
+// do sends a request on a separate connection. Nil: refused.
 func (c call) do(t *testing.T, server *httptest.Server) (*who, *tls.ConnectionState) {
 	t.Helper()
 	config := server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	config.ClientSessionCache = c.sessions
 	if c.certificate != nil {
 		// Sent whatever CAs the server names.
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.certificate, nil }
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate,
+			error) {
+			return c.certificate, nil
+		}
 	}
 	transport := &http.Transport{TLSClientConfig: config}
 	defer transport.CloseIdleConnections()

@@ -31,26 +31,28 @@ func TestNames(t *testing.T) {
 		token string
 		want  bool
 	}{
-		"string":                {jwt(good), true},
-		"list":                  {jwt(`{"aud":["x","` + audience + `"]}`), true},
-		"escaped":               {jwt(`{"aud":"secret\u002egrafana.app"}`), true},
-		"padded":                {"e30." + base64.URLEncoding.EncodeToString([]byte(good+" ")) + ".c2ln", true},
-		"expired":               {jwt(`{"exp":1,"aud":"` + audience + `"}`), true},
-		"deep elsewhere":        {jwt(`{"x":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `,"aud":"` + audience + `"}`), true},
-		"other":                 {jwt(`{"aud":"vault"}`), false},
-		"prefix":                {jwt(`{"aud":"secret.grafana.app.evil"}`), false},
-		"other case":            {jwt(`{"aud":"SECRET.grafana.app"}`), false},
-		"in the subject":        {jwt(`{"sub":"` + audience + `","aud":"x"}`), false},
-		"no aud":                {jwt(`{}`), false},
-		"null":                  {jwt(`{"aud":null}`), false},
-		"number":                {jwt(`{"aud":1}`), false},
-		"object":                {jwt(`{"aud":{"` + audience + `":1}}`), false},
-		"list of lists":         {jwt(`{"aud":[["` + audience + `"]]}`), false},
-		"list of mixed types":   {jwt(`{"aud":["` + audience + `",1]}`), false},
-		"empty list":            {jwt(`{"aud":[]}`), false},
-		"not an object":         {jwt(`"` + audience + `"`), false},
-		"more than one":         {jwt(good + good), false},
-		"too deep":              {jwt(`{"aud":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`), false},
+		"string":  {jwt(good), true},
+		"list":    {jwt(`{"aud":["x","` + audience + `"]}`), true},
+		"escaped": {jwt(`{"aud":"secret\u002egrafana.app"}`), true},
+		"padded":  {"e30." + base64.URLEncoding.EncodeToString([]byte(good+" ")) + ".c2ln", true},
+		"expired": {jwt(`{"exp":1,"aud":"` + audience + `"}`), true},
+		"deep elsewhere": {jwt(`{"x":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `,"aud":"` +
+			audience + `"}`), true},
+		"other":               {jwt(`{"aud":"vault"}`), false},
+		"prefix":              {jwt(`{"aud":"secret.grafana.app.evil"}`), false},
+		"other case":          {jwt(`{"aud":"SECRET.grafana.app"}`), false},
+		"in the subject":      {jwt(`{"sub":"` + audience + `","aud":"x"}`), false},
+		"no aud":              {jwt(`{}`), false},
+		"null":                {jwt(`{"aud":null}`), false},
+		"number":              {jwt(`{"aud":1}`), false},
+		"object":              {jwt(`{"aud":{"` + audience + `":1}}`), false},
+		"list of lists":       {jwt(`{"aud":[["` + audience + `"]]}`), false},
+		"list of mixed types": {jwt(`{"aud":["` + audience + `",1]}`), false},
+		"empty list":          {jwt(`{"aud":[]}`), false},
+		"not an object":       {jwt(`"` + audience + `"`), false},
+		"more than one":       {jwt(good + good), false},
+		"too deep": {jwt(`{"aud":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`),
+			false},
 		"not JSON":              {jwt(`aud=` + audience), false},
 		"standard alphabet":     {"e30." + strings.TrimRight(standard, "=") + ".c2ln", false},
 		"not base64":            {"e30.%%%.c2ln", false},
@@ -70,7 +72,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// A stranger's made-up tokens cost kube-apiserver nothing on the decrypt port, unless the operator says that tokens may be opaque.
+// A stranger's made-up tokens cost kube-apiserver nothing on the decrypt port, unless the operator says that tokens may
+// be opaque.
 func TestTokensWithoutTheAudienceAreNotReviewed(t *testing.T) {
 	t.Parallel()
 	for _, opaque := range []bool{false, true} {
@@ -89,7 +92,8 @@ func TestTokensWithoutTheAudienceAreNotReviewed(t *testing.T) {
 	}
 }
 
-// ask authenticates a token as a request from an address would, and reports who it is and whether the answer has to be 429.
+// ask authenticates a token as a request from an address would, and reports who it is and whether the answer has to be
+// 429.
 func ask(t *testing.T, authn authenticator.Request, address, token string) (user string, busy bool) {
 	t.Helper()
 	handler := httpguard.WithLogin(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -117,7 +121,10 @@ func TestReviewsAreBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, func(c *AuthenticationConfig) { c.TokenCacheTTL, c.AudienceCacheTTL = time.Hour, time.Hour })
+			w := newWorld(t, func(c *AuthenticationConfig) {
+				c.TokenCacheTTL, c.AudienceCacheTTL = time.Hour,
+					time.Hour
+			})
 			authn := port.pick(w.authn)
 			token := func(subject string) string {
 				token := kubeapi.JWT(subject, port.audience)
@@ -213,7 +220,7 @@ func TestReviewerForgets(t *testing.T) {
 	group.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.asked) != 0 {
-		t.Errorf("%d tokens are remembered", len(r.asked))
+	if len(r.pending) != 0 {
+		t.Errorf("%d tokens are remembered", len(r.pending))
 	}
 }

@@ -15,16 +15,16 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
-// flagServiceCA is the flag that gives Config.ServiceCAFile.
+// flagServiceCA is the flag of AuthenticationConfig.ServiceCAFile.
 const flagServiceCA = "decrypt-client-ca-file"
 
-// serviceCA signs client certificates of services, in a file of the operator. It must not be one of the cluster's CAs:
-// these sign the kubeconfigs of people, and the front proxy's certificate.
+// serviceCA is a CA for client certificates of services, in a file of the operator. It must not be one of the cluster's
+// CAs, which sign the kubeconfigs of people and the front proxy's certificate.
 type serviceCA struct {
 	*local.ClientCA
 	file    *reload.File
 	source  *source
-	refused bool // by the current ConfigMap; for the goroutine that applies it
+	refused bool // by the current ConfigMap; only for the goroutine that applies it
 }
 
 var (
@@ -40,21 +40,21 @@ func newServiceCA(path string, s *source) *serviceCA {
 	return c
 }
 
-// check refuses certificates with a key of the cluster's CAs.
+// check rejects certificates with a key of the cluster's CAs.
 func (c *serviceCA) check(certificates []*stdx509.Certificate) error {
 	issuers := c.source.load().issuers
 	for _, certificate := range certificates {
 		if key, ok := issuers[string(certificate.RawSubjectPublicKeyInfo)]; ok {
 			return fmt.Errorf("%q is a CA of the cluster (%s in ConfigMap %s/%s), which signs for people: "+
-				"name a CA that signs for services only, or leave the flag out and use tokens",
+				"use a CA that signs for services only, or omit the flag and use tokens",
 				certificate.Subject, key, namespace, configMap)
 		}
 	}
 	return nil
 }
 
-// User implements x509.UserConversion. A verified chain may lead over a CA of the cluster to a root above it, or to a
-// root that became one of the cluster's since it was read.
+// User implements x509.UserConversion. A verified chain may contain a CA of the cluster below its root, or a root that
+// became one of the cluster's after the file was read.
 func (c *serviceCA) User(chain []*stdx509.Certificate) (*authenticator.Response, bool, error) {
 	if err := c.check(chain); err != nil {
 		return nil, false, err
@@ -62,7 +62,7 @@ func (c *serviceCA) User(chain []*stdx509.Certificate) (*authenticator.Response,
 	return x509.CommonNameUserConversion(chain)
 }
 
-// fault returns why the file as it is now is not in force, or why the current ConfigMap refuses it, or nil.
+// fault returns why the file on disk is not in force, or why the current ConfigMap refuses it, or nil.
 func (c *serviceCA) fault() error {
 	if err := c.file.Fault(); err != nil {
 		return err
@@ -78,6 +78,6 @@ func (c *serviceCA) Enqueue() {
 		local.RecordReload(flagServiceCA, err)
 	}
 	if err != nil {
-		klog.ErrorS(err, "Client certificates are not accepted on the decrypt port any more", "flag", flagServiceCA)
+		klog.ErrorS(err, "Client certificates are no longer accepted on the decrypt port", "flag", flagServiceCA)
 	}
 }

@@ -63,7 +63,8 @@ func TestServiceCA(t *testing.T) {
 		})
 	}
 	wantUser(t, decrypt, call{token: kubeapi.JWT("ours", audience)}, "ours")
-	if w.authn.ServiceCA() == nil || !slices.Equal(w.authn.ServiceCA().CurrentCABundleContent(), []byte(services.PEM())) {
+	if w.authn.ServiceCA() == nil || !slices.Equal(w.authn.ServiceCA().CurrentCABundleContent(),
+		[]byte(services.PEM())) {
 		t.Error("clients are not asked for certificates of services")
 	}
 }
@@ -95,20 +96,23 @@ func TestServiceCAIsTheClusters(t *testing.T) {
 		want   string
 	}{
 		"client CA": {
-			[]*certs.CA{w.clientCA}, `"CN=client-ca" is a CA of the cluster (client-ca-file in ConfigMap kube-system/` + configMap + ")",
+			[]*certs.CA{w.clientCA}, `"CN=client-ca" is a CA of the cluster (client-ca-file in ConfigMap kube-system/` +
+				configMap + ")",
 		},
 		"client CA, renewed": {
 			[]*certs.CA{w.clientCA.Renewed(t, "services")}, `"CN=services" is a CA of the cluster (client-ca-file`,
 		},
 		"client CA, one more": {
-			[]*certs.CA{services, w.clientCA}, "name a CA that signs for services only, or leave the flag out and use tokens",
+			[]*certs.CA{services, w.clientCA}, "use a CA that signs for services only, or omit the flag and " +
+				"use tokens",
 		},
 		"front-proxy CA": {[]*certs.CA{w.proxyCA}, "(requestheader-client-ca-file in"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "ca.crt")
 			writeCA(t, file, test.bundle...)
-			_, err := NewAuthenticator(t.Context(), AuthenticationConfig{Client: w.api.Client(t), Audience: audience, ServiceCAFile: file})
+			_, err := NewAuthenticator(t.Context(),
+				AuthenticationConfig{Client: w.api.Client(t), Audience: audience, ServiceCAFile: file})
 			if err == nil || !strings.Contains(err.Error(), test.want) ||
 				!strings.HasPrefix(err.Error(), "--decrypt-client-ca-file ") {
 				t.Errorf("got %v, want %s", err, test.want)
@@ -121,8 +125,8 @@ func TestServiceCAIsTheClusters(t *testing.T) {
 	}
 }
 
-// The file is reloaded, for resumed sessions too; one that names the cluster's CA changes nothing; and a CA that becomes
-// the cluster's counts no more. Not parallel: it reads the metrics of the whole process.
+// The file is reloaded, for resumed sessions too; one that names the cluster's CA changes nothing; and a CA that
+// becomes the cluster's counts no more. Not parallel: it reads the metrics of the whole process.
 func TestServiceCAReload(t *testing.T) {
 	services := certs.NewCA(t, "services")
 	w, file := newServices(t, services)

@@ -26,12 +26,16 @@ func TestAudiences(t *testing.T) {
 		whose        kubeapi.Token
 		api, decrypt string
 	}{
-		{"core", []string{kubeapi.Audience}, kubeapi.Token{User: "core", Audiences: []string{kubeapi.Audience}}, "core", ""},
+		{"core", []string{kubeapi.Audience}, kubeapi.Token{User: "core", Audiences: []string{kubeapi.Audience}}, "core",
+			""},
 		{"ours", []string{audience}, kubeapi.Token{User: "ours", Audiences: []string{audience}}, "", "ours"},
 		{"both", both, kubeapi.Token{User: "both", Audiences: both}, "both", "both"},
-		{"other", []string{audience + ".evil", "evil." + audience}, kubeapi.Token{User: "other", Audiences: []string{"vault", audience + ".evil"}}, "", ""},
-		{"claims to be ours", []string{audience}, kubeapi.Token{User: "claims", Audiences: []string{kubeapi.Audience}}, "claims", ""},
-		{"silent", both, kubeapi.Token{User: "silent", Silent: true}, "silent", ""}, // kube-apiserver took it and named no audience
+		{"other", []string{audience + ".evil", "evil." + audience},
+			kubeapi.Token{User: "other", Audiences: []string{"vault", audience + ".evil"}}, "", ""},
+		{"claims to be ours", []string{audience}, kubeapi.Token{User: "claims", Audiences: []string{kubeapi.Audience}},
+			"claims", ""},
+		// kube-apiserver took it and named no audience
+		{"silent", both, kubeapi.Token{User: "silent", Silent: true}, "silent", ""},
 	} {
 		token := kubeapi.JWT(test.name, test.names...)
 		w.api.SetToken(token, test.whose)
@@ -117,11 +121,13 @@ func (b *lockedBuffer) String() string {
 	return b.data.String()
 }
 
-// client-go logs bodies at -v=8, and a TokenReview is the token. Not parallel: it turns up the log of the whole process.
+// client-go logs bodies at -v=8, and a TokenReview is the token. Not parallel: it turns up the log of the whole
+// process.
 func TestTokenStaysOutOfTheLog(t *testing.T) {
 	var flags flag.FlagSet
 	klog.InitFlags(&flags)
-	for name, value := range map[string]string{"v": "10", "logtostderr": "false", "alsologtostderr": "false", "stderrthreshold": "FATAL"} {
+	for name, value := range map[string]string{"v": "10", "logtostderr": "false", "alsologtostderr": "false",
+		"stderrthreshold": "FATAL"} {
 		if err := flags.Set(name, value); err != nil {
 			t.Fatal(err)
 		}

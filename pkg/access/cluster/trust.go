@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	stdx509 "crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	"k8s.io/client-go/util/cert"
 
-	"github.com/securevalue/secret-apiserver/pkg/access/clientcert"
+	"github.com/securevalue/secret-apiserver/pkg/access/local"
 )
 
 // The keys of the ConfigMap.
@@ -30,29 +31,28 @@ const (
 	keyExtraPrefixes = "requestheader-extra-headers-prefix"
 )
 
-// trust is what one version of the ConfigMap says. It never changes.
+// trust is the content of one version of the ConfigMap. It never changes.
 type trust struct {
-	// clientCA signs client certificates. Nil: there are none.
+	// clientCA signs client certificates. Nil: there is none.
 	clientCA dynamiccertificates.CAContentProvider
-	// proxyCA signs the front proxy's certificate. Nil: headers are not believed.
+	// proxyCA signs the front proxy's certificate. Nil: headers are not accepted.
 	proxyCA dynamiccertificates.CAContentProvider
-	// proxy believes the headers of a front proxy. Nil: headers are not believed.
+	// proxy authenticates by the headers of a front proxy. Nil: headers are not accepted.
 	proxy authenticator.Request
-	// proxyFault says why headers are not believed.
+	// proxyFault is why headers are not accepted.
 	proxyFault error
-	// headers are what the front proxy uses.
-	headers headers
-	// issuers are the keys of both CAs, and where the ConfigMap has them.
+	headers    headers
+	// issuers maps the public keys of both CAs to their keys in the ConfigMap.
 	issuers map[string]string
 }
 
-// headers are the names under which a front proxy passes on who the user is.
+// headers are the names of the headers in which a front proxy sends the user.
 type headers struct {
 	user, uid, group, extraPrefix []string
 }
 
-// parse reads the ConfigMap's data. An error means that it cannot be understood; proxyFault means that it can, and says
-// that no front proxy may be believed.
+// parse parses the ConfigMap's data. An error means that it is invalid; proxyFault means that it is valid and allows no
+// front proxy.
 func parse(data map[string]string) (*trust, error) {
 	var t trust
 	var err error
@@ -78,20 +78,22 @@ func parse(data map[string]string) (*trust, error) {
 	return &t, err
 }
 
-// checkProxy says why no front proxy may be believed.
+// checkProxy returns why no front proxy is allowed.
 func (t *trust) checkProxy(names []string) error {
 	switch {
 	case t.proxyCA == nil:
 		return errors.New(keyProxyCA + " is empty: kube-apiserver runs without an aggregation layer")
 	case len(names) == 0:
-		return errors.New(keyAllowedNames + " is empty: every certificate of the front-proxy CA could claim to be anybody, set --requestheader-allowed-names of kube-apiserver")
+		return errors.New(keyAllowedNames + " is empty: every certificate of the front-proxy CA could claim to be " +
+			"anybody, " +
+			"set --requestheader-allowed-names of kube-apiserver")
 	case len(t.headers.user) == 0:
 		return errors.New(keyUserHeaders + " is empty: no header names the user")
 	}
 	return nil
 }
 
-// newProxy believes the headers of whoever has a certificate of this CA with one of these names, which is not empty.
+// newProxy accepts the headers of clients with a certificate of this CA and one of these names, which are not empty.
 func newProxy(ca dynamiccertificates.CAContentProvider, names []string, h headers) (authenticator.Request, error) {
 	options, ok := ca.VerifyOptions()
 	if !ok {
@@ -102,21 +104,16 @@ func newProxy(ca dynamiccertificates.CAContentProvider, names []string, h header
 		return nil, err
 	}
 	verify := x509.StaticVerifierFn(options)
-	certificate := clientcert.Remember(verify, x509.NewDynamicCAVerifier(verify, vouched{}, x509.StaticStringSlice(names)))
+	verified := authenticator.RequestFunc(func(*http.Request) (*authenticator.Response, bool, error) {
+		return &authenticator.Response{}, true, nil
+	})
+	certificate := local.Remember(verify, x509.NewDynamicCAVerifier(verify, verified, x509.StaticStringSlice(names)))
 	return authenticator.RequestFunc(func(req *http.Request) (*authenticator.Response, bool, error) {
 		if _, ok, err := certificate.AuthenticateRequest(req); !ok || err != nil {
 			return nil, false, err
 		}
 		return user.AuthenticateRequest(req)
 	}), nil
-}
-
-// vouched stands for a front proxy whose certificate was verified.
-type vouched struct{}
-
-// AuthenticateRequest implements authenticator.Request.
-func (vouched) AuthenticateRequest(*http.Request) (*authenticator.Response, bool, error) {
-	return &authenticator.Response{}, true, nil
 }
 
 func (t *trust) parseCA(data map[string]string, key string) (dynamiccertificates.CAContentProvider, error) {
@@ -151,15 +148,48 @@ func parseHeaders(data map[string]string) (headers, error) {
 	return h, nil
 }
 
-// parseList reads a JSON list of strings and drops blank ones: a blank allowed name would match a certificate without a
-// common name, a blank prefix every header.
+// parseList parses a JSON list of strings and drops blank ones: a blank allowed name would match a certificate without
+// a common name, a blank prefix every header.
 func parseList(data map[string]string, key string) ([]string, error) {
 	if strings.TrimSpace(data[key]) == "" {
 		return nil, nil
 	}
 	var list []string
 	if err := json.Unmarshal([]byte(data[key]), &list); err != nil {
-		return nil, fmt.Errorf("%s is no JSON list of strings: %w", key, err)
+		return nil, fmt.Errorf("%s is not a JSON list of strings: %w", key, err)
 	}
 	return slices.DeleteFunc(list, func(s string) bool { return strings.TrimSpace(s) == "" }), nil
+}
+
+// currentCA is one CA of the current trust.
+type currentCA struct {
+	source *source
+	key    string
+	pick   func(*trust) dynamiccertificates.CAContentProvider
+}
+
+var _ dynamiccertificates.CAContentProvider = &currentCA{}
+
+// Name implements dynamiccertificates.CAContentProvider.
+func (c *currentCA) Name() string { return configMap + "::" + c.key }
+
+// CurrentCABundleContent implements dynamiccertificates.CAContentProvider.
+func (c *currentCA) CurrentCABundleContent() []byte {
+	if ca := c.pick(c.source.load()); ca != nil {
+		return ca.CurrentCABundleContent()
+	}
+	return nil
+}
+
+// VerifyOptions implements dynamiccertificates.CAContentProvider.
+func (c *currentCA) VerifyOptions() (stdx509.VerifyOptions, bool) {
+	if ca := c.pick(c.source.load()); ca != nil {
+		return ca.VerifyOptions()
+	}
+	return stdx509.VerifyOptions{}, false
+}
+
+// AddListener implements dynamiccertificates.Notifier.
+func (c *currentCA) AddListener(listener dynamiccertificates.Listener) {
+	c.source.addListener(listener)
 }

@@ -25,18 +25,26 @@ func TestParse(t *testing.T) {
 		"no client CA":                   {change: map[string]string{keyClientCA: ""}},
 		"no UID header, as before 1.32":  {change: map[string]string{keyUIDHeaders: ""}},
 		"a blank name beside a real one": {change: map[string]string{keyAllowedNames: `["", "a"]`}},
-		"no name":                        {change: map[string]string{keyAllowedNames: "[]"}, fault: keyAllowedNames + " is empty"},
-		"null for the names":             {change: map[string]string{keyAllowedNames: "null"}, fault: keyAllowedNames + " is empty"},
-		"blank names":                    {change: map[string]string{keyAllowedNames: `["", "\t"]`}, fault: keyAllowedNames + " is empty"},
-		"no front-proxy CA":              {change: map[string]string{keyProxyCA: " \n"}, fault: keyProxyCA + " is empty"},
-		"no user header":                 {change: map[string]string{keyUserHeaders: "[]"}, fault: keyUserHeaders + " is empty"},
-		"names: a string":                {change: map[string]string{keyAllowedNames: `"a"`}, err: keyAllowedNames + " is no JSON list of strings"},
-		"names: numbers":                 {change: map[string]string{keyAllowedNames: `[1]`}, err: keyAllowedNames},
-		"names: cut short":               {change: map[string]string{keyAllowedNames: `["a`}, err: keyAllowedNames},
-		"group headers: an object":       {change: map[string]string{keyGroupHeaders: `{}`}, err: keyGroupHeaders},
-		"front-proxy CA: no PEM":         {change: map[string]string{keyProxyCA: "x"}, err: keyProxyCA},
-		"front-proxy CA: a broken PEM":   {change: map[string]string{keyProxyCA: strings.Replace(w.proxyCA.PEM(), "MII", "XXX", 1)}, err: keyProxyCA},
-		"client CA: good and broken":     {change: map[string]string{keyClientCA: w.clientCA.PEM() + strings.Replace(w.clientCA.PEM(), "MII", "XXX", 1)}, err: keyClientCA},
+		"no name": {change: map[string]string{keyAllowedNames: "[]"}, fault: keyAllowedNames +
+			" is empty"},
+		"null for the names": {change: map[string]string{keyAllowedNames: "null"}, fault: keyAllowedNames +
+			" is empty"},
+		"blank names": {change: map[string]string{keyAllowedNames: `["", "\t"]`},
+			fault: keyAllowedNames + " is empty"},
+		"no front-proxy CA": {change: map[string]string{keyProxyCA: " \n"}, fault: keyProxyCA +
+			" is empty"},
+		"no user header": {change: map[string]string{keyUserHeaders: "[]"}, fault: keyUserHeaders +
+			" is empty"},
+		"names: a string": {change: map[string]string{keyAllowedNames: `"a"`}, err: keyAllowedNames +
+			" is not a JSON list of strings"},
+		"names: numbers":           {change: map[string]string{keyAllowedNames: `[1]`}, err: keyAllowedNames},
+		"names: cut short":         {change: map[string]string{keyAllowedNames: `["a`}, err: keyAllowedNames},
+		"group headers: an object": {change: map[string]string{keyGroupHeaders: `{}`}, err: keyGroupHeaders},
+		"front-proxy CA: no PEM":   {change: map[string]string{keyProxyCA: "x"}, err: keyProxyCA},
+		"front-proxy CA: a broken PEM": {change: map[string]string{keyProxyCA: strings.Replace(w.proxyCA.PEM(), "MII",
+			"XXX", 1)}, err: keyProxyCA},
+		"client CA: good and broken": {change: map[string]string{keyClientCA: w.clientCA.PEM() +
+			strings.Replace(w.clientCA.PEM(), "MII", "XXX", 1)}, err: keyClientCA},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := parse(w.data(test.change))
@@ -49,7 +57,8 @@ func TestParse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if fault := got.proxyFault; (fault != nil) != (test.fault != "") || fault != nil && !strings.Contains(fault.Error(), test.fault) {
+			if fault := got.proxyFault; (fault != nil) != (test.fault != "") || fault != nil &&
+				!strings.Contains(fault.Error(), test.fault) {
 				t.Errorf("fault %v, want %q", fault, test.fault)
 			}
 			if believed := got.proxy != nil; believed != (test.fault == "") || believed != (got.proxyCA != nil) {
@@ -76,7 +85,8 @@ func TestFaultyVersionKeepsTheLastGood(t *testing.T) {
 	server := w.listen(t, w.authn.Request())
 	proxy := w.proxyCA.Client(t, frontProxy)
 	for name, change := range map[string]map[string]string{
-		"names": {keyAllowedNames: "["}, "proxy CA": {keyProxyCA: "x"}, "client CA": {keyClientCA: "x", keyAllowedNames: `["somebody"]`},
+		"names": {keyAllowedNames: "["}, "proxy CA": {keyProxyCA: "x"},
+		"client CA": {keyClientCA: "x", keyAllowedNames: `["somebody"]`},
 	} {
 		data := w.data(change)
 		w.api.SetConfigMap(t, data)

@@ -4,23 +4,28 @@ package local
 
 import (
 	"context"
+	"net/http"
+	"path"
 	"slices"
+	"strings"
 	"sync"
-	"time"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/group"
+	"k8s.io/apiserver/pkg/authentication/request/anonymous"
 	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
 	unionrequest "k8s.io/apiserver/pkg/authentication/request/union"
 	"k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authentication/token/union"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
-// Config says where the credentials are. Every field is optional; with none of them every request outside of the
-// anonymous paths is refused.
+// Config names the sources of credentials. Every field is optional; without any of them every request outside of the
+// health paths is refused.
 type Config struct {
 	// TokenAuthFile is the value of --token-auth-file.
 	TokenAuthFile string
@@ -28,52 +33,37 @@ type Config struct {
 	ClientCAFile string
 	// AuthenticationConfigFile is the value of --authentication-config.
 	AuthenticationConfigFile string
-	// Admin knows the server's own admin token. It is asked first.
+	// Admin authenticates the server's own admin token, before other tokens.
 	Admin authenticator.Token
-	// AnonymousPaths answer without credentials, with everything below them. Nil means DefaultAnonymousPaths.
-	AnonymousPaths []string
-	// ReloadInterval is how often the files are read. Zero means reload.DefaultInterval.
-	ReloadInterval time.Duration
 }
 
-// Authenticator tells who sends a request.
+// Authenticator authenticates requests.
 type Authenticator struct {
 	files       []*reload.File
-	every       time.Duration
 	clientCA    *ClientCA
 	issuers     *issuers
 	credentials authenticator.Request
 	request     authenticator.Request
 }
 
-// New reads the files and fails on the first that is faulty. An issuer that cannot be reached is not a fault. The
-// connections to issuers live as long as ctx: give it the life of the server.
+// New reads the files and fails on the first invalid one. An unreachable issuer is not an error. Connections to issuers
+// live as long as ctx, which must be the life of the server.
 func New(ctx context.Context, config Config) (*Authenticator, error) {
 	registerMetrics()
-	a := &Authenticator{every: config.ReloadInterval}
-	if a.every <= 0 {
-		a.every = reload.DefaultInterval
-	}
+	a := &Authenticator{}
 	requests, strict := a.addFiles(config)
 	for _, f := range a.files {
 		if err := f.Load(ctx); err != nil {
 			return nil, err
 		}
 	}
-	paths := config.AnonymousPaths
-	if paths == nil {
-		paths = DefaultAnonymousPaths()
-	}
 	a.credentials = group.NewAuthenticatedGroupAdder(unionrequest.New(strict...))
-	var err error
-	if a.request, err = WithAnonymous(group.NewAuthenticatedGroupAdder(unionrequest.New(requests...)), paths); err != nil {
-		return nil, err
-	}
+	a.request = WithAnonymous(group.NewAuthenticatedGroupAdder(unionrequest.New(requests...)))
 	return a, nil
 }
 
-// addFiles declares the files and returns what authenticates by them, in the order in which it is asked: for Request, and
-// for Credentials, which looks at a JWT more often.
+// addFiles adds the files and returns their authenticators in order: for Request, and for Credentials, which verifies a
+// JWT more often.
 func (a *Authenticator) addFiles(config Config) (requests, strict []authenticator.Request) {
 	if config.ClientCAFile != "" {
 		ca, file := NewClientCA("client-ca-file", config.ClientCAFile, nil)
@@ -86,13 +76,14 @@ func (a *Authenticator) addFiles(config Config) (requests, strict []authenticato
 	}
 	if config.TokenAuthFile != "" {
 		table := &tokenTable{}
-		a.addFile("token-auth-file", config.TokenAuthFile, reload.Credentials, table.apply)
+		a.files = append(a.files, newFile("token-auth-file", config.TokenAuthFile, reload.Credentials, table.apply))
 		tokens = append(tokens, table)
 	}
 	strictTokens := tokens
 	if config.AuthenticationConfigFile != "" {
 		a.issuers = newIssuers()
-		a.addFile("authentication-config", config.AuthenticationConfigFile, reload.Rights, a.issuers.apply)
+		file := newFile("authentication-config", config.AuthenticationConfigFile, reload.Rights, a.issuers.apply)
+		a.files = append(a.files, file)
 		strictTokens = append(slices.Clone(tokens), a.issuers.strict())
 		tokens = append(tokens, a.issuers)
 	}
@@ -100,21 +91,15 @@ func (a *Authenticator) addFiles(config Config) (requests, strict []authenticato
 	return append(requests, bearertoken.New(union.New(tokens...))), strict
 }
 
-func (a *Authenticator) addFile(flag, path string, holds reload.Content, apply func(context.Context, []byte) error) {
-	trackReloads(flag)
-	done := func(err error) { RecordReload(flag, err) }
-	a.files = append(a.files, &reload.File{Flag: flag, Path: path, Holds: holds, Apply: apply, Done: done})
-}
-
-// Request authenticates by credentials, and without credentials on the anonymous paths.
+// Request authenticates by credentials, and without credentials on the health paths.
 func (a *Authenticator) Request() authenticator.Request { return a.request }
 
-// Credentials authenticates by credentials only: for a listener on which nobody is anonymous. A JWT that was accepted is
-// looked at again after half a second.
+// Credentials authenticates by credentials only, for a listener without anonymous access. Accepted JWTs are cached for
+// half a second.
 func (a *Authenticator) Credentials() authenticator.Request { return a.credentials }
 
-// ClientCA is for the TLS configuration of each listener, so that clients are asked for a certificate. It is nil
-// without --client-ca-file.
+// ClientCA is for the TLS configuration of each listener, which then requests client certificates. It is nil without
+// --client-ca-file.
 func (a *Authenticator) ClientCA() dynamiccertificates.CAContentProvider {
 	if a.clientCA == nil {
 		return nil
@@ -122,7 +107,7 @@ func (a *Authenticator) ClientCA() dynamiccertificates.CAContentProvider {
 	return a.clientCA
 }
 
-// FileFaults returns, by the flag of each file, what reports why the file as it is now is not in force.
+// FileFaults returns, by the flag of each file, a function that returns why the file on disk is not in force, or nil.
 func (a *Authenticator) FileFaults() map[string]func() error {
 	faults := map[string]func() error{}
 	for _, f := range a.files {
@@ -131,7 +116,7 @@ func (a *Authenticator) FileFaults() map[string]func() error {
 	return faults
 }
 
-// HealthCheck names the issuers that have not answered yet. It is no reason to stop serving.
+// HealthCheck names the issuers that have not answered yet. The server stays ready.
 func (a *Authenticator) HealthCheck() error {
 	if a.issuers == nil {
 		return nil
@@ -143,7 +128,92 @@ func (a *Authenticator) HealthCheck() error {
 func (a *Authenticator) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	for _, f := range a.files {
-		running.Go(func() { f.Run(ctx, a.every) })
+		running.Go(func() { f.Run(ctx, reload.DefaultInterval) })
 	}
 	running.Wait()
+}
+
+// healthPaths answer without credentials, for probes of kubelets and load balancers.
+var healthPaths = []string{"/livez", "/readyz", "/healthz"}
+
+// IsHealthPath reports whether a path is /livez, /readyz or /healthz, or below one of them. A path that is not clean is
+// not: /livez/../apis is not below /livez.
+func IsHealthPath(requested string) bool {
+	if path.Clean(requested) != strings.TrimSuffix(requested, "/") {
+		return false
+	}
+	return slices.ContainsFunc(healthPaths, func(p string) bool {
+		return requested == p || strings.HasPrefix(requested, p+"/")
+	})
+}
+
+// WithAnonymous allows requests without credentials on the health paths, as system:anonymous. Upstream's conditions are
+// exact paths only, and the single checks (/readyz/etcd) are not known here. Invalid credentials are refused
+// everywhere: they never become anonymous.
+func WithAnonymous(credentials authenticator.Request) authenticator.Request {
+	nobody := anonymous.NewAuthenticator(nil)
+	onHealthPaths := authenticator.RequestFunc(func(req *http.Request) (*authenticator.Response, bool, error) {
+		if !IsHealthPath(req.URL.Path) {
+			return nil, false, nil
+		}
+		return nobody.AuthenticateRequest(req)
+	})
+	return unionrequest.NewFailOnError(credentials, onHealthPaths)
+}
+
+const (
+	resultSuccess = "success"
+	resultFailure = "failure"
+)
+
+var reloads = metrics.NewCounterVec(
+	&metrics.CounterOpts{
+		Namespace: "secret",
+		Subsystem: "authentication",
+		Name:      "reload_total",
+		Help: "Reloads of the sources of authentication, by source (the flag of a file, or the cluster's ConfigMap) " +
+			"and " +
+			"result. After a failure the last good content stays in force.",
+		StabilityLevel: metrics.ALPHA,
+	},
+	[]string{"source", "result"},
+)
+
+var lastReload = metrics.NewGaugeVec(
+	&metrics.GaugeOpts{
+		Namespace: "secret",
+		Subsystem: "authentication",
+		Name:      "last_reload_successful",
+		Help: "1 while the current content of a source is in force, 0 while it is rejected or unreadable, " +
+			"by source.",
+		StabilityLevel: metrics.ALPHA,
+	},
+	[]string{"source"},
+)
+
+// registerMetrics is not an init function: feature gates must be parsed before a metric is created.
+var registerMetrics = sync.OnceFunc(func() {
+	legacyregistry.MustRegister(reloads, lastReload)
+})
+
+// newFile returns a file with metrics, which exist before its first reload, so that an alert on their rate sees the
+// first failure.
+func newFile(flag, path string, holds reload.Content, apply func(context.Context, []byte) error) *reload.File {
+	registerMetrics()
+	reloads.WithLabelValues(flag, resultSuccess)
+	reloads.WithLabelValues(flag, resultFailure)
+	lastReload.WithLabelValues(flag).Set(1) // without its first content the server does not start
+	done := func(err error) { RecordReload(flag, err) }
+	return &reload.File{Flag: flag, Path: path, Holds: holds, Apply: apply, Done: done}
+}
+
+// RecordReload counts one reload of a source by its outcome.
+func RecordReload(source string, err error) {
+	registerMetrics()
+	result, inForce := resultSuccess, 1.0
+	if err != nil {
+		result, inForce = resultFailure, 0
+	}
+	reloads.WithLabelValues(source, result).Inc()
+	lastReload.WithLabelValues(source).Set(inForce)
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/certs"
 )
 
 const secretsPath = "/apis/secret.grafana.app/v1beta1/namespaces/default/securevalues"
@@ -28,7 +30,8 @@ func (a adminToken) AuthenticateToken(_ context.Context, token string) (*authent
 	if token != string(a) {
 		return nil, false, nil
 	}
-	return &authenticator.Response{User: &user.DefaultInfo{Name: "admin", Groups: []string{user.SystemPrivilegedGroup}}}, true, nil
+	return &authenticator.Response{User: &user.DefaultInfo{Name: "admin",
+		Groups: []string{user.SystemPrivilegedGroup}}}, true, nil
 }
 
 func TestBearerTokens(t *testing.T) {
@@ -88,7 +91,8 @@ func TestTokenElsewhereIsNoCredential(t *testing.T) {
 		"websocket protocol": func(req *http.Request) {
 			req.Header.Set("Connection", "Upgrade")
 			req.Header.Set("Upgrade", "websocket")
-			req.Header.Set("Sec-WebSocket-Protocol", "base64url.bearer.authorization.k8s.io."+encoded+", base64.binary.k8s.io")
+			req.Header.Set("Sec-WebSocket-Protocol",
+				"base64url.bearer.authorization.k8s.io."+encoded+", base64.binary.k8s.io")
 		},
 		"cookie":      func(req *http.Request) { req.Header.Set("Cookie", "token="+canary) },
 		"front proxy": func(req *http.Request) { req.Header.Set("X-Remote-User", "alice") },
@@ -108,14 +112,18 @@ func TestTokenElsewhereIsNoCredential(t *testing.T) {
 }
 
 func TestAnonymousOnHealthPathsOnly(t *testing.T) {
-	s := serve(t, newAuthenticator(t, Config{TokenAuthFile: writeFile(t, "tokens.csv", canary+",alice,1\n")}))
+	a := newAuthenticator(t, Config{TokenAuthFile: writeFile(t, "tokens.csv", canary+",alice,1\n")})
+	s := serve(t, a)
 	tests := map[string]bool{
 		"/livez": true, "/readyz": true, "/healthz": true,
-		"/livez/ping": true, "/readyz/etcd": true, "/readyz/poststarthook/a": true, "/livez?verbose": true, "/livez/": true,
-		"/": false, "/metrics": false, "/version": false, "/openapi/v2": false, "/apis": false, secretsPath: false,
-		"/livezz": false, "/live": false, "/Livez": false, "//livez": false, "/x/livez": false, "/apis/livez": false,
-		"/livez/.." + secretsPath: false, "/livez/%2e%2e" + secretsPath: false, "/livez//ping": false, "/livez/../metrics": false,
-		"/livez/./x": false, "/livez%2f..%2fmetrics": false, "/metrics/../livez": false,
+		"/livez/ping": true, "/readyz/etcd": true, "/readyz/poststarthook/a": true, "/livez?verbose": true,
+		"/livez/": true,
+		"/":       false, "/metrics": false, "/version": false, "/openapi/v2": false, "/apis": false,
+		secretsPath: false,
+		"/livezz":   false, "/live": false, "/Livez": false, "//livez": false, "/x/livez": false, "/apis/livez": false,
+		"/livez/.." + secretsPath: false, "/livez/%2e%2e" + secretsPath: false, "/livez//ping": false,
+		"/livez/../metrics": false,
+		"/livez/./x":        false, "/livez%2f..%2fmetrics": false, "/metrics/../livez": false,
 	}
 	for path, allowed := range tests {
 		t.Run(path, func(t *testing.T) {
@@ -129,6 +137,15 @@ func TestAnonymousOnHealthPathsOnly(t *testing.T) {
 			}
 		})
 	}
+	t.Run("not by Credentials", func(t *testing.T) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/livez", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok, err := a.Credentials().AuthenticateRequest(req); ok || err != nil {
+			t.Errorf("got %v, %v", ok, err)
+		}
+	})
 	t.Run("a wrong token is refused here too", func(t *testing.T) {
 		code, _, body := s.get(t, "/livez", "Bearer wrong", nil)
 		wantUnauthorized(t, code, body)
@@ -140,41 +157,10 @@ func TestAnonymousOnHealthPathsOnly(t *testing.T) {
 	})
 }
 
-func TestAnonymousPathsAreConfigurable(t *testing.T) {
-	none := newAuthenticator(t, Config{AnonymousPaths: []string{}})
-	other := newAuthenticator(t, Config{AnonymousPaths: []string{"/ping"}})
-	tests := map[string]struct {
-		handler authenticator.Request
-		path    string
-		want    bool
-	}{
-		"none":        {none.Request(), "/livez", false},
-		"other":       {other.Request(), "/ping", true},
-		"not default": {other.Request(), "/livez", false},
-		"credentials": {other.Credentials(), "/ping", false},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, test.path, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, ok, err := test.handler.AuthenticateRequest(req); err != nil || ok != test.want {
-				t.Errorf("got %v, %v, want %v", ok, err, test.want)
-			}
-		})
-	}
-	for _, path := range []string{"", "/", "livez", "/livez/", "/a/../b"} {
-		if _, err := New(t.Context(), Config{AnonymousPaths: []string{path}}); err == nil {
-			t.Errorf("%q was accepted", path)
-		}
-	}
-}
-
 func TestClientCertificates(t *testing.T) {
-	trusted, stranger := newAuthority(t, "trusted"), newAuthority(t, "stranger")
+	trusted, stranger := certs.NewCA(t, "trusted"), certs.NewCA(t, "stranger")
 	s := serve(t, newAuthenticator(t, Config{
-		ClientCAFile:  writeFile(t, "ca.pem", trusted.pem),
+		ClientCAFile:  writeFile(t, "ca.pem", trusted.PEM()),
 		TokenAuthFile: writeFile(t, "tokens.csv", canary+",bob,1\n"),
 	}))
 	expire := func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }
@@ -187,16 +173,16 @@ func TestClientCertificates(t *testing.T) {
 		authorization string
 		want          string
 	}{
-		"valid":                  {trusted.issue(t, nil), "", "alice"},
+		"valid":                  {client(t, trusted, nil), "", "alice"},
 		"none":                   {nil, "", ""},
-		"expired":                {trusted.issue(t, expire), "", ""},
-		"not yet valid":          {trusted.issue(t, future), "", ""},
-		"other authority":        {stranger.issue(t, nil), "", ""},
-		"for servers":            {trusted.issue(t, server), "", ""},
-		"no common name":         {trusted.issue(t, nameless), "", ""},
-		"certificate goes first": {trusted.issue(t, nil), token, "alice"},
-		"expired, good token":    {trusted.issue(t, expire), token, "bob"},
-		"valid, wrong token":     {trusted.issue(t, nil), "Bearer wrong", "alice"},
+		"expired":                {client(t, trusted, expire), "", ""},
+		"not yet valid":          {client(t, trusted, future), "", ""},
+		"other authority":        {client(t, stranger, nil), "", ""},
+		"for servers":            {client(t, trusted, server), "", ""},
+		"no common name":         {client(t, trusted, nameless), "", ""},
+		"certificate goes first": {client(t, trusted, nil), token, "alice"},
+		"expired, good token":    {client(t, trusted, expire), token, "bob"},
+		"valid, wrong token":     {client(t, trusted, nil), "Bearer wrong", "alice"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -211,7 +197,7 @@ func TestClientCertificates(t *testing.T) {
 		})
 	}
 	t.Run("organizations are groups", func(t *testing.T) {
-		_, who, _ := s.get(t, secretsPath, "", trusted.issue(t, nil))
+		_, who, _ := s.get(t, secretsPath, "", client(t, trusted, nil))
 		if diff := cmp.Diff([]string{"devs", user.AllAuthenticated}, who.Groups); diff != "" {
 			t.Error(diff)
 		}
@@ -227,7 +213,7 @@ func TestNothingConfigured(t *testing.T) {
 		t.Error(err)
 	}
 	s := serve(t, a)
-	cert := newAuthority(t, "any").issue(t, nil)
+	cert := client(t, certs.NewCA(t, "any"), nil)
 	for _, authorization := range []string{"", "Bearer " + canary} {
 		code, _, body := s.get(t, secretsPath, authorization, cert)
 		wantUnauthorized(t, code, body)

@@ -4,22 +4,15 @@ package local
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,6 +22,8 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/server"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/certs"
 )
 
 // writeFile puts content in a fresh folder and returns the path.
@@ -78,8 +73,9 @@ func serve(t *testing.T, a *Authenticator) *testServer {
 		who, _ := request.UserFrom(req.Context())
 		_ = json.NewEncoder(w).Encode(who)
 	})
-	handler := filters.WithAuthentication(echo, a.Request(), filters.Unauthorized(serializer.NewCodecFactory(scheme)), nil, nil)
-	handler = filters.WithRequestInfo(handler, server.NewRequestInfoResolver(&server.Config{LegacyAPIGroupPrefixes: nil}))
+	handler := filters.WithAuthentication(echo, a.Request(), filters.Unauthorized(serializer.NewCodecFactory(scheme)),
+		nil, nil)
+	handler = filters.WithRequestInfo(handler, server.NewRequestInfoResolver(&server.Config{}))
 	s := httptest.NewUnstartedServer(handler)
 	s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12}
 	s.StartTLS()
@@ -87,8 +83,9 @@ func serve(t *testing.T, a *Authenticator) *testServer {
 	return &testServer{s}
 }
 
-// get sends one request over a connection of its own; a nil cert means none, an empty header none.
-func (s *testServer) get(t *testing.T, path, authorization string, cert *tls.Certificate) (int, *user.DefaultInfo, string) {
+// get sends one request over a separate connection; a nil cert means none, an empty header none.
+func (s *testServer) get(t *testing.T, path, authorization string, cert *tls.Certificate) (int, *user.DefaultInfo,
+	string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+path, nil)
 	if err != nil {
@@ -126,64 +123,14 @@ func (s *testServer) do(t *testing.T, req *http.Request, cert *tls.Certificate) 
 	return resp.StatusCode, who, string(body)
 }
 
-// authority is a CA for client certificates.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  string
-}
-
-func newAuthority(t *testing.T, name string) *authority {
+// client issues a client certificate for alice of devs from a template that change may alter.
+func client(t *testing.T, ca *certs.CA, change func(*x509.Certificate)) *tls.Certificate {
 	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: name},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(24 * time.Hour),
-		IsCA:                  true,
-		BasicConstraintsValid: true,
-		KeyUsage:              x509.KeyUsageCertSign,
+	if change == nil {
+		change = func(*x509.Certificate) {}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{cert: cert, key: key, pem: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))}
-}
-
-// issue signs a client certificate after change had its way with the template.
-func (a *authority) issue(t *testing.T, change func(*x509.Certificate)) *tls.Certificate {
-	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2),
-		Subject:      pkix.Name{CommonName: "alice", Organization: []string{"devs"}},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}
-	if change != nil {
-		change(template)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
+	certificate := ca.Issue(t, change, "alice", "devs")
+	return &certificate
 }
 
 // code is the answer to a client that has nothing but a certificate.

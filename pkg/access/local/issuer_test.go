@@ -21,6 +21,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/securevalue/secret-apiserver/pkg/internal/pki"
 )
 
 // testIssuer is an OpenID provider over TLS: discovery document, key set, two signing keys.
@@ -37,7 +39,11 @@ func newTestIssuer(t *testing.T) *testIssuer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &testIssuer{keys: map[string]crypto.Signer{"RS256": rsaKey, "ES256": newKey(t)}}
+	ecKey, err := pki.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &testIssuer{keys: map[string]crypto.Signer{"RS256": rsaKey, "ES256": ecKey}}
 	i.Server = httptest.NewTLSServer(http.HandlerFunc(i.answer))
 	t.Cleanup(i.Close)
 	return i
@@ -116,11 +122,13 @@ const plainMappings = `
 func (i *testIssuer) entry(rest string) string {
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.Certificate().Raw})
 	ca := strings.ReplaceAll(strings.TrimSpace(string(block)), "\n", "\n      ")
-	return fmt.Sprintf("- issuer:\n    url: %s\n    audiences: [secrets]\n    certificateAuthority: |\n      %s\n%s", i.URL, ca, strings.TrimPrefix(rest, "\n"))
+	return fmt.Sprintf("- issuer:\n    url: %s\n    audiences: [secrets]\n    certificateAuthority: |\n      %s\n%s",
+		i.URL, ca, strings.TrimPrefix(rest, "\n"))
 }
 
 func configOf(version string, entries ...string) string {
-	return "apiVersion: apiserver.config.k8s.io/" + version + "\nkind: AuthenticationConfiguration\njwt:\n" + strings.Join(entries, "")
+	return "apiVersion: apiserver.config.k8s.io/" + version + "\nkind: AuthenticationConfiguration\njwt:\n" +
+		strings.Join(entries, "")
 }
 
 // ready waits until every issuer has answered.

@@ -3,18 +3,24 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/apis/apiserver"
+	"k8s.io/apiserver/pkg/apis/apiserver/install"
+	"k8s.io/apiserver/pkg/apis/apiserver/validation"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	authenticationcel "k8s.io/apiserver/pkg/authentication/cel"
 	"k8s.io/apiserver/pkg/authentication/token/cache"
@@ -27,15 +33,15 @@ import (
 const (
 	// jwtCacheTTL is how long an accepted JWT is accepted without verifying it again.
 	jwtCacheTTL = 10 * time.Second
-	// strictCacheTTL is the same for Credentials: on the decrypt port "authorised now" means within this time.
+	// strictCacheTTL is the same for Credentials: the decrypt port must notice a revoked token within this time.
 	strictCacheTTL = 500 * time.Millisecond
-	// issuerGrace is how long a reload waits for the new issuers to answer before it takes effect regardless.
+	// issuerGrace is how long a reload waits for new issuers to answer before it takes effect anyway.
 	issuerGrace = 10 * time.Second
-	// issuerDrain is how long replaced issuers live on for the requests that are being authenticated by them.
+	// issuerDrain is how long replaced issuers live on for requests in flight.
 	issuerDrain = time.Minute
 )
 
-// issuers answers for JWTs. It holds one generation of issuers at a time.
+// issuers authenticates JWTs by one generation of issuers at a time.
 type issuers struct {
 	decoder  runtime.Decoder
 	compiler authenticationcel.Compiler
@@ -43,7 +49,7 @@ type issuers struct {
 	current  atomic.Pointer[generation]
 }
 
-// generation is what came out of one content of the file.
+// generation is the issuers of one content of the file.
 type generation struct {
 	token  authenticator.Token
 	strict authenticator.Token // the same with strictCacheTTL
@@ -62,7 +68,7 @@ func (i *issuers) AuthenticateToken(ctx context.Context, token string) (*authent
 	return i.current.Load().token.AuthenticateToken(ctx, token)
 }
 
-// strict answers as AuthenticateToken does, with strictCacheTTL.
+// strict is AuthenticateToken with strictCacheTTL.
 func (i *issuers) strict() authenticator.Token {
 	return authenticator.TokenFunc(func(ctx context.Context, token string) (*authenticator.Response, bool, error) {
 		return i.current.Load().strict.AuthenticateToken(ctx, token)
@@ -72,9 +78,9 @@ func (i *issuers) strict() authenticator.Token {
 // health names the issuers that are not ready.
 func (i *issuers) health() error { return i.current.Load().health() }
 
-// apply puts a new set of issuers in force. The first set does not wait for anybody: an issuer that cannot be reached
-// must not keep the server down, upstream asks it again every ten seconds. A later set is given some time, since it
-// replaces issuers that work; then it counts all the same, or an issuer could not be taken away while another is down.
+// apply puts a new set of issuers in force. The first set does not wait: an unreachable issuer must not keep the server
+// down, and upstream retries it every ten seconds. A later set has some time, since it replaces issuers that work; then
+// it takes effect anyway, or an issuer could not be removed while another one is down.
 func (i *issuers) apply(ctx context.Context, data []byte) error {
 	config, err := parseConfig(i.decoder, i.compiler, data)
 	if err != nil {
@@ -94,7 +100,8 @@ func (i *issuers) apply(ctx context.Context, data []byte) error {
 }
 
 // newGeneration builds one authenticator per issuer; ctx ends their background work.
-func newGeneration(ctx context.Context, compiler authenticationcel.Compiler, config *apiserver.AuthenticationConfiguration) (*generation, error) {
+func newGeneration(ctx context.Context, compiler authenticationcel.Compiler,
+	config *apiserver.AuthenticationConfiguration) (*generation, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	g := &generation{cancel: cancel}
 	tokens := make([]authenticator.Token, 0, len(config.JWT))
@@ -107,13 +114,14 @@ func newGeneration(ctx context.Context, compiler authenticationcel.Compiler, con
 		tokens = append(tokens, issuer)
 		g.checks = append(g.checks, issuer.HealthCheck)
 	}
-	// A cache of its own: what a removed issuer vouched for ends with it.
+	// Separate caches: the tokens of a removed issuer end with it.
 	g.token = cache.New(union.New(tokens...), false, jwtCacheTTL, 0)
 	g.strict = cache.New(union.New(tokens...), false, strictCacheTTL, 0)
 	return g, nil
 }
 
-func newIssuer(ctx context.Context, compiler authenticationcel.Compiler, jwt apiserver.JWTAuthenticator) (oidc.AuthenticatorTokenWithHealthCheck, error) {
+func newIssuer(ctx context.Context, compiler authenticationcel.Compiler,
+	jwt apiserver.JWTAuthenticator) (oidc.AuthenticatorTokenWithHealthCheck, error) {
 	client, err := newIssuerClient(ctx, jwt.Issuer.CertificateAuthority)
 	if err != nil {
 		return nil, err
@@ -126,7 +134,7 @@ func newIssuer(ctx context.Context, compiler authenticationcel.Compiler, jwt api
 	})
 }
 
-// newIssuerClient is upstream's own client, except that its connections are closed when ctx ends.
+// newIssuerClient is upstream's client, with connections that are closed when ctx ends.
 func newIssuerClient(ctx context.Context, authority string) (*http.Client, error) {
 	roots := &tls.Config{MinVersion: tls.VersionTLS12}
 	if authority != "" {
@@ -156,6 +164,48 @@ func (g *generation) waitReady(ctx context.Context, grace time.Duration) {
 		return g.health() == nil, nil
 	})
 	if err != nil {
-		klog.ErrorS(g.health(), "Issuers of the new authentication configuration are not ready, their tokens are refused until they are")
+		klog.ErrorS(g.health(), "Issuers of the new authentication configuration are not ready; their tokens are "+
+			"refused")
 	}
+}
+
+// newConfigDecoder returns a strict decoder of apiserver.config.k8s.io: unknown and repeated fields are errors.
+func newConfigDecoder() runtime.Decoder {
+	scheme := runtime.NewScheme()
+	install.Install(scheme)
+	return serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDecoder()
+}
+
+// parseConfig reads an AuthenticationConfiguration, defaulted and validated as the Kubernetes API server does.
+func parseConfig(decoder runtime.Decoder, compiler authenticationcel.Compiler,
+	data []byte) (*apiserver.AuthenticationConfiguration, error) {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, errors.New("is empty, expected an AuthenticationConfiguration of apiserver.config.k8s.io/v1")
+	}
+	obj, err := runtime.Decode(decoder, data)
+	if err != nil {
+		return nil, fmt.Errorf("decoding: %w", err)
+	}
+	config, ok := obj.(*apiserver.AuthenticationConfiguration)
+	if !ok {
+		return nil, fmt.Errorf("contains a %T, expected an AuthenticationConfiguration", obj)
+	}
+	errs := validation.ValidateAuthenticationConfiguration(compiler, config, nil)
+	return config, append(errs, unsupported(config)...).ToAggregate()
+}
+
+// unsupported returns the fields that this server would otherwise silently ignore.
+func unsupported(config *apiserver.AuthenticationConfiguration) field.ErrorList {
+	var errs field.ErrorList
+	if config.Anonymous != nil {
+		errs = append(errs, field.Forbidden(field.NewPath("anonymous"),
+			"anonymous requests are for the health paths only; remove this field"))
+	}
+	for i, jwt := range config.JWT {
+		if jwt.Issuer.EgressSelectorType != "" {
+			path := field.NewPath("jwt").Index(i).Child("issuer", "egressSelectorType")
+			errs = append(errs, field.Forbidden(path, "this server has no egress selector; remove this field"))
+		}
+	}
+	return errs
 }

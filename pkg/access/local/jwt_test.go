@@ -106,7 +106,8 @@ func TestJWTExpressions(t *testing.T) {
   - {expression: "!user.username.startsWith('system:')", message: "no system users"}
   - {expression: "user.groups.all(g, !g.startsWith('system:'))", message: "no system groups"}
 `
-	a := newAuthenticator(t, Config{AuthenticationConfigFile: writeFile(t, "authn.yaml", configOf("v1beta1", issuer.entry(mappings)))})
+	a := newAuthenticator(t, Config{AuthenticationConfigFile: writeFile(t, "authn.yaml",
+		configOf("v1beta1", issuer.entry(mappings)))})
 	ready(t, a)
 	s := serve(t, a)
 	claims := func(changes jwt.MapClaims) string {
@@ -143,22 +144,28 @@ func TestConfigRefused(t *testing.T) {
 	good := configOf("v1", issuer.entry(plainMappings))
 	bad := func(mappings string) string { return configOf("v1", issuer.entry(mappings)) }
 	tests := map[string]struct{ content, want string }{
-		"empty":             {" \n", "is empty"},
-		"no yaml":           {"{", "decoding"},
-		"other kind":        {"apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: []\n", "want an AuthenticationConfiguration"},
-		"other version":     {strings.Replace(good, "/v1", "/v9", 1), "v9"},
-		"unknown field":     {good + "surprise: 1\n", `unknown field "surprise"`},
-		"repeated field":    {good + "jwt: []\n", `"jwt" already set`},
-		"anonymous":         {good + "anonymous: {enabled: false}\n", "anonymous: Forbidden"},
-		"anonymous, open":   {good + "anonymous: {enabled: true, conditions: [{path: /livez}]}\n", "anonymous: Forbidden"},
-		"egress":            {strings.Replace(good, "audiences:", "egressSelectorType: cluster\n    audiences:", 1), "jwt[0].issuer.egressSelectorType"},
-		"plain http":        {strings.Replace(good, "https:", "http:", 1), "URL scheme must be https"},
-		"no audience":       {strings.Replace(good, "[secrets]", "[]", 1), "jwt[0].issuer.audiences"},
-		"bad certificate":   {strings.Replace(good, "MII", "!II", 1), "jwt[0].issuer.certificateAuthority"},
-		"issuer twice":      {configOf("v1", issuer.entry(plainMappings), issuer.entry(plainMappings)), "jwt[1].issuer.url: Duplicate"},
-		"no username":       {bad("  claimMappings: {}\n"), "jwt[0].claimMappings.username"},
-		"no prefix":         {bad("  claimMappings: {username: {claim: sub}}\n"), "jwt[0].claimMappings.username.prefix"},
-		"broken expression": {bad("  claimMappings: {username: {expression: 'claims.('}}\n"), "jwt[0].claimMappings.username.expression"},
+		"empty":   {" \n", "is empty"},
+		"no yaml": {"{", "decoding"},
+		"other kind": {"apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: []\n",
+			"expected an AuthenticationConfiguration"},
+		"other version":  {strings.Replace(good, "/v1", "/v9", 1), "v9"},
+		"unknown field":  {good + "surprise: 1\n", `unknown field "surprise"`},
+		"repeated field": {good + "jwt: []\n", `"jwt" already set`},
+		"anonymous":      {good + "anonymous: {enabled: false}\n", "anonymous: Forbidden"},
+		"anonymous, open": {good + "anonymous: {enabled: true, conditions: [{path: /livez}]}\n",
+			"anonymous: Forbidden"},
+		"egress": {strings.Replace(good, "audiences:", "egressSelectorType: cluster\n    audiences:", 1),
+			"jwt[0].issuer.egressSelectorType"},
+		"plain http":      {strings.Replace(good, "https:", "http:", 1), "URL scheme must be https"},
+		"no audience":     {strings.Replace(good, "[secrets]", "[]", 1), "jwt[0].issuer.audiences"},
+		"bad certificate": {strings.Replace(good, "MII", "!II", 1), "jwt[0].issuer.certificateAuthority"},
+		"issuer twice": {configOf("v1", issuer.entry(plainMappings), issuer.entry(plainMappings)),
+			"jwt[1].issuer.url: Duplicate"},
+		"no username": {bad("  claimMappings: {}\n"), "jwt[0].claimMappings.username"},
+		"no prefix": {bad("  claimMappings: {username: {claim: sub}}\n"),
+			"jwt[0].claimMappings.username.prefix"},
+		"broken expression": {bad("  claimMappings: {username: {expression: 'claims.('}}\n"),
+			"jwt[0].claimMappings.username.expression"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -185,7 +192,8 @@ func TestUnreachableIssuerDoesNotStopTheServer(t *testing.T) {
 	up, down := newTestIssuer(t), newTestIssuer(t)
 	down.down.Store(true)
 	a := newAuthenticator(t, Config{
-		AuthenticationConfigFile: writeFile(t, "authn.yaml", configOf("v1", down.entry(plainMappings), up.entry(plainMappings))),
+		AuthenticationConfigFile: writeFile(t, "authn.yaml",
+			configOf("v1", down.entry(plainMappings), up.entry(plainMappings))),
 	})
 	s := serve(t, a)
 	if err := a.HealthCheck(); err == nil || !strings.Contains(err.Error(), down.URL) {
@@ -201,17 +209,19 @@ func TestUnreachableIssuerDoesNotStopTheServer(t *testing.T) {
 	}
 }
 
-// TestCredentialsForgetSooner lets a token run out: Credentials, which looks again after half a second, refuses it while
-// Request still goes by what it remembers.
+// TestCredentialsForgetSooner lets a token run out: Credentials, which looks again after half a second, refuses it
+// while Request still goes by what it remembers.
 func TestCredentialsForgetSooner(t *testing.T) {
 	issuer := newTestIssuer(t)
-	a := newAuthenticator(t, Config{AuthenticationConfigFile: writeFile(t, "authn.yaml", configOf("v1", issuer.entry(plainMappings)))})
+	a := newAuthenticator(t, Config{AuthenticationConfigFile: writeFile(t, "authn.yaml",
+		configOf("v1", issuer.entry(plainMappings)))})
 	ready(t, a)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, secretsPath, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+issuer.token(t, "RS256", jwt.MapClaims{"exp": time.Now().Add(2 * time.Second).Unix()}))
+	req.Header.Set("Authorization", "Bearer "+issuer.token(t, "RS256",
+		jwt.MapClaims{"exp": time.Now().Add(2 * time.Second).Unix()}))
 	asks := func(by func() (bool, error)) bool {
 		ok, err := by()
 		return ok && err == nil

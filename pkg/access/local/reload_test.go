@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"k8s.io/component-base/metrics/testutil"
+
+	"github.com/securevalue/secret-apiserver/pkg/testing/certs"
 )
 
 // names returns who the tokens are, "" for refused.
@@ -122,13 +124,13 @@ type listener struct{ called atomic.Int32 }
 func (l *listener) Enqueue() { l.called.Add(1) }
 
 func TestClientCAReload(t *testing.T) {
-	first, second := newAuthority(t, "first"), newAuthority(t, "second")
-	path := writeFile(t, "ca.pem", first.pem)
+	first, second := certs.NewCA(t, "first"), certs.NewCA(t, "second")
+	path := writeFile(t, "ca.pem", first.PEM())
 	a := newAuthenticator(t, Config{ClientCAFile: path})
 	heard := &listener{}
 	a.clientCA.AddListener(heard)
 	s := serve(t, a)
-	old, young := first.issue(t, nil), second.issue(t, nil)
+	old, young := client(t, first, nil), client(t, second, nil)
 	step := func(content string, oldCode, youngCode int) {
 		t.Helper()
 		rewrite(t, path, content)
@@ -141,10 +143,10 @@ func TestClientCAReload(t *testing.T) {
 			}
 		}
 	}
-	step(first.pem+second.pem, http.StatusOK, http.StatusOK)
+	step(first.PEM()+second.PEM(), http.StatusOK, http.StatusOK)
 	step("broken", http.StatusOK, http.StatusOK)
-	step(second.pem, http.StatusUnauthorized, http.StatusOK)
-	if got := string(a.ClientCA().CurrentCABundleContent()); got != second.pem {
+	step(second.PEM(), http.StatusUnauthorized, http.StatusOK)
+	if got := string(a.ClientCA().CurrentCABundleContent()); got != second.PEM() {
 		t.Errorf("the provider for TLS holds %q", got)
 	}
 	if got := heard.called.Load(); got != 2 {
@@ -192,7 +194,7 @@ func TestReloadTakesAnIssuerAwayWhileAnotherIsDown(t *testing.T) {
 
 func TestRunAppliesChanges(t *testing.T) {
 	path := writeFile(t, "tokens.csv", "one,alice,1\n")
-	a := newAuthenticator(t, Config{TokenAuthFile: path, ReloadInterval: time.Millisecond})
+	a := newAuthenticator(t, Config{TokenAuthFile: path})
 	s := serve(t, a)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

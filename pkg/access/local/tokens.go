@@ -20,8 +20,8 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// tokenTable answers for the tokens of the token file. The key of a row is the SHA-256 of its token: the tokens
-// themselves are not kept, and how long a lookup takes tells nothing about how much of a guess was right.
+// tokenTable authenticates the tokens of the token file. The key of a row is the SHA-256 of its token: tokens are not
+// kept, and the time of a lookup does not depend on how much of a guess is right.
 type tokenTable struct {
 	rows atomic.Pointer[map[tokenHash]*user.DefaultInfo]
 }
@@ -46,18 +46,19 @@ func (t *tokenTable) apply(_ context.Context, data []byte) error {
 		return err
 	}
 	if len(short) > 0 {
-		klog.InfoS("Tokens of --token-auth-file have fewer than 16 characters and can be guessed: make longer ones", "lines", short)
+		klog.InfoS("Tokens of --token-auth-file have fewer than 16 characters and can be guessed: use longer ones",
+			"lines", short)
 	}
 	t.rows.Store(&rows)
 	return nil
 }
 
-// shortToken is the length under which a token is warned about.
+// shortToken is the length below which a token is logged as too short.
 const shortToken = 16
 
-// parseTokens reads the CSV of Kubernetes: token,user,uid[,"group1,group2"]. Where Kubernetes warns and goes on (empty
-// or repeated token) or drops a column, this is an error that names the line, never the content. short are the lines
-// whose token is shorter than shortToken.
+// parseTokens reads the CSV of Kubernetes: token,user,uid[,"group1,group2"]. What Kubernetes warns about (an empty or
+// repeated token) or drops (a column) is an error with the line, never with the content. short are the lines with
+// tokens shorter than shortToken.
 func parseTokens(data []byte) (rows map[tokenHash]*user.DefaultInfo, short []int, err error) {
 	reader := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\ufeff"))))
 	reader.FieldsPerRecord = -1
@@ -77,7 +78,7 @@ func parseTokens(data []byte) (rows map[tokenHash]*user.DefaultInfo, short []int
 		}
 		key := tokenHash(sha256.Sum256([]byte(record[0])))
 		if first, ok := lines[key]; ok {
-			return nil, nil, fmt.Errorf("line %d: the token is that of line %d, remove one of them", line, first)
+			return nil, nil, fmt.Errorf("line %d: same token as in line %d; remove one of them", line, first)
 		}
 		if len(record[0]) < shortToken {
 			short = append(short, line)
@@ -86,11 +87,11 @@ func parseTokens(data []byte) (rows map[tokenHash]*user.DefaultInfo, short []int
 	}
 }
 
-// syntaxError keeps of the CSV reader's error what cannot hold a token.
+// syntaxError keeps what cannot contain a token from an error of the CSV reader.
 func syntaxError(err error) error {
 	var parse *csv.ParseError
 	if !errors.As(err, &parse) {
-		return errors.New("cannot be read as CSV")
+		return errors.New("invalid CSV")
 	}
 	return fmt.Errorf("line %d: misplaced quote, write \"\" for a quote inside a quoted column", parse.StartLine)
 }
@@ -98,18 +99,19 @@ func syntaxError(err error) error {
 func checkRecord(record []string) error {
 	switch {
 	case len(record) < 3 || len(record) > 4:
-		return fmt.Errorf(`has %d columns, want token,user,uid or token,user,uid,"group1,group2" with the groups quoted`, len(record))
+		const columns = `token,user,uid or token,user,uid,"group1,group2" with the groups quoted`
+		return fmt.Errorf("has %d columns, expected %s", len(record), columns)
 	case record[0] == "":
 		return errors.New("the token is empty")
 	case strings.ContainsFunc(record[0], unicode.IsSpace):
-		return errors.New("the token holds white space, no client could send it")
+		return errors.New("the token contains white space, which clients cannot send")
 	case strings.TrimSpace(record[1]) == "":
 		return errors.New("the user name is empty")
 	}
 	return nil
 }
 
-// userOf builds the user once for all requests, system:authenticated included, so that a request does not have to.
+// userOf builds the user once for all requests, including system:authenticated.
 func userOf(record []string) *user.DefaultInfo {
 	info := &user.DefaultInfo{Name: record[1], UID: record[2]}
 	if len(record) == 4 {
@@ -119,8 +121,8 @@ func userOf(record []string) *user.DefaultInfo {
 			}
 		}
 	}
-	outsider := info.Name == user.Anonymous || slices.Contains(info.Groups, user.AllUnauthenticated)
-	if !outsider && !slices.Contains(info.Groups, user.AllAuthenticated) {
+	unauthenticated := info.Name == user.Anonymous || slices.Contains(info.Groups, user.AllUnauthenticated)
+	if !unauthenticated && !slices.Contains(info.Groups, user.AllAuthenticated) {
 		info.Groups = append(info.Groups, user.AllAuthenticated)
 	}
 	info.Groups = slices.Clip(info.Groups)

@@ -20,19 +20,31 @@ func TestParseTokens(t *testing.T) {
 		row  string
 		want user.DefaultInfo
 	}{
-		"no groups":            {canary + ",alice,1", user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{authenticated}}},
-		"no uid":               {canary + ",alice,", user.DefaultInfo{Name: "alice", Groups: []string{authenticated}}},
-		"one group":            {canary + ",alice,1,devs", user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{"devs", authenticated}}},
-		"quoted groups":        {canary + `,alice,1,"devs,system:masters"`, user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{"devs", "system:masters", authenticated}}},
-		"space between groups": {canary + `,alice,1,"devs, ops"`, user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{"devs", "ops", authenticated}}},
-		"empty groups column":  {canary + ",alice,1,", user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{authenticated}}},
-		"quoted name":          {canary + `,"Doe, ""A"" J",1`, user.DefaultInfo{Name: `Doe, "A" J`, UID: "1", Groups: []string{authenticated}}},
-		"quoted token":         {`"` + canary + `",alice,1`, user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{authenticated}}},
-		"listed already":       {canary + ",alice,1,system:authenticated", user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{authenticated}}},
-		"unauthenticated":      {canary + ",eve,1,system:unauthenticated", user.DefaultInfo{Name: "eve", UID: "1", Groups: []string{user.AllUnauthenticated}}},
-		"byte order mark":      {"\ufeff" + canary + ",alice,1", user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{authenticated}}},
-		"windows line end":     {canary + ",alice,1,devs\r\n", user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{"devs", authenticated}}},
-		"blank lines":          {"\n\n" + canary + ",alice,1\n\n", user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{authenticated}}},
+		"no groups": {canary + ",alice,1",
+			user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{authenticated}}},
+		"no uid": {canary + ",alice,", user.DefaultInfo{Name: "alice", Groups: []string{authenticated}}},
+		"one group": {canary + ",alice,1,devs",
+			user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{"devs", authenticated}}},
+		"quoted groups": {canary + `,alice,1,"devs,system:masters"`,
+			user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{"devs", "system:masters", authenticated}}},
+		"space between groups": {canary + `,alice,1,"devs, ops"`,
+			user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{"devs", "ops", authenticated}}},
+		"empty groups column": {canary + ",alice,1,",
+			user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{authenticated}}},
+		"quoted name": {canary + `,"Doe, ""A"" J",1`,
+			user.DefaultInfo{Name: `Doe, "A" J`, UID: "1", Groups: []string{authenticated}}},
+		"quoted token": {`"` + canary + `",alice,1`,
+			user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{authenticated}}},
+		"listed already": {canary + ",alice,1,system:authenticated",
+			user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{authenticated}}},
+		"unauthenticated": {canary + ",eve,1,system:unauthenticated",
+			user.DefaultInfo{Name: "eve", UID: "1", Groups: []string{user.AllUnauthenticated}}},
+		"byte order mark": {"\ufeff" + canary + ",alice,1",
+			user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{authenticated}}},
+		"windows line end": {canary + ",alice,1,devs\r\n",
+			user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{"devs", authenticated}}},
+		"blank lines": {"\n\n" + canary + ",alice,1\n\n",
+			user.DefaultInfo{Name: "alice", UID: "1", Groups: []string{authenticated}}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -53,13 +65,14 @@ func TestParseTokens(t *testing.T) {
 
 func TestParseTokensRefuses(t *testing.T) {
 	tests := map[string]struct{ content, want string }{
-		"two columns":       {"ok,a,1\n" + canary + ",alice\n", "line 2: has 2 columns"},
-		"unquoted groups":   {canary + ",alice,1,devs,ops\n", "line 1: has 5 columns"},
-		"comment":           {"# " + canary + "\n", "line 1: has 1 columns"},
-		"empty token":       {"\n,alice,1\n", "line 2: the token is empty"},
-		"token with space":  {canary + " x,alice,1\n", "line 1: the token holds white space"},
-		"empty user":        {canary + ", ,1\n", "line 1: the user name is empty"},
-		"repeated token":    {canary + ",alice,1\nb,bob,2\n" + canary + ",carol,3\n", "line 3: the token is that of line 1"},
+		"two columns":      {"ok,a,1\n" + canary + ",alice\n", "line 2: has 2 columns"},
+		"unquoted groups":  {canary + ",alice,1,devs,ops\n", "line 1: has 5 columns"},
+		"comment":          {"# " + canary + "\n", "line 1: has 1 columns"},
+		"empty token":      {"\n,alice,1\n", "line 2: the token is empty"},
+		"token with space": {canary + " x,alice,1\n", "line 1: the token contains white space"},
+		"empty user":       {canary + ", ,1\n", "line 1: the user name is empty"},
+		"repeated token": {canary + ",alice,1\nb,bob,2\n" + canary + ",carol,3\n",
+			"line 3: same token as in line 1"},
 		"bare quote":        {"ok,a,1\n" + canary + `"x,alice,1`, "line 2: misplaced quote"},
 		"quote never ended": {"ok,a,1\n\"" + canary + ",alice,1\nb,bob,2\n", "line 2: misplaced quote"},
 	}
@@ -83,7 +96,8 @@ func TestParseTokensRefuses(t *testing.T) {
 
 // TestShortTokensAreNamedByLine counts characters as a guesser does, and says lines only.
 func TestShortTokensAreNamedByLine(t *testing.T) {
-	_, short, err := parseTokens([]byte("a,u,1\n" + strings.Repeat("b", 15) + ",u,2\n" + strings.Repeat("c", 16) + ",u,3\n"))
+	_, short, err := parseTokens([]byte("a,u,1\n" + strings.Repeat("b", 15) + ",u,2\n" + strings.Repeat("c", 16) +
+		",u,3\n"))
 	if diff := cmp.Diff([]int{1, 2}, short); err != nil || diff != "" {
 		t.Errorf("%v, lines (-want +got):\n%s", err, diff)
 	}

@@ -100,7 +100,8 @@ func TestReasonNamesTheBinding(t *testing.T) {
 	a := New(mustLoad(t, map[string]string{"policy.yaml": policy}))
 	robot := "system:serviceaccount:%s:robot"
 	for _, tc := range []struct{ caller, group, verb, name, want string }{
-		{"cat", "ops", "get", "x", `RBAC: allowed by ClusterRoleBinding "everywhere" of ClusterRole "reader" to Group "ops"`},
+		{"cat", "ops", "get", "x",
+			`RBAC: allowed by ClusterRoleBinding "everywhere" of ClusterRole "reader" to Group "ops"`},
 		{fmt.Sprintf(robot, "ci"), "", "get", "x",
 			`RBAC: allowed by RoleBinding "here/team" of ClusterRole "reader" to ServiceAccount "robot/ci"`},
 		{fmt.Sprintf(robot, "team"), "", "get", "x",

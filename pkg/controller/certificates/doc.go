@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package certificates is the own CA of a cluster without another one: it issues the certificates that the server and
-// its etcd are reached by, renews them, replaces the CA before it ends, and keeps the caBundle of the APIService equal
-// to what it issued. Everything it knows is in Secrets, so a leader that stops in the midst of a step is followed by one
-// that takes the same step again.
+// Package certificates is the own CA of a cluster without another one: it issues the serving certificates of the server
+// and its etcd, renews them, replaces the CA before it expires, and keeps the caBundle of the APIService up to date.
+// All state is in Secrets, so a leader that stops in the middle of a step is followed by one that takes the same step
+// again.
 //
-// A CA is replaced in this order, which no request notices:
+// A CA is replaced in this order, without a failed request:
 //
-//  1. a new CA is made and stored; the old one stays in the bundle, its private key is gone;
-//  2. the bundle, now of both, is published;
-//  3. after Lifetimes.Propagation, certificates are issued by the new CA;
-//  4. once every endpoint of the Service answers with a certificate of the new CA, the old one leaves the bundle.
+//  1. a new CA is created and stored; the old one stays in the bundle, its private key is gone;
+//  2. the bundle, now with both, is published;
+//  3. after Lifetimes.Propagation, the new CA issues certificates;
+//  4. once every endpoint of the Service serves a certificate of the new CA, the old one leaves the bundle. It does not
+//     wait for its expiry: a CA that was replaced because its key leaked must not be trusted for months.
 //
-// A CA of an Authority that does not rotate is replaced by people only: whoever reads it reads it once.
+// A CA of an Authority that does not rotate is replaced by hand only: its clients read it once.
 //
 // The package must never put a private key into a log line, an event, an error or a cache, and never write an object
-// that it was not told the name of.
+// that it was not configured for.
 package certificates

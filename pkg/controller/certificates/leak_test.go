@@ -26,8 +26,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// apiStub is as much of kube-apiserver as creating and reading Secrets takes. When it refuses, it quotes what it was sent,
-// as admission may.
+// apiStub is as much of kube-apiserver as creating and reading Secrets takes. When it refuses, it quotes what it was
+// sent, as admission may.
 type apiStub struct {
 	mu     sync.Mutex
 	stored map[string][]byte
@@ -63,8 +63,8 @@ func status(w http.ResponseWriter, code int, reason, message string) {
 	})
 }
 
-// TestPrivateKeysStayOutOfLogsEventsAndErrors runs against a real client at -v=10, where client-go logs what it sends and
-// receives. That it does so here, but for the guard, is shown with the guard taken away.
+// TestPrivateKeysStayOutOfLogsEventsAndErrors runs against a real client at -v=10, where client-go logs what it sends
+// and receives. That it does so here, but for the guard, is shown with the guard taken away.
 func TestPrivateKeysStayOutOfLogsEventsAndErrors(t *testing.T) {
 	stub := &apiStub{stored: map[string][]byte{}}
 	server := httptest.NewServer(stub)
@@ -83,8 +83,9 @@ func TestPrivateKeysStayOutOfLogsEventsAndErrors(t *testing.T) {
 	log := captureLog(t)
 	recorder := events.NewFakeRecorder(100)
 	r := &Reconciler{
-		Authority: EtcdAuthority(namespace), Lifetimes: DefaultLifetimes(), Client: kube, Reader: kube, Events: recorder,
-		Clock: clocktesting.NewFakePassiveClock(noon),
+		Authority: EtcdAuthority(namespace), Lifetimes: DefaultLifetimes(), Client: kube, Reader: kube,
+		Events: recorder,
+		Clock:  clocktesting.NewFakePassiveClock(noon),
 	}
 
 	stub.refuse = true
@@ -105,7 +106,8 @@ func TestPrivateKeysStayOutOfLogsEventsAndErrors(t *testing.T) {
 	for e := range recorder.Events {
 		out += e + "\n"
 	}
-	if !strings.Contains(out, "CACreated") || !strings.Contains(out, "Issued a certificate") || !strings.Contains(out, "/secrets") {
+	if !strings.Contains(out, "CACreated") || !strings.Contains(out, "Issued a certificate") ||
+		!strings.Contains(out, "/secrets") {
 		t.Fatalf("events and log are not what is searched: %s", out)
 	}
 	keys := 0
@@ -181,7 +183,8 @@ func captureLog(t *testing.T) *buffer {
 	t.Cleanup(state.Restore)
 	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(flags)
-	for name, value := range map[string]string{"v": "10", "logtostderr": "false", "alsologtostderr": "false", "stderrthreshold": "FATAL"} {
+	for name, value := range map[string]string{"v": "10", "logtostderr": "false", "alsologtostderr": "false",
+		"stderrthreshold": "FATAL"} {
 		if err := flags.Set(name, value); err != nil {
 			t.Fatal(err)
 		}

@@ -7,17 +7,16 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// errForeignType is for a Secret of ours that somebody made with a type that cannot hold a certificate.
-var errForeignType = errors.New("is not of type kubernetes.io/tls; delete it, and it is made again")
-
-// load reads every object of the authority. A Secret that is absent comes back empty; the APIService must be there.
+// load reads every object of the authority. A missing Secret is empty; the APIService must exist.
 func (r *Reconciler) load(ctx context.Context) (*objects, error) {
 	var objs objects
 	var err error
@@ -57,12 +56,13 @@ func (r *Reconciler) loadSecret(ctx context.Context, name string) (*corev1.Secre
 		return nil, fmt.Errorf("reading secret %s/%s: %w", r.Authority.Namespace, name, err)
 	}
 	if secret.Type != corev1.SecretTypeTLS {
-		return nil, fmt.Errorf("secret %s/%s %w", r.Authority.Namespace, name, errForeignType)
+		return nil, fmt.Errorf("secret %s/%s is not of type kubernetes.io/tls; delete it to have it created again",
+			r.Authority.Namespace, name)
 	}
 	return secret, nil
 }
 
-// save creates a Secret or updates it, provided that nobody changed it since it was read.
+// save creates a Secret, or updates it if it was not changed since it was read.
 func (r *Reconciler) save(ctx context.Context, secret *corev1.Secret) error {
 	var err error
 	if secret.ResourceVersion == "" {
@@ -76,10 +76,36 @@ func (r *Reconciler) save(ctx context.Context, secret *corev1.Secret) error {
 	return nil
 }
 
-// scrub keeps the reason of a refusal and leaves out its text: admission may quote what it refused, and that holds a key.
+// scrub keeps the reason of an error and drops its text: admission may quote the object, which contains a key.
 func scrub(err error) error {
 	if reason := apierrors.ReasonForError(err); reason != metav1.StatusReasonUnknown {
 		return errors.New(string(reason))
 	}
 	return errors.New("no answer from kube-apiserver")
 }
+
+// bodyLevel is the verbosity at which client-go logs whole requests and responses, including private keys.
+const bodyLevel = 8
+
+// withoutBodies returns a context whose requests do not log their bodies, at any verbosity.
+func withoutBodies(ctx context.Context) context.Context {
+	logger := klog.FromContext(ctx)
+	if logger.GetSink() == nil {
+		return ctx // logs nothing
+	}
+	return klog.NewContext(ctx, logger.WithSink(quietSink{logger.GetSink()}))
+}
+
+// quietSink drops what is as verbose as bodies.
+type quietSink struct{ logr.LogSink }
+
+// Enabled implements logr.LogSink.
+func (s quietSink) Enabled(level int) bool { return level < bodyLevel && s.LogSink.Enabled(level) }
+
+// WithValues implements logr.LogSink.
+func (s quietSink) WithValues(keysAndValues ...any) logr.LogSink {
+	return quietSink{s.LogSink.WithValues(keysAndValues...)}
+}
+
+// WithName implements logr.LogSink.
+func (s quietSink) WithName(name string) logr.LogSink { return quietSink{s.LogSink.WithName(name)} }

@@ -11,12 +11,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// authorities are what --own-ca may name.
+// authorities are the possible values of --own-ca.
 var authorities = map[string]func(namespace string) Authority{
 	"etcd": EtcdAuthority, "serving": ServingAuthority,
 }
 
-// Options say which certificates are issued here. By default none are.
+// Options select the certificates to issue. The default is none.
 type Options struct {
 	// Authorities is --own-ca.
 	Authorities []string
@@ -33,14 +33,19 @@ func NewOptions() Options {
 // AddFlags adds the flags of this concern.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.Authorities, "own-ca", o.Authorities,
-		"Certificates to issue and renew, in place of another CA, comma separated: serving (of the server, with the caBundle of its APIService), etcd (of the etcd that is deployed with it).")
-	fs.StringVar(&o.Namespace, "own-ca-namespace", o.Namespace, "Namespace of the server, of its etcd and of the Secrets with their certificates.")
+		"Certificates to issue and renew instead of another CA, comma separated: serving (the server's, with the "+
+			"caBundle "+
+			"of its APIService), etcd (those of the etcd deployed with it).")
+	fs.StringVar(&o.Namespace, "own-ca-namespace", o.Namespace,
+		"Namespace of the server, its etcd and the Secrets with their certificates.")
 	fs.DurationVar(&o.Lifetimes.Certificate, "own-ca-certificate-lifetime", o.Lifetimes.Certificate,
-		"How long a certificate is valid. It is renewed when a third of that is left.")
+		"Lifetime of a certificate. It is renewed when a third is left.")
 	fs.DurationVar(&o.Lifetimes.CA, "own-ca-lifetime", o.Lifetimes.CA,
-		"How long the CA of the server is valid. It is replaced when a third of that is left. The CA of etcd is valid for ten years and is replaced by people only.")
+		"Lifetime of the server's CA. It is replaced when a third is left. The CA of etcd is valid for ten years "+
+			"and is "+
+			"replaced by hand only.")
 	fs.DurationVar(&o.Lifetimes.Propagation, "own-ca-propagation-time", o.Lifetimes.Propagation,
-		"How long a new CA is in the caBundle before certificates are issued by it.")
+		"How long a new CA is in the caBundle before it issues certificates.")
 }
 
 // Validate returns every fault, each naming its flag.
@@ -48,23 +53,25 @@ func (o Options) Validate() []error {
 	var errs []error
 	for i, name := range o.Authorities {
 		if authorities[name] == nil {
-			errs = append(errs, fmt.Errorf("--own-ca: %q is none of etcd and serving", name))
+			errs = append(errs, fmt.Errorf("--own-ca: invalid value %q: expected etcd or serving", name))
 		} else if slices.Contains(o.Authorities[:i], name) {
 			errs = append(errs, fmt.Errorf("--own-ca names %q twice", name))
 		}
 	}
 	if len(validation.IsDNS1123Label(o.Namespace)) != 0 {
-		errs = append(errs, fmt.Errorf("--own-ca-namespace: %q is no name of a namespace", o.Namespace))
+		errs = append(errs, fmt.Errorf("--own-ca-namespace: invalid namespace %q", o.Namespace))
 	}
 	l := o.Lifetimes
 	if l.Propagation <= 0 {
 		errs = append(errs, errors.New("--own-ca-propagation-time must be positive"))
 	}
 	if l.Certificate < 10*l.Propagation {
-		errs = append(errs, fmt.Errorf("--own-ca-certificate-lifetime must be at least ten times --own-ca-propagation-time, not %s", l.Certificate))
+		errs = append(errs, fmt.Errorf("--own-ca-certificate-lifetime must be at least ten times "+
+			"--own-ca-propagation-time, not %s", l.Certificate))
 	}
 	if l.CA < 2*l.Certificate {
-		errs = append(errs, fmt.Errorf("--own-ca-lifetime must be at least twice --own-ca-certificate-lifetime, not %s", l.CA))
+		errs = append(errs, fmt.Errorf("--own-ca-lifetime must be at least twice --own-ca-certificate-lifetime, not %s",
+			l.CA))
 	}
 	return errs
 }

@@ -15,7 +15,7 @@ func TestOptions(t *testing.T) {
 		"":                                      "",
 		"--own-ca=serving,etcd":                 "",
 		"--own-ca=serving --own-ca=etcd":        "",
-		"--own-ca=kubelet":                      `--own-ca: "kubelet"`,
+		"--own-ca=kubelet":                      `--own-ca: invalid value "kubelet"`,
 		"--own-ca=etcd,etcd":                    "twice",
 		"--own-ca-namespace=":                   "--own-ca-namespace",
 		"--own-ca-namespace=*":                  "--own-ca-namespace",

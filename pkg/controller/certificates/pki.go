@@ -5,31 +5,23 @@ package certificates
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"fmt"
-	"math/big"
 	"slices"
 	"time"
 
 	"k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/keyutil"
+
+	"github.com/securevalue/secret-apiserver/pkg/internal/pki"
 )
 
-// backdate forgives clocks that are behind.
-const backdate = 5 * time.Minute
-
-// pair is a certificate and its key. The zero pair is "there is none".
+// pair is a certificate and its key. The zero pair means that there is none.
 type pair struct {
 	cert *x509.Certificate
 	key  crypto.Signer
 }
 
-// parsePair returns the zero pair for whatever is not one certificate with its key: it will be made anew.
+// parsePair returns the zero pair for anything but a certificate with its key: it will be issued again.
 func parsePair(certPEM, keyPEM []byte) pair {
 	certs, err := cert.ParseCertsPEM(certPEM)
 	if err != nil {
@@ -39,104 +31,65 @@ func parsePair(certPEM, keyPEM []byte) pair {
 	if err != nil {
 		return pair{}
 	}
-	key, ok := parsed.(crypto.Signer)
-	if !ok {
-		return pair{}
+	if key, ok := parsed.(crypto.Signer); ok && pki.BelongsTo(certs[0], key) {
+		return pair{cert: certs[0], key: key}
 	}
-	if public, ok := certs[0].PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(key.Public()) {
-		return pair{}
-	}
-	return pair{cert: certs[0], key: key}
+	return pair{}
 }
 
-// keyPEM is the private key for a Secret, and for nothing else.
-func (p pair) keyPEM() ([]byte, error) { return keyutil.MarshalPrivateKeyToPEM(p.key) }
-
-// newCA makes a CA that may sign certificates of servers and clients, and no other CA.
+// newCA returns a CA for certificates of servers and clients.
 func newCA(name string, now time.Time, life time.Duration) (pair, error) {
-	template := &x509.Certificate{
-		Subject:   pkix.Name{CommonName: fmt.Sprintf("secret-apiserver-%s-ca@%d", name, now.Unix())},
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(life),
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		IsCA:     true, BasicConstraintsValid: true, MaxPathLenZero: true,
-	}
-	return sign(template, nil)
-}
-
-// issue makes a certificate that does not outlive its CA.
-func (p pair) issue(want Certificate, now time.Time, life time.Duration) (pair, error) {
-	end := now.Add(life)
-	if end.After(p.cert.NotAfter) {
-		end = p.cert.NotAfter
-	}
-	return sign(&x509.Certificate{
-		Subject:   pkix.Name{CommonName: want.CommonName},
-		NotBefore: now.Add(-backdate), NotAfter: end,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: want.Usages,
-		DNSNames: want.DNSNames, BasicConstraintsValid: true,
-	}, &p)
-}
-
-// sign makes a key and its certificate, signed by parent, or by itself when parent is nil.
-func sign(template *x509.Certificate, parent *pair) (pair, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	template := pki.CA("secret-apiserver-"+name+"-ca", now, now.Add(life))
+	key, err := pki.NewKey()
 	if err != nil {
-		return pair{}, fmt.Errorf("generating a key: %w", err)
+		return pair{}, err
 	}
-	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)); err != nil {
-		return pair{}, fmt.Errorf("generating a serial number: %w", err)
-	}
-	if parent == nil {
-		parent = &pair{cert: template, key: key}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent.cert, key.Public(), parent.key)
-	if err != nil {
-		return pair{}, fmt.Errorf("signing the certificate %q: %w", template.Subject.CommonName, err)
-	}
-	made, err := x509.ParseCertificate(der)
+	made, err := pki.Sign(template, key, template, key)
 	return pair{cert: made, key: key}, err
 }
 
-// signs reports whether p may sign: a CA within its life.
-func (p pair) signs(now time.Time) bool {
-	return p.cert != nil && p.cert.IsCA && p.cert.KeyUsage&x509.KeyUsageCertSign != 0 && within(p.cert, now)
+// issue issues a certificate with a new key.
+func (p pair) issue(c Certificate, now time.Time, life time.Duration) (pair, error) {
+	template := pki.Leaf(c.CommonName, c.DNSNames, p.cert, now, life)
+	template.ExtKeyUsage = c.Usages
+	key, err := pki.NewKey()
+	if err != nil {
+		return pair{}, err
+	}
+	made, err := pki.Sign(template, key, p.cert, p.key)
+	return pair{cert: made, key: key}, err
 }
 
-// signed reports whether ca issued c.
-func signed(ca, c *x509.Certificate) bool {
-	return bytes.Equal(c.RawIssuer, ca.RawSubject) && c.CheckSignatureFrom(ca) == nil
+// canSign reports whether p is a CA that is valid now.
+func (p pair) canSign(now time.Time) bool {
+	return p.cert != nil && p.cert.IsCA && p.cert.KeyUsage&x509.KeyUsageCertSign != 0 && validAt(p.cert, now)
 }
 
-// signedByAny reports whether one of cas issued c.
-func signedByAny(cas []*x509.Certificate, c *x509.Certificate) bool {
-	return slices.ContainsFunc(cas, func(ca *x509.Certificate) bool { return signed(ca, c) })
-}
-
-// covers reports whether c is good for what a Certificate asks.
-func covers(c *x509.Certificate, want Certificate) bool {
-	for _, name := range want.DNSNames {
-		if !slices.Contains(c.DNSNames, name) {
+// matches reports whether a certificate has the names and usages of c.
+func (c Certificate) matches(issued *x509.Certificate) bool {
+	for _, name := range c.DNSNames {
+		if !slices.Contains(issued.DNSNames, name) {
 			return false
 		}
 	}
-	for _, usage := range want.Usages {
-		if !slices.Contains(c.ExtKeyUsage, usage) {
+	for _, usage := range c.Usages {
+		if !slices.Contains(issued.ExtKeyUsage, usage) {
 			return false
 		}
 	}
 	return true
 }
 
-func within(c *x509.Certificate, now time.Time) bool {
+func validAt(c *x509.Certificate, now time.Time) bool {
 	return !now.Before(c.NotBefore) && now.Before(c.NotAfter)
 }
 
 // renewAt is when two thirds of a certificate's life are over, counted from its issue.
 func renewAt(c *x509.Certificate) time.Time {
-	return c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore.Add(backdate)) / 3)
+	return c.NotAfter.Add(-c.NotAfter.Sub(c.NotBefore.Add(pki.Backdate)) / 3)
 }
 
-// parseBundle returns the CAs of a bundle. Whatever is no CA is left out.
+// parseBundle returns the CAs of a bundle and ignores other certificates.
 func parseBundle(data []byte) []*x509.Certificate {
 	certs, err := cert.ParseCertsPEM(data)
 	if err != nil {
@@ -145,11 +98,10 @@ func parseBundle(data []byte) []*x509.Certificate {
 	return slices.DeleteFunc(certs, func(c *x509.Certificate) bool { return !c.IsCA })
 }
 
-// encode writes certificates as PEM.
-func encode(certs ...*x509.Certificate) []byte {
-	var out bytes.Buffer
-	for _, c := range certs {
-		out.Write(pem.EncodeToMemory(&pem.Block{Type: cert.CertificateBlockType, Bytes: c.Raw}))
-	}
-	return out.Bytes()
+func contains(certs []*x509.Certificate, c *x509.Certificate) bool {
+	return slices.ContainsFunc(certs, func(other *x509.Certificate) bool { return bytes.Equal(other.Raw, c.Raw) })
+}
+
+func signedByAny(cas []*x509.Certificate, c *x509.Certificate) bool {
+	return slices.ContainsFunc(cas, func(ca *x509.Certificate) bool { return pki.Signed(ca, c) })
 }

@@ -7,6 +7,10 @@ import (
 	"crypto/x509"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/util/keyutil"
+
+	"github.com/securevalue/secret-apiserver/pkg/internal/pki"
 )
 
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
@@ -23,7 +27,7 @@ func TestCertificateDoesNotOutliveItsCA(t *testing.T) {
 	if !leaf.cert.NotAfter.Equal(ca.cert.NotAfter) {
 		t.Errorf("ends %s, its CA %s", leaf.cert.NotAfter, ca.cert.NotAfter)
 	}
-	if ca.signs(noon.Add(time.Hour)) || !ca.signs(noon) || leaf.signs(noon) {
+	if ca.canSign(noon.Add(time.Hour)) || !ca.canSign(noon) || leaf.canSign(noon) {
 		t.Error("who may sign is wrong")
 	}
 }
@@ -40,8 +44,10 @@ func TestServerCertificateIsNoClient(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(ca.cert)
-	for usage, ok := range map[x509.ExtKeyUsage]bool{x509.ExtKeyUsageServerAuth: true, x509.ExtKeyUsageClientAuth: false} {
-		_, err := leaf.cert.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: noon, KeyUsages: []x509.ExtKeyUsage{usage}})
+	for usage, ok := range map[x509.ExtKeyUsage]bool{x509.ExtKeyUsageServerAuth: true,
+		x509.ExtKeyUsageClientAuth: false} {
+		_, err := leaf.cert.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: noon,
+			KeyUsages: []x509.ExtKeyUsage{usage}})
 		if (err == nil) != ok {
 			t.Errorf("usage %d: %v", usage, err)
 		}
@@ -54,7 +60,8 @@ func TestServerCertificateIsNoClient(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, name := range []string{"kubernetes.default.svc", "x.secret-apiserver.secret-system.svc", "secret-etcd.secret-system.svc"} {
+	for _, name := range []string{"kubernetes.default.svc", "x.secret-apiserver.secret-system.svc",
+		"secret-etcd.secret-system.svc"} {
 		if leaf.cert.VerifyHostname(name) == nil {
 			t.Errorf("is valid for %s", name)
 		}
@@ -90,13 +97,13 @@ func FuzzParse(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	key, err := ca.keyPEM()
+	key, err := keyutil.MarshalPrivateKeyToPEM(ca.key)
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(encode(ca.cert), key)
-	f.Add(key, encode(ca.cert))
-	f.Add(bytes.Repeat(encode(ca.cert), 3), append(encode(ca.cert), key...))
+	f.Add(pki.Encode(ca.cert), key)
+	f.Add(key, pki.Encode(ca.cert))
+	f.Add(bytes.Repeat(pki.Encode(ca.cert), 3), append(pki.Encode(ca.cert), key...))
 	f.Add([]byte(nil), []byte("-----BEGIN EC PRIVATE KEY-----\n-----END EC PRIVATE KEY-----\n"))
 	f.Fuzz(func(t *testing.T, certPEM, keyPEM []byte) {
 		p := parsePair(certPEM, keyPEM)

@@ -19,23 +19,24 @@ import (
 // probeTimeout is for one endpoint.
 const probeTimeout = 5 * time.Second
 
-// EndpointProber asks each endpoint of a Service for its certificate. An endpoint that does not answer counts as one
-// that serves by an old CA: the overlap lasts longer, and nothing breaks.
+// EndpointProber checks the serving certificate of each endpoint of a Service. An endpoint that does not answer counts
+// as one with a certificate of an old CA: the overlap lasts longer, and nothing breaks.
 type EndpointProber struct {
 	Reader client.Reader
 }
 
 var _ Prober = EndpointProber{}
 
-// AllServe returns an error that names an endpoint that does not serve serverName by ca. Endpoints that are not ready
-// are asked too: they may become ready with the certificate that they have now.
+// AllServe returns an error that names an endpoint without a certificate of ca for serverName. Endpoints that are not
+// ready are probed, too: they may become ready with the certificate that they have now.
 func (p EndpointProber) AllServe(ctx context.Context, namespace, service, serverName string, ca []byte) error {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(ca) {
-		return errors.New("no CA to check endpoints against")
+		return errors.New("no CA to verify endpoints with")
 	}
 	var slices discoveryv1.EndpointSliceList
-	if err := p.Reader.List(ctx, &slices, client.InNamespace(namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service}); err != nil {
+	if err := p.Reader.List(ctx, &slices, client.InNamespace(namespace),
+		client.MatchingLabels{discoveryv1.LabelServiceName: service}); err != nil {
 		return fmt.Errorf("listing the endpoints of service %s/%s: %w", namespace, service, err)
 	}
 	config := &tls.Config{RootCAs: roots, ServerName: serverName, MinVersion: tls.VersionTLS12}
@@ -68,7 +69,7 @@ func probe(ctx context.Context, address string, config *tls.Config) error {
 	defer cancel()
 	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("endpoint %s does not serve by the new CA yet: %w", address, err)
+		return fmt.Errorf("endpoint %s does not serve a certificate of the new CA yet: %w", address, err)
 	}
 	return conn.Close()
 }

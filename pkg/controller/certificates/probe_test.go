@@ -14,6 +14,8 @@ import (
 
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/securevalue/secret-apiserver/pkg/internal/pki"
 )
 
 const probedName = "secret-apiserver.secret-system.svc"
@@ -27,7 +29,8 @@ func serveBy(t *testing.T, ca pair) int32 {
 	}
 	server := httptest.NewUnstartedServer(nil)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.cert.Raw}, PrivateKey: leaf.key}}}
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.cert.Raw},
+		PrivateKey: leaf.key}}}
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	return int32(server.Listener.Addr().(*net.TCPAddr).Port)
@@ -48,7 +51,8 @@ func endpoints(name, service string, ready bool, ports ...int32) *discoveryv1.En
 	slice := &discoveryv1.EndpointSlice{Endpoints: []discoveryv1.Endpoint{{
 		Addresses: []string{"127.0.0.1"}, Conditions: discoveryv1.EndpointConditions{Ready: new(ready)},
 	}}}
-	slice.Name, slice.Namespace, slice.Labels = name, namespace, map[string]string{discoveryv1.LabelServiceName: service}
+	slice.Name, slice.Namespace, slice.Labels = name, namespace,
+		map[string]string{discoveryv1.LabelServiceName: service}
 	for _, port := range ports {
 		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Port: new(port)})
 	}
@@ -70,20 +74,25 @@ func TestProbe(t *testing.T) {
 		slices []*discoveryv1.EndpointSlice
 		want   string
 	}{
-		"nobody serves":      {nil, ""},
-		"all by the new":     {[]*discoveryv1.EndpointSlice{endpoints("a", serverService, true, byNew), endpoints("b", serverService, true, byNew)}, ""},
-		"one by the old":     {[]*discoveryv1.EndpointSlice{endpoints("a", serverService, true, byNew), endpoints("b", serverService, true, byOld)}, "unknown authority"},
-		"not ready, old":     {[]*discoveryv1.EndpointSlice{endpoints("a", serverService, false, byOld)}, "unknown authority"},
-		"does not answer":    {[]*discoveryv1.EndpointSlice{endpoints("a", serverService, true, closed)}, "refused"},
-		"two ports, one old": {[]*discoveryv1.EndpointSlice{endpoints("a", serverService, true, byNew, byOld)}, "unknown authority"},
-		"another Service":    {[]*discoveryv1.EndpointSlice{endpoints("a", "other", true, byOld)}, ""},
+		"nobody serves": {nil, ""},
+		"all by the new": {[]*discoveryv1.EndpointSlice{endpoints("a", serverService, true, byNew),
+			endpoints("b", serverService, true, byNew)}, ""},
+		"one by the old": {[]*discoveryv1.EndpointSlice{endpoints("a", serverService, true, byNew),
+			endpoints("b", serverService, true, byOld)}, "unknown authority"},
+		"not ready, old": {[]*discoveryv1.EndpointSlice{endpoints("a", serverService, false, byOld)},
+			"unknown authority"},
+		"does not answer": {[]*discoveryv1.EndpointSlice{endpoints("a", serverService, true, closed)}, "refused"},
+		"two ports, one old": {[]*discoveryv1.EndpointSlice{endpoints("a", serverService, true, byNew, byOld)},
+			"unknown authority"},
+		"another Service": {[]*discoveryv1.EndpointSlice{endpoints("a", "other", true, byOld)}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			builder := fake.NewClientBuilder()
 			for _, slice := range c.slices {
 				builder = builder.WithObjects(slice)
 			}
-			err := EndpointProber{Reader: builder.Build()}.AllServe(t.Context(), namespace, serverService, probedName, encode(next.cert))
+			err := EndpointProber{Reader: builder.Build()}.AllServe(t.Context(), namespace, serverService, probedName,
+				pki.Encode(next.cert))
 			if (err == nil) != (c.want == "") || (err != nil && !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
@@ -97,11 +106,13 @@ func TestProbeAsksForTheName(t *testing.T) {
 		t.Fatal(err)
 	}
 	reader := fake.NewClientBuilder().WithObjects(endpoints("a", serverService, true, serveBy(t, ca))).Build()
-	err = EndpointProber{Reader: reader}.AllServe(t.Context(), namespace, serverService, "other.svc", encode(ca.cert))
+	err = EndpointProber{Reader: reader}.AllServe(t.Context(), namespace, serverService, "other.svc",
+		pki.Encode(ca.cert))
 	if err == nil || !strings.Contains(err.Error(), "other.svc") {
 		t.Errorf("got %v", err)
 	}
-	if err := (EndpointProber{Reader: reader}).AllServe(t.Context(), namespace, serverService, probedName, []byte("no PEM")); err == nil {
+	if err := (EndpointProber{Reader: reader}).AllServe(t.Context(), namespace, serverService, probedName,
+		[]byte("no PEM")); err == nil {
 		t.Error("takes no CA at all for one that all serve by")
 	}
 }

@@ -15,26 +15,28 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/securevalue/secret-apiserver/pkg/internal/pki"
 )
 
 const (
-	// probeInterval is how soon endpoints are asked again that do not serve by the new CA yet.
+	// probeInterval is the time between probes of endpoints that do not serve by the new CA yet.
 	probeInterval = 30 * time.Second
-	// longestSleep bounds what a clock that was set back can do.
+	// longestSleep limits the effect of a clock that was set back.
 	longestSleep = time.Hour
 )
 
-// Prober asks what is served.
+// Prober checks what is served.
 type Prober interface {
-	// AllServe returns an error that names an endpoint of the Service that does not serve serverName by ca.
+	// AllServe returns an error that names an endpoint of the Service without a certificate of ca for serverName.
 	AllServe(ctx context.Context, namespace, service, serverName string, ca []byte) error
 }
 
-// Reconciler brings one authority to what it should be. Each call takes every step that may be taken now.
+// Reconciler reconciles one authority. Each call takes every step that is possible now.
 type Reconciler struct {
 	Authority Authority
 	Lifetimes Lifetimes
-	// Client writes. Reader reads from kube-apiserver itself: a step that was taken must be seen by the next.
+	// Client writes. Reader reads from kube-apiserver without a cache: a step must see the one before.
 	Client client.Client
 	Reader client.Reader
 	Prober Prober
@@ -44,14 +46,14 @@ type Reconciler struct {
 
 var _ reconcile.Reconciler = (*Reconciler)(nil)
 
-// objects are what the reconciler reads and writes. An object that is absent has no resourceVersion.
+// objects are read and written by the reconciler. A missing object has no resourceVersion.
 type objects struct {
 	ca         *corev1.Secret
 	leaves     []*corev1.Secret
 	apiService *apiregistrationv1.APIService
 }
 
-// Reconcile takes no notice of the request: there is one authority.
+// Reconcile ignores the request: there is one authority.
 func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	ctx = withoutBodies(ctx)
 	objs, err := r.load(ctx)
@@ -64,7 +66,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		return reconcile.Result{}, err
 	}
 	overlap := r.dropOld(ctx, objs, &s, now)
-	// The order is the point: stored, published, only then used.
+	// The order matters: stored, published, only then used.
 	if err := r.saveCA(ctx, objs, s); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -79,19 +81,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	return reconcile.Result{RequeueAfter: r.sleep(s, now, overlap || issued)}, nil
 }
 
-// ensureSigner makes a new CA when there is none, or when the one there is has lived two thirds of its life.
+// ensureSigner creates a CA when there is none, or when two thirds of its life are over.
 func (r *Reconciler) ensureSigner(objs *objects, s state, now time.Time) (state, error) {
 	if s.signer.cert != nil && now.Before(renewAt(s.signer.cert)) {
 		return s, nil
 	}
 	if !r.Authority.Rotates && s.signer.cert != nil {
 		r.Events.Eventf(objs.ca, nil, corev1.EventTypeWarning, "CAEnds", "Check",
-			"the CA ends on %s and is replaced by people only; docs/operations.md says how", s.signer.cert.NotAfter.Format(time.DateOnly))
+			"the CA expires on %s and is replaced by hand only; see docs/operations.md",
+			s.signer.cert.NotAfter.Format(time.DateOnly))
 		return s, nil
 	}
 	if !r.Authority.Rotates && s.anyServes(now) {
-		const note = "the CA is gone, or its key is; certificates are in use that it signed and that no longer renew: restore the Secret, " +
-			"or replace the CA as docs/operations.md says"
+		const note = "the CA or its key is missing, and certificates that it signed are in use and cannot be " +
+			"renewed: restore the Secret, or replace the CA as described in docs/operations.md"
 		r.Events.Eventf(objs.leaves[0], nil, corev1.EventTypeWarning, "CALost", "Check", note)
 		return s, fmt.Errorf("secret %s/%s: %s", r.Authority.Namespace, r.Authority.CASecret, note)
 	}
@@ -102,7 +105,7 @@ func (r *Reconciler) ensureSigner(objs *objects, s state, now time.Time) (state,
 	return s.withSigner(ca), nil
 }
 
-// dropOld takes old CAs out of the bundle once nobody serves by them, and reports whether they still stay.
+// dropOld removes old CAs from the bundle once no endpoint serves by them, and reports whether they stay for now.
 func (r *Reconciler) dropOld(ctx context.Context, objs *objects, s *state, now time.Time) (overlap bool) {
 	if len(s.trusted) == 1 {
 		return false
@@ -111,12 +114,14 @@ func (r *Reconciler) dropOld(ctx context.Context, objs *objects, s *state, now t
 		return true
 	}
 	want := r.Authority.Certificates[0]
-	if err := r.Prober.AllServe(ctx, r.Authority.Namespace, r.Authority.Service, want.DNSNames[0], encode(s.signer.cert)); err != nil {
+	if err := r.Prober.AllServe(ctx, r.Authority.Namespace, r.Authority.Service, want.DNSNames[0],
+		pki.Encode(s.signer.cert)); err != nil {
 		log.FromContext(ctx).Info("The old CA stays in the bundle", "reason", err.Error())
 		return true
 	}
 	s.trusted = s.trusted[:1]
-	r.Events.Eventf(objs.ca, nil, corev1.EventTypeNormal, "OldCADropped", "Rotate", "every endpoint serves by the CA with serial %x", s.signer.cert.SerialNumber)
+	r.Events.Eventf(objs.ca, nil, corev1.EventTypeNormal, "OldCADropped", "Rotate",
+		"every endpoint serves by the CA with serial %x", s.signer.cert.SerialNumber)
 	return false
 }
 
@@ -130,16 +135,17 @@ func (r *Reconciler) saveCA(ctx context.Context, objs *objects, s state) error {
 		return err
 	}
 	if before.cert == nil || !before.cert.Equal(s.signer.cert) {
-		log.FromContext(ctx).Info("Made a CA", "secret", objs.ca.Name, "serial", fmt.Sprintf("%x", s.signer.cert.SerialNumber), "ends", s.signer.cert.NotAfter)
-		r.Events.Eventf(objs.ca, nil, corev1.EventTypeNormal, "CACreated", "Rotate", "serial %x, ends %s",
+		log.FromContext(ctx).Info("Created a CA", "secret", objs.ca.Name,
+			"serial", fmt.Sprintf("%x", s.signer.cert.SerialNumber), "expires", s.signer.cert.NotAfter)
+		r.Events.Eventf(objs.ca, nil, corev1.EventTypeNormal, "CACreated", "Rotate", "serial %x, expires %s",
 			s.signer.cert.SerialNumber, s.signer.cert.NotAfter.Format(time.RFC3339))
 	}
 	return nil
 }
 
-// publish gives the bundle to those who check certificates, and notes when they first got the signer.
+// publish gives the bundle to clients and records when it first contained the signer.
 func (r *Reconciler) publish(ctx context.Context, objs *objects, s state, now time.Time) (state, error) {
-	if err := r.publishAPIService(ctx, objs.apiService, encode(s.trusted...)); err != nil {
+	if err := r.publishAPIService(ctx, objs.apiService, pki.Encode(s.trusted...)); err != nil {
 		return s, err
 	}
 	if !s.published.IsZero() {
@@ -149,8 +155,10 @@ func (r *Reconciler) publish(ctx context.Context, objs *objects, s state, now ti
 	return s, r.saveCA(ctx, objs, s)
 }
 
-func (r *Reconciler) publishAPIService(ctx context.Context, apiService *apiregistrationv1.APIService, bundle []byte) error {
-	if r.Authority.APIService == "" || (bytes.Equal(apiService.Spec.CABundle, bundle) && !apiService.Spec.InsecureSkipTLSVerify) {
+func (r *Reconciler) publishAPIService(ctx context.Context, apiService *apiregistrationv1.APIService,
+	bundle []byte) error {
+	if r.Authority.APIService == "" || (bytes.Equal(apiService.Spec.CABundle, bundle) &&
+		!apiService.Spec.InsecureSkipTLSVerify) {
 		return nil
 	}
 	before := apiService.DeepCopy()
@@ -159,13 +167,14 @@ func (r *Reconciler) publishAPIService(ctx context.Context, apiService *apiregis
 	if err := r.Client.Patch(ctx, apiService, patch); err != nil {
 		return fmt.Errorf("publishing the caBundle of APIService %s: %w", apiService.Name, err)
 	}
-	log.FromContext(ctx).Info("Published the caBundle", "apiService", apiService.Name, "certificates", len(parseBundle(bundle)))
+	log.FromContext(ctx).Info("Published the caBundle", "apiService", apiService.Name, "certificates",
+		len(parseBundle(bundle)))
 	return nil
 }
 
-// issueAll issues what is missing, ends soon, asks for other names or was signed by an old CA.
+// issueAll issues certificates that are missing, due, for other names, or signed by an old CA.
 func (r *Reconciler) issueAll(ctx context.Context, objs *objects, s state, now time.Time) (issued bool, err error) {
-	bundle := encode(s.trusted...)
+	bundle := pki.Encode(s.trusted...)
 	for i, want := range r.Authority.Certificates {
 		if !s.current(s.leaves[i], want, now) && s.mayIssue(s.leaves[i], now, r.Lifetimes.Propagation) {
 			if s.leaves[i], err = s.signer.issue(want, now, r.Lifetimes.Certificate); err != nil {
@@ -190,14 +199,15 @@ func (r *Reconciler) saveLeaf(ctx context.Context, secret *corev1.Secret, leaf p
 		return err
 	}
 	if before.cert == nil || !before.cert.Equal(leaf.cert) {
-		log.FromContext(ctx).Info("Issued a certificate", "secret", secret.Name, "serial", fmt.Sprintf("%x", leaf.cert.SerialNumber), "ends", leaf.cert.NotAfter)
-		r.Events.Eventf(secret, nil, corev1.EventTypeNormal, "CertificateIssued", "Issue", "serial %x, ends %s",
+		log.FromContext(ctx).Info("Issued a certificate", "secret", secret.Name,
+			"serial", fmt.Sprintf("%x", leaf.cert.SerialNumber), "expires", leaf.cert.NotAfter)
+		r.Events.Eventf(secret, nil, corev1.EventTypeNormal, "CertificateIssued", "Issue", "serial %x, expires %s",
 			leaf.cert.SerialNumber, leaf.cert.NotAfter.Format(time.RFC3339))
 	}
 	return nil
 }
 
-// sleep is until the next step is due.
+// sleep returns the time until the next step is due.
 func (r *Reconciler) sleep(s state, now time.Time, soon bool) time.Duration {
 	next := now.Add(longestSleep)
 	due := []time.Time{renewAt(s.signer.cert)}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -17,14 +18,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-// SetupWithManager adds a controller for each authority that the options name. They run on the leader only.
+// SetupWithManager adds a controller for each authority of the options. They run on the leader only.
 func SetupWithManager(mgr manager.Manager, opts Options) error {
 	if err := apiregistrationv1.AddToScheme(mgr.GetScheme()); err != nil {
-		return fmt.Errorf("knowing APIService: %w", err)
+		return fmt.Errorf("registering APIService: %w", err)
 	}
 	for _, name := range opts.Authorities {
 		if err := add(mgr, opts.Lifetimes, authorities[name](opts.Namespace)); err != nil {
@@ -44,8 +46,9 @@ func add(mgr manager.Manager, lifetimes Lifetimes, authority Authority) error {
 	if err != nil {
 		return err
 	}
-	// A cluster that has none of the objects yet sends no event about them.
-	if err := c.Watch(source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	// Without any of the objects there is not an event yet.
+	if err := c.Watch(source.Func(func(_ context.Context,
+		queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		queue.Add(reconcile.Request{})
 		return nil
 	})); err != nil {
@@ -59,7 +62,7 @@ func add(mgr manager.Manager, lifetimes Lifetimes, authority Authority) error {
 	return nil
 }
 
-// watched are the objects whose edits are healed at once. Of each the cache keeps the metadata only: no private key.
+// watched are the objects whose edits are repaired immediately. The cache keeps their metadata only: no private key.
 func (a Authority) watched() []*metav1.PartialObjectMetadata {
 	secrets := []string{a.CASecret}
 	for _, c := range a.Certificates {
@@ -79,7 +82,7 @@ func (a Authority) watched() []*metav1.PartialObjectMetadata {
 	return objects
 }
 
-// watch watches one object by a cache of its own: RBAC can then allow this name and no other.
+// watch watches one object with a separate cache: RBAC can then allow this name only.
 func watch(mgr manager.Manager, c controller.Controller, object *metav1.PartialObjectMetadata) error {
 	by := cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", object.Name)}
 	if object.Namespace != "" {
@@ -95,8 +98,31 @@ func watch(mgr manager.Manager, c controller.Controller, object *metav1.PartialO
 	if err := mgr.Add(one); err != nil {
 		return err
 	}
-	toOne := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context, *metav1.PartialObjectMetadata) []reconcile.Request {
+	toOne := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context,
+		*metav1.PartialObjectMetadata) []reconcile.Request {
 		return []reconcile.Request{{}}
 	})
 	return c.Watch(source.Kind(one, object, toOne))
+}
+
+var (
+	expiry = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "secret_certificate_expiry_timestamp_seconds",
+		Help: "Expiry of a certificate of the own CA, by the Secret that contains it.",
+	}, []string{"secret"})
+	bundleSize = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "secret_ca_bundle_certificates",
+		Help: "CAs in the published bundle, by authority. More than one while a CA is being replaced.",
+	}, []string{"authority"})
+)
+
+func init() { metrics.Registry.MustRegister(expiry, bundleSize) }
+
+// observe sets the metrics.
+func (r *Reconciler) observe(s state) {
+	expiry.WithLabelValues(r.Authority.CASecret).Set(float64(s.signer.cert.NotAfter.Unix()))
+	for i, leaf := range s.leaves {
+		expiry.WithLabelValues(r.Authority.Certificates[i].Secret).Set(float64(leaf.cert.NotAfter.Unix()))
+	}
+	bundleSize.WithLabelValues(r.Authority.Name).Set(float64(len(s.trusted)))
 }

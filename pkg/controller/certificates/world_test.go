@@ -30,8 +30,8 @@ const namespace = "secret-system"
 
 var errInjected = errors.New("injected")
 
-// world is a cluster of the objects of one authority, a clock that stands still, and one endpoint that serves whatever it
-// last read, as a server behind a kubelet does.
+// world is a cluster of the objects of one authority, a clock that stands still, and one endpoint that serves whatever
+// it last read, as a server behind a kubelet does.
 type world struct {
 	t         *testing.T
 	authority Authority
@@ -57,24 +57,28 @@ func newWorld(t *testing.T, authority Authority) *world {
 		clock: clocktesting.NewFakePassiveClock(time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)),
 	}
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, apiregistrationv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme,
+		apiregistrationv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
 	}
 	builder := fake.NewClientBuilder().WithScheme(scheme)
 	if authority.APIService != "" {
-		builder = builder.WithObjects(&apiregistrationv1.APIService{ObjectMeta: metav1.ObjectMeta{Name: authority.APIService}})
+		builder = builder.WithObjects(&apiregistrationv1.APIService{
+			ObjectMeta: metav1.ObjectMeta{Name: authority.APIService},
+		})
 	}
 	w.client = builder.WithInterceptorFuncs(interceptor.Funcs{
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
-			return w.write(func() error { return c.Create(ctx, obj, opts...) }) //nolint:contextcheck // looks with the test's own
+			return w.write(func() error { return c.Create(ctx, obj, opts...) }) //nolint:contextcheck // test's
 		},
 		Update: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.UpdateOption) error {
-			return w.write(func() error { return c.Update(ctx, obj, opts...) }) //nolint:contextcheck // looks with the test's own
+			return w.write(func() error { return c.Update(ctx, obj, opts...) }) //nolint:contextcheck // test's
 		},
-		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
-			return w.write(func() error { return c.Patch(ctx, obj, patch, opts...) }) //nolint:contextcheck // looks with the test's own
+		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch,
+			opts ...client.PatchOption) error {
+			return w.write(func() error { return c.Patch(ctx, obj, patch, opts...) }) //nolint:contextcheck // test's
 		},
 	}).Build()
 	return w
@@ -96,24 +100,25 @@ func (w *world) write(do func() error) error {
 	return nil
 }
 
-// check is the promise of the package: at every moment, those who check the endpoint's certificate and the stored one by
-// the published bundle accept it, and the bundle holds nothing that may not sign.
+// check is the promise of the package: at every moment, those who check the endpoint's certificate and the stored one
+// by the published bundle accept it, and the bundle holds nothing that may not sign.
 func (w *world) check() {
 	w.t.Helper()
 	bundle := w.bundle()
 	for _, ca := range parseBundle(bundle) {
-		if !within(ca, w.clock.Now()) {
+		if !validAt(ca, w.clock.Now()) {
 			w.t.Errorf("a CA is published that is not valid at %s", w.clock.Now())
 		}
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(bundle)
 	verify := func(what string, c *x509.Certificate) {
-		if c == nil || !within(c, w.clock.Now()) || c.Equal(w.planted) {
+		if c == nil || !validAt(c, w.clock.Now()) || c.Equal(w.planted) {
 			return
 		}
 		usages := []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
-		if _, err := c.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: w.clock.Now(), KeyUsages: usages}); err != nil {
+		if _, err := c.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: w.clock.Now(),
+			KeyUsages: usages}); err != nil {
 			w.t.Errorf("%s is not accepted by the published bundle of %d: %v", what, len(parseBundle(bundle)), err)
 		}
 	}
@@ -208,7 +213,8 @@ func (w *world) until(what string, done func() bool) {
 func (w *world) secret(name string) *corev1.Secret {
 	w.t.Helper()
 	secret := &corev1.Secret{}
-	if err := client.IgnoreNotFound(w.client.Get(w.t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, secret)); err != nil {
+	if err := client.IgnoreNotFound(w.client.Get(w.t.Context(), client.ObjectKey{Namespace: namespace, Name: name},
+		secret)); err != nil {
 		w.t.Fatal(err)
 	}
 	return secret
@@ -266,7 +272,10 @@ func (w *world) event(reason string) bool {
 		case e := <-w.events.Events:
 			all = append(all, e)
 		default:
-			return slices.ContainsFunc(all, func(e string) bool { return bytes.Contains([]byte(e), []byte(" "+reason+" ")) })
+			return slices.ContainsFunc(all, func(e string) bool {
+				return bytes.Contains([]byte(e),
+					[]byte(" "+reason+" "))
+			})
 		}
 	}
 }

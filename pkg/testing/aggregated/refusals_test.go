@@ -58,7 +58,7 @@ func TestRefuseFlags(t *testing.T) {
 		"the cluster's client CA": {
 			args: []string{"--decrypt-client-ca-file=" + dir + "/cluster-ca"},
 			want: []string{"--decrypt-client-ca-file ", "is a CA of the cluster (client-ca-file in ConfigMap kube-system/" + kubeapi.ConfigMap,
-				"name a CA that signs for services only, or leave the flag out"},
+				"use a CA that signs for services only, or omit the flag"},
 		},
 		"no CA of services": {
 			args: []string{"--decrypt-client-ca-file=" + dir + "/none"}, want: []string{"--decrypt-client-ca-file: open " + dir + "/none"},
@@ -78,7 +78,7 @@ func TestRefuseConfigMap(t *testing.T) {
 		"any name allowed":     {map[string]string{"requestheader-allowed-names": "[]"}, "requestheader-allowed-names is empty"},
 		"blank name allowed":   {map[string]string{"requestheader-allowed-names": `["", " "]`}, "requestheader-allowed-names is empty"},
 		"names missing":        {map[string]string{"requestheader-allowed-names": ""}, "requestheader-allowed-names is empty"},
-		"names are no list":    {map[string]string{"requestheader-allowed-names": `"front-proxy-client"`}, "requestheader-allowed-names is no JSON list"},
+		"names are no list":    {map[string]string{"requestheader-allowed-names": `"front-proxy-client"`}, "requestheader-allowed-names is not a JSON list"},
 		"no front-proxy CA":    {map[string]string{"requestheader-client-ca-file": ""}, "requestheader-client-ca-file is empty"},
 		"front-proxy CA: none": {map[string]string{"requestheader-client-ca-file": "x"}, "requestheader-client-ca-file: "},
 		"client CA: none":      {map[string]string{"client-ca-file": "x"}, "client-ca-file: "},

@@ -1,64 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package certs issues certificates for tests. It must never be used for anything else: keys lie in memory and in files
+// Package certs issues certificates for tests. It must never be used for anything else: keys are in memory and in files
 // of the test, and everything is valid for an hour.
 package certs
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/util/keyutil"
+
+	"github.com/securevalue/secret-apiserver/pkg/internal/pki"
 )
 
 // CA signs certificates.
 type CA struct {
 	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
+	key         crypto.Signer
 }
 
-// NewCA returns a CA of its own.
+// NewCA returns a root CA.
 func NewCA(t testing.TB, name string) *CA {
 	t.Helper()
-	template, key := newCATemplate(t, name), newKey(t)
-	return &CA{certificate: sign(t, template, template, key, key), key: key}
+	return newCA(t, name, nil, newKey(t))
 }
 
-// SubCA returns a CA that c vouches for. Its clients send its certificate with theirs.
+// SubCA returns an intermediate CA of c. Its clients send its certificate with theirs.
 func (c *CA) SubCA(t testing.TB, name string) *CA {
 	t.Helper()
-	key := newKey(t)
-	return &CA{certificate: sign(t, newCATemplate(t, name), c.certificate, key, c.key), key: key}
+	return newCA(t, name, c, newKey(t))
 }
 
 // Renewed returns a CA with the key of c and another certificate.
 func (c *CA) Renewed(t testing.TB, name string) *CA {
 	t.Helper()
-	template := newCATemplate(t, name)
-	return &CA{certificate: sign(t, template, template, c.key, c.key), key: c.key}
+	return newCA(t, name, nil, c.key)
 }
 
-func newCATemplate(t testing.TB, name string) *x509.Certificate {
+// newCA signs by itself without a parent.
+func newCA(t testing.TB, name string, parent *CA, key crypto.Signer) *CA {
 	t.Helper()
-	template := newTemplate(t, pkix.Name{CommonName: name})
+	template := newTemplate(pkix.Name{CommonName: name})
 	template.IsCA, template.BasicConstraintsValid = true, true
 	template.KeyUsage = x509.KeyUsageCertSign
-	return template
+	if parent == nil {
+		parent = &CA{certificate: template, key: key}
+	}
+	return &CA{certificate: sign(t, template, key, parent), key: key}
 }
 
 // PEM is the CA's certificate.
-func (c *CA) PEM() string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.certificate.Raw}))
-}
+func (c *CA) PEM() string { return string(pki.Encode(c.certificate)) }
 
-// Pool holds the CA's certificate.
+// Pool contains the CA's certificate.
 func (c *CA) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(c.certificate)
@@ -68,15 +67,23 @@ func (c *CA) Pool() *x509.CertPool {
 // Client issues a client certificate.
 func (c *CA) Client(t testing.TB, name string, groups ...string) tls.Certificate {
 	t.Helper()
-	return c.ClientUntil(t, time.Now().Add(time.Hour), name, groups...)
+	return c.Issue(t, func(*x509.Certificate) {}, name, groups...)
 }
 
-// ClientUntil issues a client certificate that expires, or expired, then.
+// ClientUntil issues a client certificate that expires at until.
 func (c *CA) ClientUntil(t testing.TB, until time.Time, name string, groups ...string) tls.Certificate {
 	t.Helper()
-	template := newTemplate(t, pkix.Name{CommonName: name, Organization: groups})
-	template.NotBefore, template.NotAfter = until.Add(-2*time.Hour), until
+	return c.Issue(t, func(template *x509.Certificate) {
+		template.NotBefore, template.NotAfter = until.Add(-2*time.Hour), until
+	}, name, groups...)
+}
+
+// Issue issues a client certificate from a template that is changed first.
+func (c *CA) Issue(t testing.TB, change func(*x509.Certificate), name string, groups ...string) tls.Certificate {
+	t.Helper()
+	template := newTemplate(pkix.Name{CommonName: name, Organization: groups})
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	change(template)
 	return c.issue(t, template)
 }
 
@@ -86,7 +93,7 @@ func (c *CA) Serving(t testing.TB) (certificate, key string) {
 	return c.serving(t, x509.ExtKeyUsageServerAuth)
 }
 
-// ServingAndClient issues a certificate for 127.0.0.1 that is good for both ends, as members of etcd need.
+// ServingAndClient issues a certificate for 127.0.0.1 for servers and clients, as members of etcd need.
 func (c *CA) ServingAndClient(t testing.TB) (certificate, key string) {
 	t.Helper()
 	return c.serving(t, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
@@ -94,22 +101,21 @@ func (c *CA) ServingAndClient(t testing.TB) (certificate, key string) {
 
 func (c *CA) serving(t testing.TB, usage ...x509.ExtKeyUsage) (certificate, key string) {
 	t.Helper()
-	template := newTemplate(t, pkix.Name{CommonName: "server"})
+	template := newTemplate(pkix.Name{CommonName: "server"})
 	template.ExtKeyUsage = usage
 	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	pair := c.issue(t, template)
-	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	keyPEM, err := keyutil.MarshalPrivateKeyToPEM(pair.PrivateKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})),
-		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return string(pki.Encode(pair.Leaf)), string(keyPEM)
 }
 
 func (c *CA) issue(t testing.TB, template *x509.Certificate) tls.Certificate {
 	t.Helper()
 	key := newKey(t)
-	certificate := sign(t, template, c.certificate, key, c.key)
+	certificate := sign(t, template, key, c)
 	sent := [][]byte{certificate.Raw}
 	if c.certificate.Issuer.String() != c.certificate.Subject.String() {
 		sent = append(sent, c.certificate.Raw)
@@ -117,35 +123,26 @@ func (c *CA) issue(t testing.TB, template *x509.Certificate) tls.Certificate {
 	return tls.Certificate{Certificate: sent, PrivateKey: key, Leaf: certificate}
 }
 
-func newTemplate(t testing.TB, subject pkix.Name) *x509.Certificate {
-	t.Helper()
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		t.Fatal(err)
-	}
+func newTemplate(subject pkix.Name) *x509.Certificate {
 	now := time.Now()
 	return &x509.Certificate{
-		SerialNumber: serial, Subject: subject, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		Subject: subject, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature,
 	}
 }
 
-func newKey(t testing.TB) *ecdsa.PrivateKey {
+func newKey(t testing.TB) crypto.Signer {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := pki.NewKey()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return key
 }
 
-func sign(t testing.TB, template, parent *x509.Certificate, key, by *ecdsa.PrivateKey) *x509.Certificate {
+func sign(t testing.TB, template *x509.Certificate, key crypto.Signer, by *CA) *x509.Certificate {
 	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, by)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
+	certificate, err := pki.Sign(template, key, by.certificate, by.key)
 	if err != nil {
 		t.Fatal(err)
 	}

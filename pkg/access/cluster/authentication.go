@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"sync"
@@ -22,28 +23,29 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
-// DefaultLookupTimeout is how long a start waits for kube-apiserver.
+// DefaultLookupTimeout is how long the start waits for kube-apiserver.
 const DefaultLookupTimeout = 30 * time.Second
 
-// AuthenticationConfig says which kube-apiserver is asked and what the decrypt port accepts.
+// AuthenticationConfig configures an Authenticator.
 type AuthenticationConfig struct {
 	// Client reads the ConfigMap and reviews tokens.
 	Client kubernetes.Interface
-	// TokenCacheTTL is how long Request keeps the answer of a TokenReview.
+	// TokenCacheTTL is how long Request caches a TokenReview.
 	TokenCacheTTL time.Duration
-	// Audience is what a token must be made out to for Credentials. Empty: Credentials takes no token.
+	// Audience that tokens for Credentials must be issued for. Empty: Credentials accepts no tokens.
 	Audience string
-	// OpaqueTokens makes Credentials review tokens that are not JWTs naming Audience: those of a webhook authenticator of the cluster.
+	// OpaqueTokens makes Credentials review tokens that are not JWTs for Audience: those of a webhook authenticator of
+	// the cluster.
 	OpaqueTokens bool
-	// AudienceCacheTTL is how long Credentials keeps the answer of a TokenReview.
+	// AudienceCacheTTL is how long Credentials caches a TokenReview.
 	AudienceCacheTTL time.Duration
-	// ServiceCAFile is the value of --decrypt-client-ca-file. Empty: Credentials takes no certificate.
+	// ServiceCAFile is the value of --decrypt-client-ca-file. Empty: Credentials accepts no certificates.
 	ServiceCAFile string
-	// LookupTimeout bounds the first lookup. Zero means DefaultLookupTimeout.
+	// LookupTimeout of the first lookup. Zero means DefaultLookupTimeout.
 	LookupTimeout time.Duration
 }
 
-// Authenticator tells who sends a request.
+// Authenticator authenticates requests.
 type Authenticator struct {
 	source      *source
 	services    *serviceCA // nil without AuthenticationConfig.ServiceCAFile
@@ -51,15 +53,11 @@ type Authenticator struct {
 	credentials authenticator.Request
 }
 
-// NewAuthenticator reads the ConfigMap. It fails when kube-apiserver does not answer in time, or when no front proxy could be
-// believed.
+// NewAuthenticator reads the ConfigMap. It fails when kube-apiserver does not answer in time, or when the ConfigMap
+// allows no front proxy.
 func NewAuthenticator(ctx context.Context, config AuthenticationConfig) (*Authenticator, error) {
-	timeout := config.LookupTimeout
-	if timeout <= 0 {
-		timeout = DefaultLookupTimeout
-	}
 	a := &Authenticator{source: &source{client: config.Client}}
-	lookup, cancel := context.WithTimeout(ctx, timeout)
+	lookup, cancel := context.WithTimeout(ctx, cmp.Or(config.LookupTimeout, DefaultLookupTimeout))
 	defer cancel()
 	if err := a.source.lookup(lookup); err != nil {
 		return nil, err
@@ -76,9 +74,7 @@ func NewAuthenticator(ctx context.Context, config AuthenticationConfig) (*Authen
 		return nil, err
 	}
 	known := group.NewAuthenticatedGroupAdder(union.New(proxied{a.source}, certificates, bearertoken.New(tokens)))
-	if a.request, err = local.WithAnonymous(known, local.DefaultAnonymousPaths()); err != nil {
-		return nil, err
-	}
+	a.request = local.WithAnonymous(known)
 	a.credentials, err = a.newCredentials(config)
 	return a, err
 }
@@ -93,16 +89,12 @@ func (a *Authenticator) newCredentials(config AuthenticationConfig) (authenticat
 		if err != nil {
 			return nil, err
 		}
-		ours := authenticator.Token(madeOutTo{audience: config.Audience, next: tokens})
-		if !config.OpaqueTokens {
-			ours = named{audience: config.Audience, next: ours}
-		}
-		known = append(known, bearertoken.New(ours))
+		known = append(known, bearertoken.New(forAudience{config.Audience, config.OpaqueTokens, tokens}))
 	}
 	return group.NewAuthenticatedGroupAdder(union.New(known...)), nil
 }
 
-// proxied believes the front proxy that the current trust names.
+// proxied authenticates by the front proxy of the current trust.
 type proxied struct{ source *source }
 
 // AuthenticateRequest implements authenticator.Request.
@@ -114,21 +106,21 @@ func (p proxied) AuthenticateRequest(req *http.Request) (*authenticator.Response
 	return proxy.AuthenticateRequest(req)
 }
 
-// Request is for the API port: front-proxy headers, client certificates, tokens, and nobody on the health paths.
+// Request is for the API port: front-proxy headers, client certificates, tokens, and anonymous access to health paths.
 func (a *Authenticator) Request() authenticator.Request { return a.request }
 
-// Credentials is for a listener that no front proxy stands before and on which nobody is anonymous: tokens made out
-// to Config.Audience, and certificates of AuthenticationConfig.ServiceCAFile. Those of the cluster's client CA are of people.
+// Credentials is for a listener without front proxy and anonymous access: tokens for AuthenticationConfig.Audience, and
+// certificates of AuthenticationConfig.ServiceCAFile. The cluster's client CA signs for people and is not accepted.
 func (a *Authenticator) Credentials() authenticator.Request { return a.credentials }
 
-// ClientCA signs client certificates of the cluster. It is for the TLS configuration of the API port, so that clients
-// are asked for one, and empty when the cluster has no such CA.
+// ClientCA is the client CA of the cluster, for the TLS configuration of the API port, which then requests
+// certificates. It is empty when the cluster has none.
 func (a *Authenticator) ClientCA() dynamiccertificates.CAContentProvider {
-	return &currentCA{source: a.source, key: keyClientCA, pick: func(t *trust) dynamiccertificates.CAContentProvider { return t.clientCA }}
+	return &currentCA{a.source, keyClientCA, func(t *trust) dynamiccertificates.CAContentProvider { return t.clientCA }}
 }
 
-// ServiceCA is for the TLS configuration of the decrypt port. It is nil without AuthenticationConfig.ServiceCAFile: then no client is
-// asked for a certificate.
+// ServiceCA is for the TLS configuration of the decrypt port. It is nil without AuthenticationConfig.ServiceCAFile:
+// then the port requests no certificates.
 func (a *Authenticator) ServiceCA() dynamiccertificates.CAContentProvider {
 	if a.services == nil {
 		return nil
@@ -136,12 +128,12 @@ func (a *Authenticator) ServiceCA() dynamiccertificates.CAContentProvider {
 	return a.services
 }
 
-// ProxyCA signs the front proxy's certificate. It is for the TLS configuration of the API port.
+// ProxyCA is the CA of the front proxy, for the TLS configuration of the API port.
 func (a *Authenticator) ProxyCA() dynamiccertificates.CAContentProvider {
-	return &currentCA{source: a.source, key: keyProxyCA, pick: func(t *trust) dynamiccertificates.CAContentProvider { return t.proxyCA }}
+	return &currentCA{a.source, keyProxyCA, func(t *trust) dynamiccertificates.CAContentProvider { return t.proxyCA }}
 }
 
-// Headers names the front proxy's headers, which no handler may see.
+// Headers are the front proxy's headers, which handlers must not see.
 func (a *Authenticator) Headers() *authenticatorfactory.RequestHeaderConfig {
 	list := func(pick func(headers) []string) headerrequest.StringSliceProvider {
 		return headerrequest.StringSliceProviderFunc(func() []string { return pick(a.source.load().headers) })
@@ -154,7 +146,7 @@ func (a *Authenticator) Headers() *authenticatorfactory.RequestHeaderConfig {
 	}
 }
 
-// Fault returns why the ConfigMap as it is now is not in force, or why no front proxy is believed, or nil.
+// Fault returns why the current ConfigMap is not in force, or why it allows no front proxy, or nil.
 func (a *Authenticator) Fault() error {
 	if fault := a.source.fault.Load(); fault != nil {
 		return *fault
@@ -162,7 +154,7 @@ func (a *Authenticator) Fault() error {
 	return a.source.load().proxyFault
 }
 
-// FileFaults returns, by the flag of each file, what reports why the file as it is now is not in force.
+// FileFaults returns, by the flag of each file, a function that returns why the file on disk is not in force, or nil.
 func (a *Authenticator) FileFaults() map[string]func() error {
 	if a.services == nil {
 		return nil
@@ -170,7 +162,7 @@ func (a *Authenticator) FileFaults() map[string]func() error {
 	return map[string]func() error{flagServiceCA: a.services.fault}
 }
 
-// Run follows the ConfigMap and AuthenticationConfig.ServiceCAFile until ctx ends.
+// Run watches the ConfigMap and AuthenticationConfig.ServiceCAFile until ctx ends.
 func (a *Authenticator) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	if a.services != nil {

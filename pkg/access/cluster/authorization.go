@@ -15,11 +15,11 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/access/local"
 )
 
-// AuthorizationConfig says which kube-apiserver is asked and how long its answers are cached.
+// AuthorizationConfig configures an authorizer.
 type AuthorizationConfig struct {
 	// Client creates SubjectAccessReviews.
 	Client kubernetes.Interface
-	// AllowTTL and DenyTTL are how long an answer is kept. Zero keeps none.
+	// AllowTTL and DenyTTL are how long decisions are cached. Zero disables the cache.
 	AllowTTL, DenyTTL time.Duration
 }
 
@@ -29,14 +29,15 @@ func NewAuthorizer(config AuthorizationConfig) (authorizer.Authorizer, error) {
 	if err != nil {
 		return nil, err
 	}
+	privileged := authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)
 	return union.New(
-		union.NamedAuthorizer{AuthorizerName: "privileged", Authorizer: authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)},
+		union.NamedAuthorizer{AuthorizerName: "privileged", Authorizer: privileged},
 		union.NamedAuthorizer{AuthorizerName: "health-paths", Authorizer: authorizer.AuthorizerFunc(allowHealthPaths)},
 		union.NamedAuthorizer{AuthorizerName: "subject-access-review", Authorizer: reviewer},
 	)
 }
 
-// NewReviewAuthorizer returns an authorizer that only sends SubjectAccessReviews. It has its own cache.
+// NewReviewAuthorizer returns an authorizer by SubjectAccessReviews only, with its own cache.
 func NewReviewAuthorizer(config AuthorizationConfig) (authorizer.Authorizer, error) {
 	backoff := reviewBackoff()
 	return authorizerfactory.DelegatingAuthorizerConfig{
@@ -47,7 +48,7 @@ func NewReviewAuthorizer(config AuthorizationConfig) (authorizer.Authorizer, err
 	}.New()
 }
 
-// allowHealthPaths keeps probes working while kube-apiserver is out of reach.
+// allowHealthPaths keeps probes working while kube-apiserver is unavailable.
 func allowHealthPaths(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
 	if !a.IsResourceRequest() && a.GetVerb() == "get" && local.IsHealthPath(a.GetPath()) {
 		return authorizer.DecisionAllow, "", nil

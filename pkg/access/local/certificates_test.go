@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package clientcert
+package local
 
 import (
 	"crypto/tls"
@@ -134,11 +134,13 @@ func BenchmarkAuthenticateRequest(b *testing.B) {
 	options.Roots = ca.Pool()
 	verify := x509.StaticVerifierFn(options)
 	upstream := x509.NewDynamic(verify, x509.CommonNameUserConversion)
-	for name, authenticator := range map[string]authenticator.Request{"upstream": upstream, "remembered": Remember(verify, upstream)} {
+	for name, authenticator := range map[string]authenticator.Request{"upstream": upstream,
+		"remembered": Remember(verify, upstream)} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if response, ok, err := authenticator.AuthenticateRequest(request); !ok || response.User.(*user.DefaultInfo).Name != "alice" {
+				if response, ok, err := authenticator.AuthenticateRequest(request); !ok ||
+					response.User.(*user.DefaultInfo).Name != "alice" {
 					b.Fatal(err)
 				}
 			}

@@ -33,19 +33,19 @@ const (
 // lookupEvery is how often the first lookup is repeated.
 const lookupEvery = time.Second
 
-// source holds the current trust and follows the ConfigMap.
+// source holds the current trust and watches the ConfigMap.
 type source struct {
 	client  kubernetes.Interface
 	current atomic.Pointer[trust]
-	fault   atomic.Pointer[error] // why the last data was not understood
+	fault   atomic.Pointer[error] // why the last data is invalid
 
 	mu        sync.Mutex
-	applied   map[string]string // the data that current came from, or the faulty data that was last reported
+	applied   map[string]string // the data of current, or the invalid data that was last reported
 	listeners []dynamiccertificates.Listener
 }
 
-// lookup reads the ConfigMap for the first time and refuses one that no front proxy can be believed by. It tries until
-// it has an answer or ctx ends.
+// lookup reads the ConfigMap for the first time and rejects one that allows no front proxy. It retries until it has an
+// answer or ctx ends.
 func (s *source) lookup(ctx context.Context) error {
 	var last error
 	err := wait.PollUntilContextCancel(ctx, lookupEvery, true, func(ctx context.Context) (bool, error) {
@@ -59,7 +59,7 @@ func (s *source) lookup(ctx context.Context) error {
 		}
 		return true, s.first(object.Data)
 	})
-	if errors.Is(ctx.Err(), context.Canceled) { // told to stop: nothing is wrong
+	if errors.Is(ctx.Err(), context.Canceled) { // the server stops
 		return ctx.Err()
 	}
 	if last != nil && ctx.Err() != nil {
@@ -88,11 +88,12 @@ func (s *source) first(data map[string]string) error {
 	return nil
 }
 
-// run follows the ConfigMap until ctx ends. One that is deleted changes nothing: kube-apiserver writes it again.
+// run watches the ConfigMap until ctx ends. A deletion changes nothing: kube-apiserver creates it again.
 func (s *source) run(ctx context.Context) {
-	informer := coreinformers.NewFilteredConfigMapInformer(s.client, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
+	one := func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, configMap).String()
-	})
+	}
+	informer := coreinformers.NewFilteredConfigMapInformer(s.client, namespace, 0, cache.Indexers{}, one)
 	changed := func(obj any) {
 		if object, ok := obj.(*corev1.ConfigMap); ok && object.Namespace == namespace && object.Name == configMap {
 			s.apply(object.Data)
@@ -102,14 +103,13 @@ func (s *source) run(ctx context.Context) {
 		AddFunc:    changed,
 		UpdateFunc: func(_, obj any) { changed(obj) },
 	}); err != nil {
-		klog.ErrorS(err, "Cannot follow the ConfigMap", "configMap", klog.KRef(namespace, configMap))
+		klog.ErrorS(err, "Cannot watch the ConfigMap", "configMap", klog.KRef(namespace, configMap))
 		return
 	}
 	informer.RunWithContext(ctx)
 }
 
-// apply puts new data in force. What cannot be understood changes nothing; what says that no front proxy may be
-// believed takes effect at once.
+// apply puts new data in force. Invalid data changes nothing; data that allows no front proxy takes effect immediately.
 func (s *source) apply(data map[string]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +121,8 @@ func (s *source) apply(data map[string]string) {
 	if err != nil {
 		s.fault.Store(&err)
 		local.RecordReload(configMap, err)
-		klog.ErrorS(err, "ConfigMap not taken over, what it said before stays in force", "configMap", klog.KRef(namespace, configMap))
+		klog.ErrorS(err, "ConfigMap is invalid, its last good content stays in force", "configMap",
+			klog.KRef(namespace, configMap))
 		return
 	}
 	s.fault.Store(nil)
@@ -131,10 +132,11 @@ func (s *source) apply(data map[string]string) {
 	}
 	local.RecordReload(configMap, t.proxyFault)
 	if t.proxyFault != nil {
-		klog.ErrorS(t.proxyFault, "Front-proxy headers are not believed any more", "configMap", klog.KRef(namespace, configMap))
+		klog.ErrorS(t.proxyFault, "Front-proxy headers are no longer accepted", "configMap",
+			klog.KRef(namespace, configMap))
 		return
 	}
-	klog.InfoS("ConfigMap taken over", "configMap", klog.KRef(namespace, configMap))
+	klog.InfoS("ConfigMap reloaded", "configMap", klog.KRef(namespace, configMap))
 }
 
 func (s *source) addListener(listener dynamiccertificates.Listener) {
@@ -143,7 +145,7 @@ func (s *source) addListener(listener dynamiccertificates.Listener) {
 	s.listeners = append(s.listeners, listener)
 }
 
-// errNoTrust is a fault of the program: the first lookup fails or sets it.
+// errNoTrust is a bug: the first lookup fails or stores a trust.
 var errNoTrust = errors.New("the ConfigMap was not read")
 
 func (s *source) load() *trust {

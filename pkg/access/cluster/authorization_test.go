@@ -17,7 +17,8 @@ import (
 // get asks for a securevalue of a namespace.
 func get(name string, groups ...string) authorizer.AttributesRecord {
 	return authorizer.AttributesRecord{
-		User: &user.DefaultInfo{Name: name, Groups: groups}, Verb: "get", Namespace: "ns", APIGroup: "secret.grafana.app",
+		User: &user.DefaultInfo{Name: name, Groups: groups}, Verb: "get", Namespace: "ns",
+		APIGroup:   "secret.grafana.app",
 		APIVersion: "v1beta1", Resource: "securevalues", Name: "one", ResourceRequest: true,
 	}
 }
@@ -30,11 +31,13 @@ func path(verb, path string) authorizer.AttributesRecord {
 func allowAnn(s authorizationv1.SubjectAccessReviewSpec) bool {
 	r := s.ResourceAttributes
 	return s.User == "ann" && r != nil && *r == authorizationv1.ResourceAttributes{
-		Verb: "get", Namespace: "ns", Group: "secret.grafana.app", Version: "v1beta1", Resource: "securevalues", Name: "one",
+		Verb: "get", Namespace: "ns", Group: "secret.grafana.app", Version: "v1beta1", Resource: "securevalues",
+		Name: "one",
 	}
 }
 
-func newAuthorizer(t *testing.T, api *kubeapi.Server, build func(AuthorizationConfig) (authorizer.Authorizer, error), ttl time.Duration) authorizer.Authorizer {
+func newAuthorizer(t *testing.T, api *kubeapi.Server, build func(AuthorizationConfig) (authorizer.Authorizer, error),
+	ttl time.Duration) authorizer.Authorizer {
 	t.Helper()
 	a, err := build(AuthorizationConfig{Client: api.Client(t), AllowTTL: ttl, DenyTTL: ttl})
 	if err != nil {
@@ -48,7 +51,8 @@ func wantAllowed(t *testing.T, a authorizer.Authorizer, attributes authorizer.At
 	decision, reason, err := a.Authorize(t.Context(), attributes)
 	if err != nil || (decision == authorizer.DecisionAllow) != want {
 		t.Errorf("%s %s%s as %v: decision %v (%s), error %v, want allowed: %t",
-			attributes.GetVerb(), attributes.GetResource(), attributes.GetPath(), attributes.GetUser(), decision, reason, err, want)
+			attributes.GetVerb(), attributes.GetResource(), attributes.GetPath(), attributes.GetUser(), decision,
+			reason, err, want)
 	}
 }
 
@@ -114,15 +118,17 @@ func TestCachesAreApart(t *testing.T) {
 	wantAllowed(t, newAuthorizer(t, api, NewReviewAuthorizer, time.Hour), get("ann"), false)
 }
 
-// No answer is no right, and is not kept.
+// Without an answer the request is not allowed, and the error is not cached.
 func TestNoAnswer(t *testing.T) {
 	t.Parallel()
 	api := kubeapi.Start(t)
 	api.Allow(allowAnn)
 	api.SetDown(true)
-	port, decrypt := newAuthorizer(t, api, NewAuthorizer, time.Hour), newAuthorizer(t, api, NewReviewAuthorizer, time.Hour)
+	port, decrypt := newAuthorizer(t, api, NewAuthorizer, time.Hour),
+		newAuthorizer(t, api, NewReviewAuthorizer, time.Hour)
 	for _, a := range []authorizer.Authorizer{port, decrypt} {
-		if decision, _, err := a.Authorize(t.Context(), get("ann")); err == nil || decision == authorizer.DecisionAllow {
+		if decision, _, err := a.Authorize(t.Context(), get("ann")); err == nil ||
+			decision == authorizer.DecisionAllow {
 			t.Errorf("decision %v, error %v, want an error", decision, err)
 		}
 	}
