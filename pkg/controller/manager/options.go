@@ -3,24 +3,31 @@
 package manager
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/logs"
+	logsapi "k8s.io/component-base/logs/api/v1"
+	"k8s.io/component-base/term"
 
 	"github.com/securevalue/secret-apiserver/pkg/controller/certificates"
 	"github.com/securevalue/secret-apiserver/pkg/controller/rewrap"
 	"github.com/securevalue/secret-apiserver/pkg/logging"
 	"github.com/securevalue/secret-apiserver/pkg/tracing"
+	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
-// off switches a listener off.
+// off disables a listener.
 const off = "0"
 
-// Options is everything that flags can say.
+// Options are the flags.
 type Options struct {
 	// Kubeconfig is --kubeconfig; empty means the ServiceAccount of the Pod.
 	Kubeconfig string
@@ -56,39 +63,26 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 
 func (o *Options) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", o.Kubeconfig,
-		"Kubeconfig file of the cluster. Without it the ServiceAccount of the Pod is used.")
+		"Kubeconfig file of the cluster. Defaults to the ServiceAccount of the Pod.")
 	fs.BoolVar(&o.LeaderElect, "leader-elect", o.LeaderElect,
-		"Work only while holding a Lease, so that of several replicas one works.")
+		"Use leader election, so that one of several replicas is active.")
 	fs.StringVar(&o.LeaderElectNamespace, "leader-elect-namespace", o.LeaderElectNamespace,
-		"Namespace of the Lease. Without it the namespace of the Pod.")
+		"Namespace of the Lease. Defaults to the namespace of the Pod.")
 	fs.StringVar(&o.MetricsBindAddress, "metrics-bind-address", o.MetricsBindAddress,
-		"Address for /metrics over HTTP: names of keys and counts, never a value. 0 serves none.")
+		"Address for /metrics over HTTP (names of keys and counts, never a value), or 0 to disable it.")
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", o.HealthProbeBindAddress,
-		"Address for /healthz and /readyz over HTTP. 0 serves none.")
+		"Address for /healthz and /readyz over HTTP, or 0 to disable it.")
 }
 
-type completedOptions struct {
-	*Options
-}
-
-// CompletedOptions can only come from Complete, so that no step is skipped.
-type CompletedOptions struct {
-	*completedOptions
-}
-
-// Complete fills in what follows from other flags. It does no I/O.
-func (o *Options) Complete() CompletedOptions {
-	return CompletedOptions{&completedOptions{o}}
-}
-
-// Validate returns every fault, each naming its flag.
-func (o CompletedOptions) Validate() []error {
+// Validate returns all faults, each with its flag.
+func (o *Options) Validate() []error {
 	var errs []error
 	if !o.LeaderElect && o.LeaderElectNamespace != "" {
 		errs = append(errs, errors.New("--leader-elect-namespace needs --leader-elect"))
 	}
 	if o.LeaderElect && o.LeaderElectNamespace == "" && o.Kubeconfig != "" {
-		errs = append(errs, errors.New("--leader-elect-namespace is required with --kubeconfig, or set --leader-elect=false"))
+		errs = append(errs, errors.New("--leader-elect-namespace is required with --kubeconfig, or set "+
+			"--leader-elect=false"))
 	}
 	errs = append(errs, validateAddress("--metrics-bind-address", o.MetricsBindAddress)...)
 	errs = append(errs, validateAddress("--health-probe-bind-address", o.HealthProbeBindAddress)...)
@@ -101,7 +95,48 @@ func validateAddress(flag, address string) []error {
 		return nil
 	}
 	if _, _, err := net.SplitHostPort(address); err != nil {
-		return []error{fmt.Errorf("%s: %q is no address: write HOST:PORT, :PORT, or 0 for none", flag, address)}
+		return []error{fmt.Errorf("%s: invalid address %q: expected HOST:PORT, :PORT, or 0 for none", flag, address)}
 	}
 	return nil
+}
+
+const long = `secret-controller-manager runs the controllers of secret.grafana.app in a cluster: after a key rotation
+it has all SecureValues re-encrypted with the new key. It never holds a value: the API never returns one.`
+
+const example = `  # In a Pod, with its ServiceAccount.
+  secret-controller-manager
+
+  # From outside of the cluster, without leader election.
+  secret-controller-manager --kubeconfig ~/.kube/config --leader-elect=false`
+
+// NewCommand returns the command. It stops when ctx ends.
+func NewCommand(ctx context.Context) *cobra.Command {
+	utilruntime.Must(logsapi.AddFeatureGates(utilfeature.DefaultMutableFeatureGate))
+	opts := NewOptions()
+	command := &cobra.Command{
+		Use:           "secret-controller-manager",
+		Short:         "Run the controllers of SecureValue in a cluster",
+		Long:          long,
+		Example:       example,
+		Version:       version.String(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := logging.Apply(opts.Logs, command, false); err != nil {
+				return err
+			}
+			if err := errors.Join(opts.Validate()...); err != nil {
+				return fmt.Errorf("%w; see --help", err)
+			}
+			return run(ctx, opts)
+		},
+	}
+	flags := opts.Flags()
+	for _, name := range flags.Order {
+		command.Flags().AddFlagSet(flags.FlagSets[name])
+	}
+	columns, _, _ := term.TerminalSize(command.OutOrStdout())
+	cliflag.SetUsageAndHelpFunc(command, flags, columns)
+	return command
 }

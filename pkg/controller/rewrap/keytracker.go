@@ -9,23 +9,22 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// maxDoublings bounds how often the settle time of one key is doubled.
+// maxDoublings limits how often the settle time of a key is doubled.
 const maxDoublings = 10
 
-// keyTracker decides which key is the write key, out of answers that may come from replicas of the server that read
-// their configuration at different times.
+// keyTracker determines the write key from answers of replicas that may read their configuration at different times.
 //
-// A key is believed once all answers of a settle time named it. Going back to a key that was left before takes twice as
-// long each time: replicas that disagree for ever (one has kept its last good file) would otherwise have all values
-// moved to and fro as often as the connection changes from one replica to another.
+// A key is the write key once all answers of a settle time named it. Going back to an earlier key takes twice as long
+// each time: otherwise replicas that disagree permanently (one has kept its last good file) would have all values
+// re-encrypted back and forth whenever the connection changes from one replica to another.
 type keyTracker struct {
 	settle time.Duration
 	clock  clock.PassiveClock
 
 	mu        sync.Mutex
-	believed  string
-	candidate string    // what the last answer named
-	since     time.Time // when the answers began to name it
+	current   string
+	candidate string    // named by the last answer
+	since     time.Time // when answers started to name it
 	left      map[string]int
 }
 
@@ -33,7 +32,7 @@ func newKeyTracker(settle time.Duration, clock clock.PassiveClock) *keyTracker {
 	return &keyTracker{settle: settle, clock: clock, left: map[string]int{}}
 }
 
-// observe notes an answer of the server. It returns true when that changes what is believed.
+// observe records an answer of the server and reports whether it changes the write key.
 func (k *keyTracker) observe(key string) bool {
 	if key == "" {
 		return false
@@ -44,13 +43,13 @@ func (k *keyTracker) observe(key string) bool {
 	if key != k.candidate {
 		k.candidate, k.since = key, now
 	}
-	if key == k.believed || now.Sub(k.since) < k.hold(key) {
+	if key == k.current || now.Sub(k.since) < k.hold(key) {
 		return false
 	}
-	if k.believed != "" {
-		k.left[k.believed]++
+	if k.current != "" {
+		k.left[k.current]++
 	}
-	k.believed = key
+	k.current = key
 	return true
 }
 
@@ -58,18 +57,18 @@ func (k *keyTracker) hold(key string) time.Duration {
 	return k.settle << min(k.left[key], maxDoublings)
 }
 
-// key returns the write key, or "" while none is believed.
+// key returns the write key, or "" while it is unknown.
 func (k *keyTracker) key() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.believed
+	return k.current
 }
 
-// unsettled returns the key that the last answer named when it is not the one that is believed, else "".
+// unsettled returns the key of the last answer if it is not the write key, else "".
 func (k *keyTracker) unsettled() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.candidate == k.believed {
+	if k.candidate == k.current {
 		return ""
 	}
 	return k.candidate

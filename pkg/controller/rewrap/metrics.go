@@ -6,8 +6,14 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/component-base/metrics/legacyregistry"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 )
 
 // The results of a rewrap, as labels.
@@ -22,14 +28,14 @@ const (
 
 var (
 	valuesDesc = prometheus.NewDesc("secret_values",
-		"Stored values by the name of the key that seals them.", []string{"key"}, nil)
+		"Stored values by the name of their encryption key.", []string{"key"}, nil)
 	staleDesc = prometheus.NewDesc("secret_values_stale",
-		"Stored values that another key seals than the one the server seals with now.", nil, nil)
+		"Stored values that are not encrypted with the write key.", nil, nil)
 	failingDesc = prometheus.NewDesc("secret_rewrap_controller_failing_values",
-		"Values whose last rewrap failed; the log names them.", nil, nil)
+		"Values whose last rewrap failed; see the log for their names.", nil, nil)
 )
 
-// metrics are what the controller tells of its progress.
+// metrics are the metrics of the controller.
 type metrics struct {
 	tally    *tally
 	keys     *keyTracker
@@ -47,19 +53,22 @@ func newMetrics(tally *tally, keys *keyTracker, failures *failures) *metrics {
 		tally: tally, keys: keys, failures: failures,
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "secret_rewrap_controller_results_total",
-			Help: "Rewraps by result: rewrapped, unchanged, gone (deleted meanwhile), other_key (a replica of the server seals with another key), failed (this value), unavailable (the server or its KMS).",
+			Help: "Rewraps by result: rewrapped, unchanged, gone (deleted meanwhile), other_key (a replica of the " +
+				"server has " +
+				"another write key), failed (this value), unavailable (the server or its KMS).",
 		}, []string{"result"}),
 		lastComplete: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "secret_rewrap_controller_last_complete_timestamp_seconds",
-			Help: "When every value was last seen under the key that the server seals with. 0 until then.",
+			Help: "Last time when all values were encrypted with the write key. 0 until then.",
 		}),
 		probeErrors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "secret_rewrap_controller_probe_errors_total",
-			Help: "Times the server did not say which key it seals with.",
+			Help: "Probes without the name of the server's write key in the answer.",
 		}),
 	}
-	for _, result := range []string{resultRewrapped, resultUnchanged, resultGone, resultOtherKey, resultFailed, resultUnavailable} {
-		m.results.WithLabelValues(result) // shown from the start, so that a rate can be built
+	all := []string{resultRewrapped, resultUnchanged, resultGone, resultOtherKey, resultFailed, resultUnavailable}
+	for _, result := range all {
+		m.results.WithLabelValues(result) // exists from the start, so that rates are correct
 	}
 	return m
 }
@@ -91,10 +100,10 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 
 func (m *metrics) count(result string) { m.results.WithLabelValues(result).Inc() }
 
-// maxKeySeries bounds the series of secret_values: whoever writes to etcd may write any number of key names.
+// maxKeySeries limits the series of secret_values: etcd may contain any number of key names.
 const maxKeySeries = 100
 
-// bounded returns the counts of the keys with the most values, and the sum of all others as "others".
+// bounded returns the counts of the keys with the most values, and the sum of the others as "others".
 func bounded(counts map[string]int) map[string]int {
 	if len(counts) <= maxKeySeries {
 		return counts
@@ -106,3 +115,86 @@ func bounded(counts map[string]int) map[string]int {
 	}
 	return counts
 }
+
+// tally counts values by key from the events of the informer, so that a scrape does not walk the cache. Deleted objects
+// without ciphertext are not counted.
+type tally struct {
+	mu    sync.Mutex
+	byKey map[string]int
+	total int
+}
+
+var _ cache.ResourceEventHandler = (*tally)(nil)
+
+func newTally() *tally { return &tally{byKey: map[string]int{}} }
+
+// OnAdd implements cache.ResourceEventHandler.
+func (t *tally) OnAdd(obj any, _ bool) { t.count(obj, 1) }
+
+// OnUpdate implements cache.ResourceEventHandler.
+func (t *tally) OnUpdate(before, after any) {
+	t.count(before, -1)
+	t.count(after, 1)
+}
+
+// OnDelete implements cache.ResourceEventHandler.
+func (t *tally) OnDelete(obj any) {
+	if lost, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = lost.Obj
+	}
+	t.count(obj, -1)
+}
+
+func (t *tally) count(obj any, change int) {
+	sv, ok := obj.(*v1beta1.SecureValue)
+	if !ok || emptied(sv) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.total += change
+	t.byKey[sv.Status.Key] += change
+	if t.byKey[sv.Status.Key] == 0 {
+		delete(t.byKey, sv.Status.Key)
+	}
+}
+
+// keys returns the number of values per key.
+func (t *tally) keys() map[string]int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.byKey)
+}
+
+// stale returns the number of values under other keys than writeKey, or 0 while that is unknown.
+func (t *tally) stale(writeKey string) int {
+	if writeKey == "" {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.total - t.byKey[writeKey]
+}
+
+// relay collects the metrics of the running controller: a collector is registered only once, and a controller that
+// failed is started again.
+type relay struct {
+	current atomic.Pointer[metrics]
+}
+
+var _ prometheus.Collector = (*relay)(nil)
+
+// Describe implements prometheus.Collector. Without descriptions the metrics may come and go.
+func (*relay) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (r *relay) Collect(ch chan<- prometheus.Metric) {
+	if m := r.current.Load(); m != nil {
+		m.Collect(ch)
+	}
+}
+
+var (
+	inProcess     relay
+	registerRelay = sync.OnceFunc(func() { legacyregistry.RawMustRegister(&inProcess) })
+)

@@ -9,25 +9,25 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Options bound what the controller asks of the server.
+// Options limit the requests of the controller.
 type Options struct {
-	// QPS is --rewrap-qps: rewraps a second, retries included.
+	// QPS is --rewrap-qps: rewraps per second, including retries.
 	QPS float64
-	// Concurrency is --rewrap-concurrency: rewraps at once.
+	// Concurrency is --rewrap-concurrency: concurrent rewraps.
 	Concurrency int
-	// ProbeInterval is --rewrap-probe-interval: how often the server is asked for its write key.
+	// ProbeInterval is --rewrap-probe-interval: the time between requests for the write key.
 	ProbeInterval time.Duration
-	// SettleTime is --rewrap-settle-time: how long all answers must name one write key before it is believed.
+	// SettleTime is --rewrap-settle-time: how long all answers must name one write key before it is used.
 	SettleTime time.Duration
 }
 
-// NewOptions returns the defaults for one server: its write key is believed at once.
+// NewOptions returns the defaults for a single server, whose write key needs no settle time.
 func NewOptions() Options {
 	return Options{QPS: 50, Concurrency: 4, ProbeInterval: 10 * time.Second}
 }
 
-// NewClusterOptions returns the defaults for several replicas of the server, which learn of a new key one after another: a
-// Secret takes up to about two minutes to reach every kubelet.
+// NewClusterOptions returns the defaults for several replicas of the server, which learn of a new key one after
+// another: a Secret takes up to about two minutes to reach every kubelet.
 func NewClusterOptions() Options {
 	o := NewOptions()
 	o.SettleTime = 2 * time.Minute
@@ -36,12 +36,14 @@ func NewClusterOptions() Options {
 
 // AddFlags adds the flags of this controller. The values of o are the defaults.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
-	fs.Float64Var(&o.QPS, "rewrap-qps", o.QPS, "After a key rotation: stored values that are sealed anew a second, at most.")
-	fs.IntVar(&o.Concurrency, "rewrap-concurrency", o.Concurrency, "After a key rotation: stored values that are sealed anew at once, at most.")
+	fs.Float64Var(&o.QPS, "rewrap-qps", o.QPS,
+		"Maximum re-encryptions per second after a key rotation.")
+	fs.IntVar(&o.Concurrency, "rewrap-concurrency", o.Concurrency,
+		"Maximum concurrent re-encryptions after a key rotation.")
 	fs.DurationVar(&o.ProbeInterval, "rewrap-probe-interval", o.ProbeInterval,
-		"How often the server is asked which key it seals with. A rotation starts about this late.")
+		"Interval of the check for a new encryption key. A rotation starts at most this late.")
 	fs.DurationVar(&o.SettleTime, "rewrap-settle-time", o.SettleTime,
-		"How long all replicas of the server must name one key before values are moved to it.")
+		"How long all replicas of the server must report a new key before values are re-encrypted with it.")
 }
 
 // Validate returns every fault, each naming its flag.

@@ -7,22 +7,30 @@ import (
 	"fmt"
 
 	"golang.org/x/time/rate"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	restclient "k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	crmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
 )
 
-// name names the controller in logs, metrics and the user agent.
+// name of the controller in logs, metrics and the user agent.
 const name = "securevalue-rewrap"
 
 // SetupWithManager adds the controller to a manager of a cluster, whose cache should be made with CacheOptions.
@@ -38,7 +46,7 @@ func SetupWithManager(mgr ctrl.Manager, opts Options) error {
 }
 
 func newReconciler(mgr ctrl.Manager, opts Options, events events) (*reconciler, error) {
-	// The watch brings every write of every value: in JSON it would cost the server as much as some writes.
+	// The watch sends every write of every value: in JSON it would cost the server as much as some writes.
 	if err := apiutil.AddToProtobufScheme(v1beta1.AddToScheme); err != nil {
 		return nil, fmt.Errorf("watching securevalues in protobuf: %w", err)
 	}
@@ -56,10 +64,11 @@ func newReconciler(mgr ctrl.Manager, opts Options, events events) (*reconciler, 
 	return r, nil
 }
 
-// setup adds what runs to the manager: the count of values, the probe and the controller.
+// setup adds the count of values, the prober and the controller to the manager.
 func (r *reconciler) setup(mgr ctrl.Manager, opts Options) error {
 	p := &prober{reconciler: r, interval: opts.ProbeInterval, tally: r.metrics.tally}
-	informer, err := mgr.GetCache().GetInformer(context.Background(), &v1beta1.SecureValue{}) // does not wait before the start
+	// does not block before the start
+	informer, err := mgr.GetCache().GetInformer(context.Background(), &v1beta1.SecureValue{})
 	if err != nil {
 		return fmt.Errorf("watching securevalues: %w", err)
 	}
@@ -79,7 +88,7 @@ func (r *reconciler) setup(mgr ctrl.Manager, opts Options) error {
 
 func newServer(mgr ctrl.Manager) (*server, error) {
 	config := restclient.CopyConfig(mgr.GetConfig())
-	config.QPS = -1 // the controller has a limit of its own
+	config.QPS = -1 // the controller has its own limit
 	config.UserAgent = restclient.DefaultKubernetesUserAgent() + "/" + name
 	config.ContentType = runtime.ContentTypeProtobuf
 	client, err := versioned.NewForConfigAndClient(config, mgr.GetHTTPClient())
@@ -87,4 +96,66 @@ func newServer(mgr ctrl.Manager) (*server, error) {
 		return nil, err
 	}
 	return &server{client: client.SecretV1beta1()}, nil
+}
+
+// Run runs the controller in the process of a standalone server until ctx ends. It needs no leader election, since the
+// data folder is locked, and has no events, since the server has no Event objects. Its metrics are the server's.
+func Run(ctx context.Context, config *restclient.Config, opts Options) error {
+	ctrl.SetLogger(klog.Background())
+	scheme := runtime.NewScheme()
+	utilruntime.Must(v1beta1.AddToScheme(scheme))
+	config = restclient.CopyConfig(config)
+	config.DisableCompression = true // the watch does not leave this process
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                 scheme,
+		Cache:                  CacheOptions(),
+		Metrics:                metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress: "0",
+	})
+	if err != nil {
+		return fmt.Errorf("preparing the rewrap controller: %w", err)
+	}
+	r, err := newReconciler(mgr, opts, events{})
+	if err != nil {
+		return err
+	}
+	if err := r.setup(mgr, opts); err != nil { //nolint:contextcheck // it gets its context at the start
+		return fmt.Errorf("setting up the rewrap controller: %w", err)
+	}
+	registerRelay()
+	inProcess.current.Store(r.metrics)
+	defer inProcess.current.Store(nil)
+	return mgr.Start(ctx)
+}
+
+// CacheOptions returns the options of a manager's cache for this controller.
+func CacheOptions() cache.Options {
+	return cache.Options{
+		ByObject:                 map[client.Object]cache.ByObject{&v1beta1.SecureValue{}: {Transform: slim}},
+		DefaultWatchErrorHandler: watchError,
+	}
+}
+
+// watchError ignores the end of a watch when this process stops.
+func watchError(ctx context.Context, r *toolscache.Reflector, err error) {
+	if ctx.Err() == nil {
+		toolscache.DefaultWatchErrorHandler(ctx, r, err)
+	}
+}
+
+// slim keeps the identity of an object and the name of its key, as it may be logged: a hundred thousand of them are
+// some tens of megabytes.
+func slim(obj any) (any, error) {
+	sv, ok := obj.(*v1beta1.SecureValue)
+	if !ok {
+		return obj, nil
+	}
+	return &v1beta1.SecureValue{
+		TypeMeta: sv.TypeMeta,
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: sv.Namespace, Name: sv.Name, UID: sv.UID, ResourceVersion: sv.ResourceVersion,
+			DeletionTimestamp: sv.DeletionTimestamp,
+		},
+		Status: v1beta1.SecureValueStatus{Key: secret.ShowKey(sv.Status.Key)},
+	}, nil
 }

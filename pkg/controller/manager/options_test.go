@@ -17,8 +17,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// run executes the command without reaching a cluster and returns what it printed.
-func run(t *testing.T, args ...string) (string, error) {
+// execute runs the command without a cluster and returns its output.
+func execute(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	command := NewCommand(t.Context())
 	var out bytes.Buffer
@@ -31,7 +31,7 @@ func run(t *testing.T, args ...string) (string, error) {
 
 // A change of any flag shows in the golden file, and is looked at there.
 func TestHelp(t *testing.T) {
-	help, err := run(t, "--help")
+	help, err := execute(t, "--help")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,22 +50,24 @@ func TestRefusals(t *testing.T) {
 		args []string
 		want string
 	}{
-		"an argument":            {[]string{"keys"}, "unknown command"},
-		"an unknown flag":        {[]string{"--insecure"}, "unknown flag"},
-		"not in a Pod":           {nil, "--kubeconfig"},
-		"no such kubeconfig":     {[]string{"--kubeconfig=testdata/absent", "--leader-elect=false"}, "--kubeconfig"},
-		"nowhere for the Lease":  {[]string{"--kubeconfig=testdata/absent"}, "--leader-elect-namespace is required"},
-		"a Lease for nobody":     {[]string{"--leader-elect=false", "--leader-elect-namespace=x"}, "needs --leader-elect"},
+		"an argument":           {[]string{"keys"}, "unknown command"},
+		"an unknown flag":       {[]string{"--insecure"}, "unknown flag"},
+		"not in a Pod":          {nil, "--kubeconfig"},
+		"no such kubeconfig":    {[]string{"--kubeconfig=testdata/absent", "--leader-elect=false"}, "--kubeconfig"},
+		"nowhere for the Lease": {[]string{"--kubeconfig=testdata/absent"}, "--leader-elect-namespace is required"},
+		"a Lease for nobody": {[]string{"--leader-elect=false", "--leader-elect-namespace=x"},
+			"needs --leader-elect"},
 		"metrics without a port": {[]string{"--metrics-bind-address=localhost"}, "--metrics-bind-address"},
 		"health without a port":  {[]string{"--health-probe-bind-address=1"}, "--health-probe-bind-address"},
-		"no tracing file":        {[]string{"--kubeconfig=testdata/absent", "--leader-elect=false", "--tracing-config-file=testdata/none"}, "--tracing-config-file"},
+		"no tracing file": {[]string{"--kubeconfig=testdata/absent", "--leader-elect=false",
+			"--tracing-config-file=testdata/none"}, "--tracing-config-file"},
 		"no rewraps":             {[]string{"--rewrap-qps=0"}, "--rewrap-qps"},
 		"no workers":             {[]string{"--rewrap-concurrency=-1"}, "--rewrap-concurrency"},
 		"no probe":               {[]string{"--rewrap-probe-interval=0s"}, "--rewrap-probe-interval"},
 		"a negative settle time": {[]string{"--rewrap-settle-time=-1s"}, "--rewrap-settle-time"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := run(t, test.args...); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := execute(t, test.args...); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want an error with %q", err, test.want)
 			}
 		})
