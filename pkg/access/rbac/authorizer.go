@@ -11,7 +11,6 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
-	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 )
 
 // errNoUser is returned for a request without a user. It is a wiring fault and must not look like a plain denial.
@@ -133,15 +132,18 @@ type Standalone struct {
 
 // NewStandalone returns the authorizer of the standalone API port.
 func NewStandalone(rbac *Authorizer) *Standalone {
-	privileged := authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)
-	return &Standalone{rbac: rbac, AuthorizerFunc: func(ctx context.Context,
-		a authorizer.Attributes) (authorizer.Decision, string, error) {
-		if decision, reason, err := privileged.Authorize(ctx, a); err != nil ||
-			decision != authorizer.DecisionNoOpinion {
-			return decision, reason, err
+	authorize := func(ctx context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+		if privileged(a.GetUser()) {
+			return authorizer.DecisionAllow, "", nil
 		}
 		return rbac.Authorize(ctx, a)
-	}}
+	}
+	return &Standalone{AuthorizerFunc: authorize, rbac: rbac}
+}
+
+// privileged replaces upstream's authorizerfactory, which would link CEL into the kubectl plugin.
+func privileged(caller user.Info) bool {
+	return caller != nil && slices.Contains(caller.GetGroups(), user.SystemPrivilegedGroup)
 }
 
 // RulesFor lists "everything" for a privileged user, so that `kubectl auth can-i --list` is right, and the RBAC rules
@@ -149,8 +151,13 @@ func NewStandalone(rbac *Authorizer) *Standalone {
 func (s *Standalone) RulesFor(
 	ctx context.Context, caller user.Info, namespace string,
 ) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo, bool, error) {
-	if caller != nil && slices.Contains(caller.GetGroups(), user.SystemPrivilegedGroup) {
-		return authorizerfactory.NewAlwaysAllowAuthorizer().RulesFor(ctx, caller, namespace)
+	if !privileged(caller) {
+		return s.rbac.RulesFor(ctx, caller, namespace)
 	}
-	return s.rbac.RulesFor(ctx, caller, namespace)
+	every := []string{"*"}
+	return []authorizer.ResourceRuleInfo{
+			&authorizer.DefaultResourceRuleInfo{Verbs: every, APIGroups: every, Resources: every},
+		}, []authorizer.NonResourceRuleInfo{
+			&authorizer.DefaultNonResourceRuleInfo{Verbs: every, NonResourceURLs: every},
+		}, false, nil
 }
