@@ -172,8 +172,7 @@ var reloads = metrics.NewCounterVec(
 		Subsystem: "authentication",
 		Name:      "reload_total",
 		Help: "Reloads of the sources of authentication, by source (the flag of a file, or the cluster's ConfigMap) " +
-			"and " +
-			"result. After a failure the last good content stays in force.",
+			"and result. After a failure the last good content stays in force.",
 		StabilityLevel: metrics.ALPHA,
 	},
 	[]string{"source", "result"},

@@ -54,8 +54,7 @@ func newMetrics(tally *tally, keys *keyTracker, failures *failures) *metrics {
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "secret_rewrap_controller_results_total",
 			Help: "Rewraps by result: rewrapped, unchanged, gone (deleted meanwhile), other_key (a replica of the " +
-				"server has " +
-				"another write key), failed (this value), unavailable (the server or its KMS).",
+				"server has another write key), failed (this value), unavailable (the server or its KMS).",
 		}, []string{"result"}),
 		lastComplete: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "secret_rewrap_controller_last_complete_timestamp_seconds",
