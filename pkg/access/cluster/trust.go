@@ -85,8 +85,7 @@ func (t *trust) checkProxy(names []string) error {
 		return errors.New(keyProxyCA + " is empty: kube-apiserver runs without an aggregation layer")
 	case len(names) == 0:
 		return errors.New(keyAllowedNames + " is empty: every certificate of the front-proxy CA could claim to be " +
-			"anybody, " +
-			"set --requestheader-allowed-names of kube-apiserver")
+			"anybody, set --requestheader-allowed-names of kube-apiserver")
 	case len(t.headers.user) == 0:
 		return errors.New(keyUserHeaders + " is empty: no header names the user")
 	}

@@ -183,8 +183,8 @@ var lastReload = metrics.NewGaugeVec(
 		Namespace: "secret",
 		Subsystem: "authentication",
 		Name:      "last_reload_successful",
-		Help: "1 while the current content of a source is in force, 0 while it is rejected or unreadable, " +
-			"by source.",
+		Help: "1 while the current content of a source is in force, 0 while it " +
+			"is rejected or unreadable, by source.",
 		StabilityLevel: metrics.ALPHA,
 	},
 	[]string{"source"},

@@ -167,8 +167,8 @@ var (
 	errNotUTF8   = errors.New("is not UTF-8 text; save it as UTF-8")
 	errLineBreak = errors.New("contains a byte order mark or line breaks other than LF and CRLF, which could hide a " +
 		"document; remove them")
-	errAfterEnd = errors.New("contains text after the document end marker `...`; start the next document with a " +
-		"line `---`")
+	errAfterEnd = errors.New("contains text after the document end marker `...`; start the " +
+		"next document with a line `---`")
 )
 
 // split splits a YAML stream into documents. The YAML library reads the first document of its input and ignores the

@@ -78,8 +78,8 @@ func validateRule(rule *rbacv1.PolicyRule, namespaced bool, fault faultFunc) {
 			fault(".nonResourceURLs is not allowed in a Role; use a ClusterRole and a ClusterRoleBinding")
 		}
 		if len(rule.APIGroups) > 0 || len(rule.Resources) > 0 || len(rule.ResourceNames) > 0 {
-			fault(".nonResourceURLs cannot be combined with apiGroups, resources or resourceNames; split the rule " +
-				"in two")
+			fault(".nonResourceURLs cannot be combined with apiGroups, resources or " +
+				"resourceNames; split the rule in two")
 		}
 		return
 	}
