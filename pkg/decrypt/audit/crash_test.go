@@ -140,7 +140,7 @@ func limit(size uint64) {
 	}
 }
 
-// TestDiskFullWhereANewFileBegins has no room for the first line of the next file.
+// TestFullDiskAtARotation has no room for the first line of the next file.
 func TestFullDiskAtARotation(t *testing.T) {
 	c := testConfig(t)
 	l := mustOpen(t, c)
