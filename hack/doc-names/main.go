@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command doc-names reports identifiers in the doc comments of this module that no Go code names: a comment that outlived a
-// rename misleads its next reader. Words that are not Go, such as product names, are listed in hack/doc-names/words.txt.
+// Command doc-names reports identifiers in the doc comments of this module that no Go code names: a comment that
+// outlived a rename misleads its next reader. Words that are not Go, such as product names, are listed in
+// hack/doc-names/words.txt.
 package main
 
 import (

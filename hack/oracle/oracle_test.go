@@ -132,8 +132,8 @@ func kubernetes(o rbac.Objects) *upstream.RBACAuthorizer {
 	return upstream.New(static, static, static, static)
 }
 
-// aggregated does what the controller of Kubernetes does to ClusterRoles: it writes the union of the selected roles into
-// each aggregating one, again and again until nothing changes.
+// aggregated does what the controller of Kubernetes does to ClusterRoles: it writes the union of the selected roles
+// into each aggregating one, again and again until nothing changes.
 func aggregated(in []*rbacv1.ClusterRole) []*rbacv1.ClusterRole {
 	var out []*rbacv1.ClusterRole
 	for _, role := range in {

@@ -35,7 +35,8 @@ type Config struct {
 
 // New returns the chain of plugins.
 func New(config Config) (admission.Interface, error) {
-	namespaces, err := lifecycle.NewLifecycle(sets.New[string](metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic))
+	immortal := sets.New[string](metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic)
+	namespaces, err := lifecycle.NewLifecycle(immortal)
 	if err != nil {
 		return nil, err
 	}

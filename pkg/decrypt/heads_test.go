@@ -67,8 +67,8 @@ func TestHeadOnlyMovesForward(t *testing.T) {
 	}
 }
 
-// The transaction of a killed server lands after the log was cut and the next server has loaded the head: it is not replaced,
-// since nothing else would show the cut. One that this server lost sight of is its own.
+// The transaction of a killed server lands after the log was cut and the next server has loaded the head: it is not
+// replaced, since nothing else would show the cut. One that this server lost sight of is its own.
 func TestHeadOfAnEarlierRunIsNotReplaced(t *testing.T) {
 	client := startEtcd(t)
 	key := decrypt.HeadKey("/p", "x")

@@ -12,8 +12,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// held is an etcd without data that holds its first Get until it is told to answer, and each transaction until then or until
-// its context ends.
+// held is an etcd without data that holds its first Get until it is told to answer, and each transaction until then or
+// until its context ends.
 type held struct {
 	clientv3.KV
 	get, txn   chan struct{}
@@ -107,7 +107,8 @@ func TestOtherReadsAreNotBatched(t *testing.T) {
 	}
 }
 
-// The caller who came first to a batch may leave: the others get the answer of the batch, and send nothing by themselves.
+// The caller who came first to a batch may leave: the others get the answer of the batch, and send nothing by
+// themselves.
 func TestBatchOutlivesItsFirstCaller(t *testing.T) {
 	for name, bound := range map[string]func(context.Context) (context.Context, context.CancelFunc){
 		"hung up": context.WithCancel,

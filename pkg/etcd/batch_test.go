@@ -63,8 +63,8 @@ func startBatched(t *testing.T, values int) *kv {
 	return &kv{KV: server.Client(), release: make(chan struct{})}
 }
 
-// ask sends count reads through b while the first of all is in flight, and compares what each returns with what etcd says. The
-// last is of a key that does not exist, every other one has options.
+// ask sends count reads through b while the first of all is in flight, and compares what each returns with what etcd
+// says. The last is of a key that does not exist, every other one has options.
 func ask(t *testing.T, k *kv, b clientv3.KV, count int) {
 	t.Helper()
 	var group sync.WaitGroup
@@ -148,7 +148,8 @@ func (s *silent) Get(ctx context.Context, _ string, _ ...clientv3.OpOption) (*cl
 	return nil, ctx.Err()
 }
 
-// A request that gets no answer, as from a member that is gone, holds the others for the patience of the first, and nobody for good.
+// A request that gets no answer, as from a member that is gone, holds the others for the patience of the first, and
+// nobody for good.
 func TestNobodyWaitsForASilentMember(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := BatchReads(&silent{})

@@ -127,7 +127,8 @@ func (d *disk) setLow(low bool, free int64) {
 		klog.ErrorS(ErrDiskFull, "Refusing writes until there is free space; reads continue", "dir", d.dir, "freeBytes",
 			free, "minFreeBytes", d.margin)
 	} else {
-		klog.InfoS("The disk has free space again; accepting writes", "dir", d.dir, "freeBytes", free, "minFreeBytes", d.margin)
+		klog.InfoS("The disk has free space again; accepting "+
+			"writes", "dir", d.dir, "freeBytes", free, "minFreeBytes", d.margin)
 	}
 }
 

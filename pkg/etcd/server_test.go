@@ -207,7 +207,8 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
-// busyDir is a temporary folder in which somebody may still write when it is to go: an etcd that panicked leaves goroutines behind.
+// busyDir is a temporary folder in which somebody may still write when it is to go: an etcd that panicked leaves
+// goroutines behind.
 func busyDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "etcd")

@@ -43,14 +43,16 @@ const (
 var (
 	databaseSize = metrics.NewGaugeVec(&metrics.GaugeOpts{
 		Name: "secret_etcd_database_bytes",
-		Help: "Database of the embedded etcd: size of its file (file), bytes of it that are in use, history included (in_use), " +
+		Help: "Database of the embedded etcd: size of its file (file), bytes of it that are in use, history " +
+			"included (in_use), " +
 			"and the size at which etcd refuses writes (quota).",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"kind"})
 
 	defragmentations = metrics.NewHistogram(&metrics.HistogramOpts{
-		Name:           "secret_etcd_defragmentation_duration_seconds",
-		Help:           "Time that the embedded etcd was blocked by a defragmentation, which frees unused pages of its database.",
+		Name: "secret_etcd_defragmentation_duration_seconds",
+		Help: "Time that the embedded etcd was blocked by a defragmentation, which frees unused pages " +
+			"of its database.",
 		Buckets:        metrics.ExponentialBuckets(0.01, 2, 12),
 		StabilityLevel: metrics.ALPHA,
 	})

@@ -104,7 +104,8 @@ func TestHistoryIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// API servers that share an etcd compact it once, and upstream's compactor, which goes by time, does not compact it as well.
+// API servers that share an etcd compact it once, and upstream's compactor, which goes by time, does not compact it as
+// well.
 func TestOneOfManyServersCompacts(t *testing.T) {
 	s := start(t, filepath.Join(t.TempDir(), "etcd"))
 	begin := time.Now()
@@ -255,8 +256,8 @@ func TestNothingIsGivenBackDuringASnapshot(t *testing.T) {
 	eventually(t, "the snapshot has ended", s.snapshots.TryLock)
 }
 
-// What was accepted can be committed on a disk that somebody fills: the database owns blocks beyond its end. A reserve is there for a
-// start, which takes it on a full disk only.
+// What was accepted can be committed on a disk that somebody fills: the database owns blocks beyond its end. A reserve
+// is there for a start, which takes it on a full disk only.
 func TestTheMemberOwnsItsNextBlocks(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "etcd")
 	startKept(t, dir, 0, Upkeep{MinFreeBytes: LeastMinFree})

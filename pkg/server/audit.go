@@ -121,8 +121,9 @@ func (s *server) wireAudit(config *genericapiserver.Config) error {
 
 var (
 	auditReopened = metrics.NewCounter(&metrics.CounterOpts{
-		Name:           "secret_audit_log_reopened_total",
-		Help:           "Number of times --audit-log-path was reopened because another process renamed, removed or replaced the file.",
+		Name: "secret_audit_log_reopened_total",
+		Help: "Number of times --audit-log-path was reopened because another process renamed, removed " +
+			"or replaced the file.",
 		StabilityLevel: metrics.ALPHA,
 	})
 	registerAuditMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(auditReopened) })

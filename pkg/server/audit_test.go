@@ -54,7 +54,8 @@ func (w *auditWorld) do(err error) {
 	}
 }
 
-// TestAuditLogFollowsItsPath: whatever another process does to the file, the next check continues in a file that the path names.
+// TestAuditLogFollowsItsPath: whatever another process does to the file, the next check continues in a file that the
+// path names.
 func TestAuditLogFollowsItsPath(t *testing.T) {
 	for name, touch := range map[string]func(w *auditWorld) error{
 		"renamed":         func(w *auditWorld) error { return os.Rename(w.path, w.path+".1") },

@@ -146,5 +146,6 @@ func deleteAgain(ctx context.Context, values typedv1beta1.SecureValuesGetter, sv
 // in status.key.
 func stuck(sv *v1beta1.SecureValue) bool {
 	return sv.DeletionTimestamp != nil && (sv.Status.Key != "" ||
-		slices.Contains(sv.Finalizers, metav1.FinalizerDeleteDependents) || slices.Contains(sv.Finalizers, metav1.FinalizerOrphanDependents))
+		slices.Contains(sv.Finalizers, metav1.FinalizerDeleteDependents) ||
+		slices.Contains(sv.Finalizers, metav1.FinalizerOrphanDependents))
 }

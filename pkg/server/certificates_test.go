@@ -35,7 +35,8 @@ func chain(t *testing.T, ends ...time.Time) []byte {
 	return all
 }
 
-// A chain is of use until the first of it ends, a bundle of CAs until the last does. What is absent or damaged has no end.
+// A chain is of use until the first of it ends, a bundle of CAs until the last does. What is absent or damaged has no
+// end.
 func TestEndOfACertificate(t *testing.T) {
 	soon, late := time.Unix(1_900_000_000, 0), time.Unix(2_000_000_000, 0)
 	both := func() []byte { return chain(t, late, soon) }

@@ -175,7 +175,8 @@ func (s *server) decryptService(sealer *sealed.Sealer, access decryptAccess) (*d
 		Reader: sealed.NewOpener(client, s.opts.Storage.StorageConfig.Prefix, sealer.Codec(apiserver.NewStorageCodec()),
 			sealer),
 		Authorizer: access.authorizer, Recorder: log,
-		AllowedDecrypters: s.opts.Decrypt.AllowedDecrypters, AuthzCacheTTL: s.opts.Decrypt.AuthzCacheTTL, Tracer: tracer,
+		AllowedDecrypters: s.opts.Decrypt.AllowedDecrypters, AuthzCacheTTL: s.opts.Decrypt.AuthzCacheTTL,
+		Tracer: tracer,
 	}), nil
 }
 

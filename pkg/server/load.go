@@ -161,10 +161,14 @@ func (s *server) loadCluster(ctx context.Context, traces tracing.Provider) (*inC
 	if c.client, err = c.connect("kubeconfig", opts.Kubeconfig, opts.Kubeconfig, 0, nil); err != nil {
 		return nil, err
 	}
-	if c.authnClient, err = c.connect("authentication-kubeconfig", opts.AuthenticationKubeconfig, opts.Kubeconfig, 0, nil); err != nil {
+	c.authnClient, err = c.connect("authentication-kubeconfig", opts.AuthenticationKubeconfig,
+		opts.Kubeconfig, 0, nil)
+	if err != nil {
 		return nil, err
 	}
-	if c.authzClient, err = c.connect("authorization-kubeconfig", opts.AuthorizationKubeconfig, opts.Kubeconfig, reviewTimeout, traces); err != nil {
+	c.authzClient, err = c.connect("authorization-kubeconfig", opts.AuthorizationKubeconfig,
+		opts.Kubeconfig, reviewTimeout, traces)
+	if err != nil {
 		return nil, err
 	}
 	c.informers = informers.NewSharedInformerFactory(c.client, informerResync)

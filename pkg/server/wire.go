@@ -75,7 +75,8 @@ func (s *server) wire() (*apiserver.Config, error) {
 	joined := &apiserver.Config{
 		Generic: config,
 		Extra: apiserver.ExtraConfig{
-			AllowedDecrypters: s.opts.Decrypt.AllowedDecrypters, Rewrapper: store, Standalone: s.opts.Standalone.Enabled,
+			AllowedDecrypters: s.opts.Decrypt.AllowedDecrypters, Rewrapper: store,
+			Standalone: s.opts.Standalone.Enabled,
 		},
 	}
 	if s.inputs.cluster != nil {

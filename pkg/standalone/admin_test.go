@@ -163,7 +163,8 @@ func TestKubeconfigFollowsTheServer(t *testing.T) {
 	}
 }
 
-// renamed is a kubeconfig with the names that belong to the address of server in place of those of old, its first context.
+// renamed is a kubeconfig with the names that belong to the address of server in place of those of old, its first
+// context.
 func renamed(raw *clientcmdapi.Config, old, server string) *clientcmdapi.Config {
 	out := raw.DeepCopy()
 	address := strings.TrimPrefix(server, "https://")

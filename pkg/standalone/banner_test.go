@@ -54,7 +54,8 @@ func TestBannerGolden(t *testing.T) {
 	}
 }
 
-// A shell runs the whole banner's commands against stand-ins that write down what they get; values come by standard input.
+// A shell runs the whole banner's commands against stand-ins that write down what they get; values come by standard
+// input.
 func TestBannerCommandsPaste(t *testing.T) {
 	d := prepare(t, filepath.Join(t.TempDir(), "it's my $HOME data"))
 	token := clientConfig(t, d).BearerToken

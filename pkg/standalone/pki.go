@@ -68,7 +68,8 @@ func readPair(certPath, keyPath, hint string) (pair, error) {
 	return p, nil
 }
 
-// checkCA rejects a certificate that is not a CA or has expired. One that is not valid yet is issued again: see fillPKI.
+// checkCA rejects a certificate that is not a CA or has expired. One that is not valid yet is issued again: see
+// fillPKI.
 func checkCA(path string, p pair, now time.Time, hint string) error {
 	switch {
 	case p.cert == nil:

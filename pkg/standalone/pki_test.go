@@ -146,8 +146,8 @@ func TestWildcardAddresses(t *testing.T) {
 	}
 }
 
-// What was issued while the clock ran ahead is issued again once it is right: the authority for the same key, with its old
-// end, so that a client with the old copy verifies the server as soon as that copy is valid.
+// What was issued while the clock ran ahead is issued again once it is right: the authority for the same key, with its
+// old end, so that a client with the old copy verifies the server as soon as that copy is valid.
 func TestCertificatesFromAClockThatRanAhead(t *testing.T) {
 	const ahead = 48 * time.Hour
 	dir := filepath.Join(t.TempDir(), "data")

@@ -43,7 +43,8 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 		&o.ConfigFile,
 		flag,
 		o.ConfigFile,
-		"File with a TracingConfiguration (apiserver.config.k8s.io): the collector for OpenTelemetry spans and the sampling rate. "+
+		"File with a TracingConfiguration (apiserver.config.k8s.io): the collector for OpenTelemetry spans and "+
+			"the sampling rate. "+
 			"Without it nothing is traced. No span contains a value.",
 	)
 }
@@ -81,7 +82,8 @@ func (o *Options) read() (*tracingv1.TracingConfiguration, error) {
 	config, err := genericoptions.ReadTracingConfiguration(o.ConfigFile)
 	if err != nil || len(bytes.TrimSpace(content)) == 0 {
 		return nil, fmt.Errorf("--%s: %s is not a valid TracingConfiguration of apiserver.config.k8s.io/v1: "+
-			"beside apiVersion and kind it has endpoint, a text, and samplingRatePerMillion, a number", flag, o.ConfigFile)
+			"beside apiVersion and kind it has endpoint, a text, and samplingRatePerMillion, a "+
+			"number", flag, o.ConfigFile)
 	}
 	if errs := tracingv1.ValidateTracingConfiguration(config, utilfeature.DefaultFeatureGate, nil); len(errs) > 0 {
 		return nil, fmt.Errorf("--%s %s: %w", flag, o.ConfigFile, errs.ToAggregate())

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Restarter is an example of a controller-runtime manager that watches secure values: it rolls out the Deployments that name a
-// secure value whenever a new value was written. It never has a value, and no permission to decrypt one. README.md describes how to run it.
+// Restarter is an example of a controller-runtime manager that watches secure values: it rolls out the Deployments that
+// name a secure value whenever a new value was written. It never has a value, and no permission to decrypt one.
+// README.md describes how to run it.
 package main
 
 import (
@@ -29,7 +30,8 @@ type options struct {
 	elect                              bool
 }
 
-// lease is the name of the Lease: copies for different namespaces must not wait for each other, wherever their Leases are.
+// lease is the name of the Lease: copies for different namespaces must not wait for each other, wherever their Leases
+// are.
 func (o options) lease() string {
 	if o.namespace == "" {
 		return name
@@ -65,7 +67,8 @@ func run(ctx context.Context, config *restclient.Config, o options) error {
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme, Cache: cacheOptions(o.namespace), Metrics: metricsserver.Options{BindAddress: o.metrics},
-		LeaderElection: o.elect, LeaderElectionID: o.lease(), LeaderElectionNamespace: o.leaseNamespace, LeaderElectionReleaseOnCancel: true,
+		LeaderElection: o.elect, LeaderElectionID: o.lease(), LeaderElectionNamespace: o.leaseNamespace,
+		LeaderElectionReleaseOnCancel: true,
 	})
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)
@@ -91,7 +94,9 @@ func slim(object any) (any, error) {
 		return object, nil
 	}
 	return &v1beta1.SecureValue{
-		ObjectMeta: metav1.ObjectMeta{Namespace: sv.Namespace, Name: sv.Name, UID: sv.UID, ResourceVersion: sv.ResourceVersion},
-		Status:     v1beta1.SecureValueStatus{Version: sv.Status.Version},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: sv.Namespace, Name: sv.Name, UID: sv.UID, ResourceVersion: sv.ResourceVersion,
+		},
+		Status: v1beta1.SecureValueStatus{Version: sv.Status.Version},
 	}, nil
 }

@@ -27,13 +27,15 @@ const (
 	name = "securevalue-restarter"
 	// wanted is the annotation of a Deployment that names secure values of its namespace, separated by commas.
 	wanted = "example.com/restart-on"
-	// running is the annotation of the Pod template with the versions that the Pods were started for. All state is in it.
+	// running is the annotation of the Pod template with the versions that the Pods were started for. All state is in
+	// it.
 	running = "example.com/securevalues"
 	// byName is the index of Deployments by what they name.
 	byName = "securevalue"
 )
 
-// restarter writes the versions of the secure values that a Deployment names into its Pod template. Another text there is a rollout.
+// restarter writes the versions of the secure values that a Deployment names into its Pod template. Another text there
+// is a rollout.
 type restarter struct {
 	client.Client
 	events recorder.EventRecorder
@@ -64,13 +66,15 @@ func names(object client.Object) []string {
 // users are the Deployments that name a secure value.
 func (r *restarter) users(ctx context.Context, sv client.Object) []reconcile.Request {
 	var deployments appsv1.DeploymentList
-	if err := r.List(ctx, &deployments, client.InNamespace(sv.GetNamespace()), client.MatchingFields{byName: sv.GetName()}); err != nil {
+	err := r.List(ctx, &deployments, client.InNamespace(sv.GetNamespace()), client.MatchingFields{byName: sv.GetName()})
+	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Listing Deployments")
 		return nil
 	}
 	requests := make([]reconcile.Request, 0, len(deployments.Items))
 	for i := range deployments.Items {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&deployments.Items[i])})
+		name := client.ObjectKeyFromObject(&deployments.Items[i])
+		requests = append(requests, reconcile.Request{NamespacedName: name})
 	}
 	return requests
 }
@@ -125,6 +129,7 @@ func (r *restarter) rollOut(ctx context.Context, deployment *appsv1.Deployment, 
 		return fmt.Errorf("rolling out: %w", err)
 	}
 	ctrl.LoggerFrom(ctx).Info("Rolled out", "securevalues", versions)
-	r.events.Eventf(deployment, nil, corev1.EventTypeNormal, "SecureValueChanged", "RollOut", "the Pods start for %s", versions)
+	r.events.Eventf(deployment, nil, corev1.EventTypeNormal,
+		"SecureValueChanged", "RollOut", "the Pods start for %s", versions)
 	return nil
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Service is an example of a service that opens its secure value and takes a new one without a restart. README.md describes
-// how to run it.
+// Service is an example of a service that opens its secure value and takes a new one without a restart. README.md
+// describes how to run it.
 package main
 
 import (
@@ -36,7 +36,8 @@ func main() {
 	defer stop()
 	values := client.Config{URL: *decrypt, CAFile: *ca, TokenFile: *token}
 	metadata := &rest.Config{
-		Host: *api, BearerTokenFile: cmp.Or(*apiToken, *token), TLSClientConfig: rest.TLSClientConfig{CAFile: cmp.Or(*apiCA, *ca)},
+		Host: *api, BearerTokenFile: cmp.Or(*apiToken, *token),
+		TLSClientConfig: rest.TLSClientConfig{CAFile: cmp.Or(*apiCA, *ca)},
 	}
 	if err := run(ctx, values, metadata, *namespace, *name, *decrypter); err != nil {
 		log.Fatal(err)

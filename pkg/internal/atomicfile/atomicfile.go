@@ -75,7 +75,8 @@ func RemoveLeftovers(dir string) error {
 		return err
 	}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), ".") && strings.Contains(entry.Name(), tempMark) && entry.Type().IsRegular() {
+		temporary := strings.HasPrefix(entry.Name(), ".") && strings.Contains(entry.Name(), tempMark)
+		if temporary && entry.Type().IsRegular() {
 			if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
 				return fmt.Errorf("removing a temporary file of an interrupted write: %w", err)
 			}

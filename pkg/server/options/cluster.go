@@ -50,8 +50,10 @@ func (o *ClusterOptions) addFlags(fs *pflag.FlagSet) {
 		"How long TokenReview responses are cached. A revoked token that is sent directly to this server stays valid "+
 			"for at most this long.")
 	fs.StringVar(&o.ServiceCAFile, "decrypt-client-ca-file", o.ServiceCAFile,
-		"CA bundle used to verify client certificates of services on the decrypt port: CN is the user, O are the groups. "+
-			"The cluster's own client CA is refused. Without it the decrypt port accepts only tokens. Reloaded when it changes.")
+		"CA bundle used to verify client certificates of services on the decrypt port: CN is the user, O are the "+
+			"groups. "+
+			"The cluster's own client CA is refused. Without it the decrypt port accepts only tokens. Reloaded "+
+			"when it changes.")
 	fs.BoolVar(&o.DecryptOpaqueTokens, "decrypt-opaque-tokens", o.DecryptOpaqueTokens,
 		"Send tokens on the decrypt port to TokenReview that are not JWTs with the audience "+secret.GroupName+
 			". Needed only if a webhook authenticator of the cluster issues tokens for that audience.")

@@ -32,7 +32,8 @@ func (o *ServingOptions) addFlags(fs *pflag.FlagSet) {
 	pick(fs, o.AddFlags, map[string]string{
 		"bind-address": "IP address to listen on; 0.0.0.0 or :: for all interfaces.",
 		"secure-port":  "Port to serve HTTPS on; 0 selects a free port.",
-		"tls-cert-file": "File with the certificate chain for HTTPS, reloaded when it changes. Required in a cluster; " +
+		"tls-cert-file": "File with the certificate chain for HTTPS, reloaded when it changes. Required in a " +
+			"cluster; " +
 			"a standalone server issues its own by default.",
 		"tls-private-key-file": "File with the private key of --tls-cert-file.",
 	}, "bind-address", "secure-port", "tls-cert-file", "tls-private-key-file",

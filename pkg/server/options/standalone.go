@@ -40,13 +40,15 @@ func newStandaloneOptions() *StandaloneOptions {
 
 func (o *StandaloneOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Enabled, "standalone", o.Enabled,
-		"Run without a cluster: embedded etcd, generated CA, keys and admin token, all in --data-dir, and RBAC from --rbac-dir. "+
+		"Run without a cluster: embedded etcd, generated CA, keys and admin token, all in --data-dir, and RBAC "+
+			"from --rbac-dir. "+
 			"On a terminal only warnings and errors are logged, unless -v is given.")
 	fs.StringVar(&o.DataDir, "data-dir", o.DataDir,
 		"Folder with all data of a standalone server, created with mode 0700. "+
 			"Back it up with secret-apiserver backup, and its encryption.yaml separately.")
 	fs.StringSliceVar(&o.SANs, "tls-san", o.SANs,
-		"Additional DNS name or IP address for the serving certificate that a standalone server issues. May be repeated. "+
+		"Additional DNS name or IP address for the serving certificate that a standalone server issues. May be "+
+			"repeated. "+
 			"The host name and --bind-address are always included, and all addresses of the host with 0.0.0.0 or ::.")
 }
 

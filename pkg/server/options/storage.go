@@ -59,13 +59,15 @@ func (o *StorageOptions) addFlags(fs *pflag.FlagSet) {
 	fs.Var(
 		&o.HistoryMax,
 		"etcd-history-max-bytes",
-		"Maximum size of overwritten and deleted values that etcd keeps, as 1Gi or 512Mi. They are kept for five to ten minutes, "+
+		"Maximum size of overwritten and deleted values that etcd keeps, as 1Gi or 512Mi. They are kept for five "+
+			"to ten minutes, "+
 			"or above this size for 30 seconds; older watches and continue tokens get 410. 0 sets no limit.",
 	)
 	fs.Var(&o.Quota, "etcd-quota-backend-bytes",
 		"Size of the embedded etcd's database at which it refuses writes. Ignored with --etcd-servers.")
 	fs.StringVar(&o.minFree, "data-dir-min-free", o.minFree,
-		"Free space on the disk of the embedded etcd below which writes get 503, as 512Mi; reads, decrypts and deletes continue. "+
+		"Free space on the disk of the embedded etcd below which writes get 503, as 512Mi; reads, decrypts and "+
+			"deletes continue. "+
 			"At least 64Mi. auto is 256Mi, or 5% of a smaller file system, but at least 64Mi. 0 disables the check.")
 }
 

@@ -12,7 +12,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// A rollout whose Pods never reach their KMS has been reported as failed before the first of them is ready all the same.
+// A rollout whose Pods never reach their KMS has been reported as failed before the first of them is ready all the
+// same.
 func TestKMSStartupGraceIsLongerThanTheProgressDeadline(t *testing.T) {
 	manifest, err := os.ReadFile("../../../deploy/base/deployment-server.yaml")
 	if err != nil {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package aggregated runs the real binary without --standalone against a stand-in for kube-apiserver. What needs the real
-// one is tested in hack/e2e.
+// Package aggregated runs the real binary without --standalone against a stand-in for kube-apiserver. What needs the
+// real one is tested in hack/e2e.
 package aggregated

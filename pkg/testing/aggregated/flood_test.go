@@ -63,8 +63,8 @@ func TestOpaqueTokens(t *testing.T) {
 	}
 }
 
-// TestReviewsInFlight: made-up tokens ask kube-apiserver a few questions at a time. Beyond that the answer is 429 with Retry-After on
-// either port, in its protocol and in the audit log; callers that are known meanwhile are served.
+// TestReviewsInFlight: made-up tokens ask kube-apiserver a few questions at a time. Beyond that the answer is 429 with
+// Retry-After on either port, in its protocol and in the audit log; callers that are known meanwhile are served.
 func TestReviewsInFlight(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -140,8 +140,8 @@ func TestReviewsInFlight(t *testing.T) {
 	}
 }
 
-// TestHalfRequestsHoldNoSeat: with priority and fairness a request takes a seat once its body is there, so callers that keep theirs back
-// take none from others.
+// TestHalfRequestsHoldNoSeat: with priority and fairness a request takes a seat once its body is there, so callers that
+// keep theirs back take none from others.
 func TestHalfRequestsHoldNoSeat(t *testing.T) {
 	t.Parallel()
 	c := harness.NewCluster(t)

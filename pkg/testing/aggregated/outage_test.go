@@ -13,7 +13,8 @@ import (
 // probe is the readiness probe that docs/cluster.md names.
 const probe = "/readyz?exclude=etcd&exclude=etcd-readiness&exclude=kms-providers"
 
-// What the rest of the cluster needs of this server, it answers without etcd: else every namespace would be stuck, and helm.
+// What the rest of the cluster needs of this server, it answers without etcd: else every namespace would be stuck, and
+// helm.
 func TestEtcdIsDown(t *testing.T) {
 	t.Parallel()
 	c := harness.NewCluster(t)

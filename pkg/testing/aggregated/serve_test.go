@@ -36,7 +36,8 @@ func TestServe(t *testing.T) {
 	if deleted.Code != http.StatusOK {
 		t.Errorf("delete: %d %s", deleted.Code, deleted.Body)
 	}
-	// The cluster has a garbage collector: its finalizer is added, and it is this object that waits for it. Its value is gone.
+	// The cluster has a garbage collector: its finalizer is added, and it is this object that waits for it. Its value
+	// is gone.
 	if got := create(t, proxy, "default", "two", value, remote("ann")); got.Code != http.StatusCreated || got.Header.Get("Warning") != "" {
 		t.Errorf("create: %d, Warning %q", got.Code, got.Header.Get("Warning"))
 	}

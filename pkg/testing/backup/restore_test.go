@@ -22,9 +22,9 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// The whole flow, four times from two backups: what was stored is served and opens, writes go on, and a client that knew the
-// server before finds that its revision is gone, for any that it can have seen: before the backup, after it, and after
-// each restore.
+// The whole flow, four times from two backups: what was stored is served and opens, writes go on, and a client that
+// knew the server before finds that its revision is gone, for any that it can have seen: before the backup, after it,
+// and after each restore.
 func TestRestoredServerServesAndItsRevisionsNeverGoBack(t *testing.T) {
 	t.Parallel()
 	s := start(t, "")

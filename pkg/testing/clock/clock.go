@@ -22,7 +22,8 @@ const variable = "CLOCK_OFFSET_FILE"
 // call is how package time asks for the time, and shifted is what stands there instead.
 const call, shifted = ":= runtimeNow()", ":= shiftedNow()"
 
-// offsetSource is what package time gets in addition: eight bytes of a file, mapped, so that a read costs nothing and takes no lock.
+// offsetSource is what package time gets in addition: eight bytes of a file, mapped, so that a read costs nothing and
+// takes no lock.
 const offsetSource = `package time
 
 import (
@@ -54,8 +55,8 @@ func shiftedNow() (sec int64, nsec int32, mono int64) {
 }
 `
 
-// Server builds a secret-apiserver whose clock can jump, and returns its path. Everything is compiled anew for it, which takes
-// some minutes the first time.
+// Server builds a secret-apiserver whose clock can jump, and returns its path. Everything is compiled anew for it,
+// which takes some minutes the first time.
 func Server(t testing.TB) string {
 	t.Helper()
 	dir := filepath.Join(harness.Root(t), "bin", "test", "_clock") // the same each time, for the build cache; go build ./... passes _ by

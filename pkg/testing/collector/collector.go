@@ -50,8 +50,8 @@ type Span struct {
 	Attributes map[string]string
 }
 
-// Start runs a collector until the test ends. Programs that are started later send their spans soon, and drop none: one that is
-// dropped is not searched.
+// Start runs a collector until the test ends. Programs that are started later send their spans soon, and drop none: one
+// that is dropped is not searched.
 func Start(t testing.TB) *Collector {
 	t.Helper()
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "200") // milliseconds
@@ -75,8 +75,8 @@ func Start(t testing.TB) *Collector {
 	return c
 }
 
-// Config writes a TracingConfiguration that sends spans here and traces so many of a million requests by itself. It returns the
-// file.
+// Config writes a TracingConfiguration that sends spans here and traces so many of a million requests by itself. It
+// returns the file.
 func (c *Collector) Config(t testing.TB, perMillion int) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "tracing.yaml")

@@ -29,7 +29,8 @@ type scene struct {
 	code    int
 }
 
-// scenes follow the steps of docs/getting-started.md on the server that it starts. What they print must fit the picture.
+// scenes follow the steps of docs/getting-started.md on the server that it starts. What they print must fit the
+// picture.
 var scenes = []scene{
 	{
 		command: `kubectl securevalue create checkout-password -d "Load test login" --decrypter k6-cloud`,
@@ -103,8 +104,8 @@ func TestSettled(t *testing.T) {
 	}
 }
 
-// onTerminal runs a command by bash on a pseudo-terminal, answers its prompts with the value once nothing that is typed is shown, and
-// returns what the terminal shows.
+// onTerminal runs a command by bash on a pseudo-terminal, answers its prompts with the value once nothing that is typed
+// is shown, and returns what the terminal shows.
 func (c *clone) onTerminal(t *testing.T, s scene) string {
 	t.Helper()
 	control, tty, err := pty.Open()
@@ -146,8 +147,8 @@ func (c *clone) onTerminal(t *testing.T, s scene) string {
 	return text
 }
 
-// rendered is what is left on a terminal's lines: a carriage return writes over a line from its start, ESC [K clears the rest of it, as
-// progress bars do.
+// rendered is what is left on a terminal's lines: a carriage return writes over a line from its start, ESC [K clears
+// the rest of it, as progress bars do.
 func rendered(shown string) string {
 	var lines []string
 	for text := range strings.SplitSeq(shown, "\n") {

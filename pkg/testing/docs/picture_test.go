@@ -49,7 +49,8 @@ const head = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %[1]d %[2]d" 
   <circle class="button" cx="22" cy="20" r="6"/><circle class="button" cx="42" cy="20" r="6"/><circle class="button" cx="62" cy="20" r="6"/>
 `
 
-// draw draws a terminal as SVG, light and dark. Every run of characters is as wide as its number of characters, whatever the font.
+// draw draws a terminal as SVG, light and dark. Every run of characters is as wide as its number of characters,
+// whatever the font.
 func draw(t *testing.T, lines []line) string {
 	t.Helper()
 	width, height := 2*margin+columns*78/10, top+len(lines)*lineHeight

@@ -76,8 +76,8 @@ func goEnv(t testing.TB, dir, name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// Run runs a block by bash. Variables and functions that earlier blocks set are there, as in one terminal; the first failure ends the
-// test, and a line that the page shows and that is not printed does too.
+// Run runs a block by bash. Variables and functions that earlier blocks set are there, as in one terminal; the first
+// failure ends the test, and a line that the page shows and that is not printed does too.
 func (c *Terminal) Run(t testing.TB, b Block) {
 	t.Helper()
 	file, state := filepath.Join(c.aside, "out"), filepath.Join(c.aside, "state")

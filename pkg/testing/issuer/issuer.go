@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package issuer is an OpenID provider over TLS for tests: its discovery document, its key set, and tokens signed by it.
+// Package issuer is an OpenID provider over TLS for tests: its discovery document, its key set, and tokens signed by
+// it.
 package issuer
 
 import (

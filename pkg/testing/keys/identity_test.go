@@ -105,7 +105,8 @@ func TestSameNameOtherSecret(t *testing.T) {
 	}
 }
 
-// Names with a colon, as an older version took them: refused for writing, and told apart, reported and moved when reading.
+// Names with a colon, as an older version took them: refused for writing, and told apart, reported and moved when
+// reading.
 func TestNamesWithAColon(t *testing.T) {
 	t.Parallel()
 	secret := secretKey()
@@ -280,8 +281,8 @@ func TestAttackKeyNamesInEtcd(t *testing.T) {
 	}
 }
 
-// The write key is named from the configuration: a server that is asked for nothing seals nothing, through rotations and the
-// probes of the rewrap controller.
+// The write key is named from the configuration: a server that is asked for nothing seals nothing, through rotations
+// and the probes of the rewrap controller.
 func TestIdleServerSpendsNoNonce(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}})

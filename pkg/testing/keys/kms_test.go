@@ -95,8 +95,8 @@ func needsTheKey(t *testing.T, values typed.SecureValueInterface, name string) m
 	return map[string]error{"create": create, "new value": value, "decrypter taken away": taken}
 }
 
-// A plugin that is dead from the start: what needs no key works, what needs one is 503, readiness stays green, and it all
-// comes back by itself. With a live plugin neither reads nor edits call it.
+// A plugin that is dead from the start: what needs no key works, what needs one is 503, readiness stays green, and it
+// all comes back by itself. With a live plugin neither reads nor edits call it.
 func TestIncident19TheKMSIsAway(t *testing.T) {
 	t.Parallel()
 	p := kmsplugin.Start(t)
@@ -152,7 +152,8 @@ func TestIncident19TheKMSIsAway(t *testing.T) {
 	}
 }
 
-// A start with many values and a slow plugin asks it a handful of times, however many services fetch their values at once.
+// A start with many values and a slow plugin asks it a handful of times, however many services fetch their values at
+// once.
 func TestAColdStartAsksASlowPluginSeldom(t *testing.T) {
 	t.Parallel()
 	const stored, callers = 10_000, 64
@@ -254,8 +255,8 @@ func TestAPluginThatFlaps(t *testing.T) {
 	}
 }
 
-// From a local key to a KMS and away from the local key: the file changes while the server runs, the controller moves the
-// values, and the report is the proof.
+// From a local key to a KMS and away from the local key: the file changes while the server runs, the controller moves
+// the values, and the report is the proof.
 func TestMoveFromALocalKeyToAKMS(t *testing.T) {
 	t.Parallel()
 	p := kmsplugin.Start(t)

@@ -68,8 +68,8 @@ func TestRotateTwiceUnderLoadWithKills(t *testing.T) {
 	leaks(t, s, controllers, l.written)
 }
 
-// SIGHUP, which operators send to what reads files, does not end the controller manager: it re-encrypts after the next rotation.
-// pkg/testing/process has the same test of the server.
+// SIGHUP, which operators send to what reads files, does not end the controller manager: it re-encrypts after the next
+// rotation. pkg/testing/process has the same test of the server.
 func TestControllerManagerOutlivesHangup(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}})

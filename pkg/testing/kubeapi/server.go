@@ -74,7 +74,8 @@ func Start(t *testing.T) *Server {
 	return s
 }
 
-// JWT is a token that looks like one which kube-apiserver issued for the audiences. Its signature is made up: only TokenReview tells.
+// JWT is a token that looks like one which kube-apiserver issued for the audiences. Its signature is made up: only
+// TokenReview tells.
 func JWT(subject string, audiences ...string) string {
 	claims, err := json.Marshal(map[string]any{"sub": subject, "aud": audiences})
 	if err != nil {
@@ -124,8 +125,8 @@ func (s *Server) Allow(allow func(authorizationv1.SubjectAccessReviewSpec) bool)
 	s.allow = allow
 }
 
-// Grants reports whether a review asks for what a shipped ClusterRole for a decrypter gives: verb decrypt on any value and
-// verb use on that decrypter.
+// Grants reports whether a review asks for what a shipped ClusterRole for a decrypter gives: verb decrypt on any value
+// and verb use on that decrypter.
 func Grants(decrypter string, review authorizationv1.SubjectAccessReviewSpec) bool {
 	asked := review.ResourceAttributes
 	return asked != nil && asked.Group == "secret.grafana.app" && (asked.Verb == "decrypt" && asked.Resource == "securevalues" ||

@@ -24,8 +24,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/controller/certificates"
 )
 
-// serveControllerMetrics issues the certificates of a cluster once and serves the registry of the controller manager, as
-// it does. Issuing needs the Secrets of a kube-apiserver, which `make test-e2e` has and this suite has not.
+// serveControllerMetrics issues the certificates of a cluster once and serves the registry of the controller manager,
+// as it does. Issuing needs the Secrets of a kube-apiserver, which `make test-e2e` has and this suite has not.
 func serveControllerMetrics(t *testing.T) *httptest.Server {
 	t.Helper()
 	scheme := runtime.NewScheme()

@@ -17,8 +17,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// withoutData are the selectors of rules that select nothing of a server that is well, and why. One whose KMS is away has
-// data for each of them.
+// withoutData are the selectors of rules that select nothing of a server that is well, and why. One whose KMS is away
+// has data for each of them.
 var withoutData = map[string]string{
 	`apiserver_request_total{job="secret-apiserver",group="secret.grafana.app",code=~"5.."}`: "no request fails in this workload",
 	`secret_decrypt_requests_total{job="secret-apiserver",code=~"50[0-3]"}`:                  "no request fails in this workload",
@@ -34,8 +34,8 @@ func TestRulesByPromtool(t *testing.T) {
 	promtool(t, append([]string{"test", "rules"}, testFiles(t)...)...)
 }
 
-// A Prometheus that is set up as docs/metrics.md says has data for each query of the dashboard and each series of a rule,
-// is silent about a server that is well, tells of one that is not, and holds no part of a value.
+// A Prometheus that is set up as docs/metrics.md says has data for each query of the dashboard and each series of a
+// rule, is silent about a server that is well, tells of one that is not, and holds no part of a value.
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	w := startWorkload(t)
@@ -86,7 +86,8 @@ func (w *workload) traffic(t *testing.T, round int) {
 	}
 }
 
-// dashboardQueries are the expressions of all panels with their variables set. Each panel must use the chosen data source.
+// dashboardQueries are the expressions of all panels with their variables set. Each panel must use the chosen data
+// source.
 func dashboardQueries(t *testing.T) []string {
 	t.Helper()
 	type source struct{ UID string }

@@ -76,7 +76,8 @@ func TestMetricsPage(t *testing.T) {
 	wantNames(t, head+tail, served)
 }
 
-// wantNames checks that what the text around the tables names exists too. A name that ends in an underscore is a prefix.
+// wantNames checks that what the text around the tables names exists too. A name that ends in an underscore is a
+// prefix.
 func wantNames(t *testing.T, text string, served map[string]string) {
 	t.Helper()
 	for _, found := range regexp.MustCompile("`("+ownPrefix+`[a-z0-9_]+)`).FindAllStringSubmatch(text, -1) {

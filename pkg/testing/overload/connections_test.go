@@ -34,7 +34,8 @@ func eventually(t *testing.T, what string, done func() bool) {
 	t.Fatalf("waited in vain until %s", what)
 }
 
-// TestSlowWriters: clients that send a few bytes and no more are told so after five seconds, and keep no place meanwhile.
+// TestSlowWriters: clients that send a few bytes and no more are told so after five seconds, and keep no place
+// meanwhile.
 func TestSlowWriters(t *testing.T) {
 	s := start(t, "--max-mutating-requests-inflight=8")
 	var group sync.WaitGroup
@@ -54,8 +55,9 @@ func TestSlowWriters(t *testing.T) {
 	wantBounded(t, s)
 }
 
-// TestStrangersWithoutBodies: net/http waits for the body of a request before it writes a small answer, for good if it may. A client
-// without credentials that promises a body and sends none loses its connection all the same, on both ports.
+// TestStrangersWithoutBodies: net/http waits for the body of a request before it writes a small answer, for good if it
+// may. A client without credentials that promises a body and sends none loses its connection all the same, on both
+// ports.
 func TestStrangersWithoutBodies(t *testing.T) {
 	s := start(t)
 	var group sync.WaitGroup
@@ -100,8 +102,8 @@ func writeSlowly(t *testing.T, s *harness.Server) int {
 	return response.StatusCode
 }
 
-// standing is what a client does that asks for a list and never reads it. Its socket takes a few KB, so the server cannot leave the
-// answer to the kernel.
+// standing is what a client does that asks for a list and never reads it. Its socket takes a few KB, so the server
+// cannot leave the answer to the kernel.
 func standing(t *testing.T, s *harness.Server, protocol string) net.Conn {
 	t.Helper()
 	if protocol == "h2" {
@@ -124,7 +126,8 @@ func standing(t *testing.T, s *harness.Server, protocol string) net.Conn {
 	return conn
 }
 
-// fillBig makes a namespace whose list has 10 KB for each object. The kernel keeps up to 4 MB for a client that does not read.
+// fillBig makes a namespace whose list has 10 KB for each object. The kernel keeps up to 4 MB for a client that does
+// not read.
 func fillBig(t *testing.T, s *harness.Server, objects int) {
 	t.Helper()
 	for n := range objects {
@@ -157,8 +160,8 @@ func TestSlowReaders(t *testing.T) {
 	wantBounded(t, s)
 }
 
-// TestSlowReadersLoseTheirPlaces: a reader that stands still has the only place for reads, by either protocol, and the others are
-// served once its time is over.
+// TestSlowReadersLoseTheirPlaces: a reader that stands still has the only place for reads, by either protocol, and the
+// others are served once its time is over.
 func TestSlowReadersLoseTheirPlaces(t *testing.T) {
 	for _, protocol := range []string{"http/1.1", "h2"} {
 		t.Run(protocol, func(t *testing.T) {
@@ -218,7 +221,8 @@ func TestManyWatches(t *testing.T) {
 	group.Wait()
 }
 
-// TestIncident13RapidResets: a stream that is opened and reset at once costs the server more than the client (CVE-2023-39325).
+// TestIncident13RapidResets: a stream that is opened and reset at once costs the server more than the client
+// (CVE-2023-39325).
 func TestIncident13RapidResets(t *testing.T) {
 	s := start(t)
 	o := work(t, s)

@@ -23,7 +23,8 @@ const (
 	streams     = 100 // of one connection
 )
 
-// idleBodies are ways to send a request and keep its body back, by HTTP/1.1: the end of the header and what comes of the body.
+// idleBodies are ways to send a request and keep its body back, by HTTP/1.1: the end of the header and what comes of
+// the body.
 var idleBodies = map[string]string{
 	"one byte":            "Content-Length: 50\r\n\r\n{",
 	"no byte":             "Content-Length: 50\r\n\r\n",
@@ -89,7 +90,8 @@ func drain(conn net.Conn, framer *http2.Framer) {
 	}
 }
 
-// flood keeps requests without bodies open until stop is called: each loses its connection after a while, and the next comes.
+// flood keeps requests without bodies open until stop is called: each loses its connection after a while, and the next
+// comes.
 func flood(t *testing.T, s *harness.Server, to target, tokens []string, connections int) (stop func()) {
 	t.Helper()
 	var kinds []string
@@ -129,8 +131,8 @@ func flood(t *testing.T, s *harness.Server, to target, tokens []string, connecti
 	})
 }
 
-// startFair runs a server with the default limits and a value to decrypt. The users of the flood have no rights on the decrypt port; on
-// the API port they may write.
+// startFair runs a server with the default limits and a value to decrypt. The users of the flood have no rights on the
+// decrypt port; on the API port they may write.
 func startFair(t *testing.T, users int, args ...string) (s *harness.Server, tokens []string) {
 	t.Helper()
 	lines := []string{harness.Token(workToken, "worker"), harness.Token(readerToken, "reader")}
@@ -185,8 +187,8 @@ func wantWrites(t *testing.T, s *harness.Server, name string) {
 	}
 }
 
-// TestFloodOfHalfRequests: 400 connections, and streams of HTTP/2 beside them, each with a request whose body does not come, of one user
-// and of several, on either port. Everybody else is served as if they were not there, on both ports.
+// TestFloodOfHalfRequests: 400 connections, and streams of HTTP/2 beside them, each with a request whose body does not
+// come, of one user and of several, on either port. Everybody else is served as if they were not there, on both ports.
 func TestFloodOfHalfRequests(t *testing.T) {
 	for _, users := range []int{1, 5} {
 		for _, port := range []string{"decrypt", "api"} {
@@ -206,7 +208,8 @@ func TestFloodOfHalfRequests(t *testing.T) {
 	}
 }
 
-// TestStandingReadersLeaveAPlace: one caller's answers that nobody takes hold a quarter of the places, and the others are served at once.
+// TestStandingReadersLeaveAPlace: one caller's answers that nobody takes hold a quarter of the places, and the others
+// are served at once.
 func TestStandingReadersLeaveAPlace(t *testing.T) {
 	s := start(t, "--max-requests-inflight=8")
 	fillBig(t, s, 600)
@@ -221,8 +224,8 @@ func TestStandingReadersLeaveAPlace(t *testing.T) {
 	}
 }
 
-// TestHalfRequestsHoldNoPlace: a caller that has more half requests than there are places is served all the same, on either port. What
-// they keep is memory, not places.
+// TestHalfRequestsHoldNoPlace: a caller that has more half requests than there are places is served all the same, on
+// either port. What they keep is memory, not places.
 func TestHalfRequestsHoldNoPlace(t *testing.T) {
 	s, _ := startFair(t, 0, "--decrypt-max-requests-inflight=8", "--max-mutating-requests-inflight=8")
 	for range 5 {

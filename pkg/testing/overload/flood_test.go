@@ -20,7 +20,8 @@ import (
 // megabyte is the largest body that is read.
 const megabyte = 1 << 20
 
-// bombs are bodies that are cheap to send. Each is refused by the limit that it is named after, or costs no more than its size.
+// bombs are bodies that are cheap to send. Each is refused by the limit that it is named after, or costs no more than
+// its size.
 var bombs = []struct {
 	name, method, contentType string
 	body                      func(name string) string
@@ -73,8 +74,8 @@ func padded(size int) func(string) string {
 	}
 }
 
-// TestIncident13MemoryIsBounded: one request ate a server's memory or time (CVE-2019-11253 by YAML, CVE-2019-1002100 by a JSON patch,
-// CVE-2025-6203 and CVE-2025-59043 by JSON). Here many of them come at once, more than may be in flight.
+// TestIncident13MemoryIsBounded: one request ate a server's memory or time (CVE-2019-11253 by YAML, CVE-2019-1002100 by
+// a JSON patch, CVE-2025-6203 and CVE-2025-59043 by JSON). Here many of them come at once, more than may be in flight.
 func TestIncident13MemoryIsBounded(t *testing.T) {
 	s := start(t, "--max-mutating-requests-inflight=8")
 	o := work(t, s)
@@ -174,8 +175,8 @@ func TestHugeSelectorsAndHeaders(t *testing.T) {
 	wantBounded(t, s)
 }
 
-// TestURIIsTooLong: what costs more to parse than to send is refused before it is parsed, logged or audited, on both ports, with and
-// without credentials, and by a Status that says how long it may be.
+// TestURIIsTooLong: what costs more to parse than to send is refused before it is parsed, logged or audited, on both
+// ports, with and without credentials, and by a Status that says how long it may be.
 func TestURIIsTooLong(t *testing.T) {
 	s := start(t, "-v=10")
 	decrypt := s.OnDecryptPort()

@@ -30,21 +30,22 @@ const (
 	namespace  = "load"
 )
 
-// patience bounds waiting for what must come, more of it for more load: who stops reading keeps a place for --request-timeout, a
-// minute, and then the next one comes. It does not test speed.
+// patience bounds waiting for what must come, more of it for more load: who stops reading keeps a place for
+// --request-timeout, a minute, and then the next one comes. It does not test speed.
 func patience(t *testing.T) time.Duration {
 	t.Helper()
 	return time.Duration(scale(t, 60)) * time.Second
 }
 
-// limit is the memory that a server under any of these loads may take, in bytes. docs/reliability.md has what was measured.
+// limit is the memory that a server under any of these loads may take, in bytes. docs/reliability.md has what was
+// measured.
 const limit = 1 << 30
 
 var bindings = harness.ClusterRole("users", harness.Rule("create, get, list, watch, update, patch, delete, deletecollection", "securevalues")) +
 	harness.Grant("flood", "users", "") + harness.Grant("worker", "users", "")
 
-// start runs a server as an operator would: without the log of -v=10 and without whole answers in its audit log, each of which would
-// take more memory than what is measured.
+// start runs a server as an operator would: without the log of -v=10 and without whole answers in its audit log, each
+// of which would take more memory than what is measured.
 func start(t *testing.T, args ...string) *harness.Server {
 	t.Helper()
 	policy := filepath.Join(t.TempDir(), "audit-policy.yaml")

@@ -31,9 +31,9 @@ func served(t *testing.T, url string) *x509.Certificate {
 	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
 }
 
-// Two thirds of its life after it was issued, the serving certificate is issued again on both ports, and clients whose clocks
-// agree verify it. Open connections, and the watch on one of them, go on. The test is not parallel: its server takes minutes to
-// build the first time.
+// Two thirds of its life after it was issued, the serving certificate is issued again on both ports, and clients whose
+// clocks agree verify it. Open connections, and the watch on one of them, go on. The test is not parallel: its server
+// takes minutes to build the first time.
 func TestServingCertificateIsRenewedWhileTheServerRuns(t *testing.T) {
 	wall := clock.New(t)
 	s := harness.Start(t, harness.Options{Program: clock.Server(t), Env: []string{wall.Env()}})

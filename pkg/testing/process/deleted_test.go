@@ -19,8 +19,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// TestDeletedAreFreedAtStart starts on the data of an older version: deleted objects have their ciphertext, and wait for a garbage
-// collector, for a user's finalizer, or for both. The tools count them as deleted.
+// TestDeletedAreFreedAtStart starts on the data of an older version: deleted objects have their ciphertext, and wait
+// for a garbage collector, for a user's finalizer, or for both. The tools count them as deleted.
 func TestDeletedAreFreedAtStart(t *testing.T) {
 	s := harness.Start(t, harness.Options{})
 	held := map[string][]string{

@@ -144,7 +144,8 @@ func writable(t *testing.T, s *harness.Server, name string) func() bool {
 	}
 }
 
-// A disk that somebody fills to the last byte while values are written ends nothing: not the server, and not a start on it.
+// A disk that somebody fills to the last byte while values are written ends nothing: not the server, and not a start on
+// it.
 func TestFullDisk(t *testing.T) {
 	harness.WithDisk(t, diskBytes, func(t *testing.T, disk harness.Disk) {
 		dir := filepath.Join(disk.Dir, "data")

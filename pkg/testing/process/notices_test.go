@@ -12,7 +12,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// What is refused or does not answer is told by /readyz?verbose and by a metric, keeps nobody out, and goes when it is mended.
+// What is refused or does not answer is told by /readyz?verbose and by a metric, keeps nobody out, and goes when it is
+// mended.
 func TestNotices(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -258,7 +258,8 @@ func TestDamagedDatabase(t *testing.T) {
 	}
 }
 
-// TestLooseFilesAreRefused starts with files of the operator to which others have more access than what is in them allows.
+// TestLooseFilesAreRefused starts with files of the operator to which others have more access than what is in them
+// allows.
 func TestLooseFilesAreRefused(t *testing.T) {
 	const changed, readable = "can be changed by other users", "can be read by every user"
 	for name, test := range map[string]struct {

@@ -110,8 +110,8 @@ func TestReloadKeys(t *testing.T) {
 	}
 }
 
-// A broken edit of the keys keeps the last good ones, one that would store in clear too, and log, metric and readiness say
-// so until it is mended.
+// A broken edit of the keys keeps the last good ones, one that would store in clear too, and log, metric and readiness
+// say so until it is mended.
 func TestReloadBrokenKeys(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{})

@@ -89,7 +89,8 @@ func TestRewrapThroughTheTypedClient(t *testing.T) {
 	}
 }
 
-// Permission to rewrap includes no other, permission to write values does not include rewrap, and a body cannot smuggle in a value.
+// Permission to rewrap includes no other, permission to write values does not include rewrap, and a body cannot smuggle
+// in a value.
 func TestIncident16RewrapIsItsOwnRightAndCarriesNoValue(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{

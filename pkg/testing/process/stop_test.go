@@ -57,8 +57,8 @@ func TestGracefulStop(t *testing.T) {
 	}
 }
 
-// A stop tells each HTTP/2 connection once that it should end. One whose handshake ends after that hears nothing, and holds up the
-// stop for a while, but not for a minute. The log says that it was left behind.
+// A stop tells each HTTP/2 connection once that it should end. One whose handshake ends after that hears nothing, and
+// holds up the stop for a while, but not for a minute. The log says that it was left behind.
 func TestStopWithALateHandshake(t *testing.T) {
 	for name, port := range map[string]func(*harness.Server) string{
 		"API port":     func(s *harness.Server) string { return s.URL },
@@ -68,7 +68,8 @@ func TestStopWithALateHandshake(t *testing.T) {
 			t.Parallel()
 			s := harness.Start(t, harness.Options{})
 			address := strings.TrimPrefix(port(s), "https://")
-			// net/http ends a connection that says nothing for five seconds: for a slow stop, younger ones join the first.
+			// net/http ends a connection that says nothing for five seconds: for a slow stop, younger ones join the
+			// first.
 			late := []net.Conn{dial(t, address)}
 			told := make(chan struct{})
 			witness := http2Conn(t, s, dial(t, address))

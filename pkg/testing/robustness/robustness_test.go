@@ -81,7 +81,8 @@ func prefixed(prefix string, lines []string) (all []string) {
 // wholeRound is the duration from which a run goes on until every fault was there once.
 const wholeRound = time.Minute
 
-// run lets clients and watchers work while things break and a backup is made, heals everything, and reads everything again.
+// run lets clients and watchers work while things break and a backup is made, heals everything, and reads everything
+// again.
 func run(t *testing.T, e *environment, h *History, r *report) (taken snapshot) {
 	t.Helper()
 	breaking, stopBreaking := context.WithTimeout(t.Context(), *duration)

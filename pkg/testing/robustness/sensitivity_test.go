@@ -10,12 +10,12 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// candidates bounds how many places of a history are changed before a check counts as blind. Not every change can show: of
-// two writes in a row that nobody read in between, the first might as well not have been.
+// candidates bounds how many places of a history are changed before a check counts as blind. Not every change can show:
+// of two writes in a row that nobody read in between, the first might as well not have been.
 const candidates = 40
 
-// maxUnknown is how many writes of unknown outcome the history of a name may have to be changed: to prove that no order explains it,
-// every choice of them is tried, which takes minutes for a dozen.
+// maxUnknown is how many writes of unknown outcome the history of a name may have to be changed: to prove that no order
+// explains it, every choice of them is tried, which takes minutes for a dozen.
 const maxUnknown = 3
 
 // mutation changes one operation as a bug of the server would, and reports false where it has nothing to change.

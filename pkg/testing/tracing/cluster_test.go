@@ -13,7 +13,8 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/kubeapi"
 )
 
-// TestFollowInACluster finds what a server in a cluster asks of others, etcd and kube-apiserver, in the callers' traces.
+// TestFollowInACluster finds what a server in a cluster asks of others, etcd and kube-apiserver, in the callers'
+// traces.
 func TestFollowInACluster(t *testing.T) {
 	c, spans := harness.NewCluster(t), collector.Start(t)
 	c.API.Allow(func(review authorizationv1.SubjectAccessReviewSpec) bool {

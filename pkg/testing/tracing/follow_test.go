@@ -23,7 +23,8 @@ var decryptAttributes = []string{
 	"audit-id", "client.address", "http.response.status_code", "http.route", "secret.asked", "secret.namespace", "secret.released",
 }
 
-// TestFollowRequests finds requests to both ports by their audit ids in the log, the audit logs and the callers' traces.
+// TestFollowRequests finds requests to both ports by their audit ids in the log, the audit logs and the callers'
+// traces.
 func TestFollowRequests(t *testing.T) {
 	c := collector.Start(t)
 	s := start(t, c.Config(t, 0)) // what no caller traces is not traced
@@ -82,7 +83,8 @@ func wantSpan(t *testing.T, c *collector.Collector, from caller, id string) coll
 	return span
 }
 
-// wantNoStranger: who brings no credentials cannot have itself traced. The request after it is, and spans come in their order.
+// wantNoStranger: who brings no credentials cannot have itself traced. The request after it is, and spans come in their
+// order.
 func wantNoStranger(t *testing.T, c *collector.Collector, s *harness.Server) {
 	t.Helper()
 	stranger, after := newCaller("4"), newCaller("5")
@@ -120,8 +122,8 @@ func TestClientContinues(t *testing.T) {
 	}
 }
 
-// TestOrdinaryUsersGetTheirOwnTrace: as in every API server, only system:masters and system:monitoring continue theirs on the API
-// port. The trace of everybody else refers to it.
+// TestOrdinaryUsersGetTheirOwnTrace: as in every API server, only system:masters and system:monitoring continue theirs
+// on the API port. The trace of everybody else refers to it.
 func TestOrdinaryUsersGetTheirOwnTrace(t *testing.T) {
 	c := collector.Start(t)
 	s := start(t, c.Config(t, 1_000_000))
@@ -134,7 +136,8 @@ func TestOrdinaryUsersGetTheirOwnTrace(t *testing.T) {
 	}
 }
 
-// TestCollectorAway: without a collector everything works but the sending, and the log says so, in JSON as everything else.
+// TestCollectorAway: without a collector everything works but the sending, and the log says so, in JSON as everything
+// else.
 func TestCollectorAway(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tracing.yaml")
 	harness.WriteFile(t, file, "apiVersion: apiserver.config.k8s.io/v1\nkind: TracingConfiguration\nendpoint: 127.0.0.1:1\nsamplingRatePerMillion: 1000000\n")
