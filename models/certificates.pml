@@ -7,7 +7,7 @@
    M2 the CA Secret is read first, not last: a leader that was paused after it publishes the old bundle
    M3 issues by the new CA without waiting for Propagation    M4 drops the old CA as soon as the new certificate is stored
    M5 issues by the new CA before it is in the caBundle
-   Found: M1 and M2 are what the code does today; this is what it should do. */
+   Found: M1 and M2 were what the code did before this model. */
 #define CA(i) (1 << (i))
 byte signer = 1, listed = CA(1); bool published = true;   /* CASecret: tls.key, ca.crt, publishedAnnotation */
 byte leaf = 1, leafBundle = CA(1);                        /* ServingSecret: the CA that signed tls.crt, and ca.crt */

@@ -16,13 +16,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// load reads every object of the authority. A missing Secret is empty; the APIService must exist.
+// load reads every object of the authority. A missing Secret is empty; the APIService must exist. The CA Secret is read
+// last: a deposed leader that was paused after it would publish the old bundle (models/certificates.pml).
 func (r *Reconciler) load(ctx context.Context) (*objects, error) {
 	var objs objects
-	var err error
-	if objs.ca, err = r.loadSecret(ctx, r.Authority.CASecret); err != nil {
-		return nil, err
-	}
 	for _, c := range r.Authority.Certificates {
 		leaf, err := r.loadSecret(ctx, c.Secret)
 		if err != nil {
@@ -31,13 +28,14 @@ func (r *Reconciler) load(ctx context.Context) (*objects, error) {
 		objs.leaves = append(objs.leaves, leaf)
 	}
 	objs.apiService = &apiregistrationv1.APIService{}
-	if r.Authority.APIService == "" {
-		return &objs, nil
+	if name := r.Authority.APIService; name != "" {
+		if err := r.Reader.Get(ctx, client.ObjectKey{Name: name}, objs.apiService); err != nil {
+			return nil, fmt.Errorf("reading APIService %s: %w", name, err)
+		}
 	}
-	if err := r.Reader.Get(ctx, client.ObjectKey{Name: r.Authority.APIService}, objs.apiService); err != nil {
-		return nil, fmt.Errorf("reading APIService %s: %w", r.Authority.APIService, err)
-	}
-	return &objs, nil
+	var err error
+	objs.ca, err = r.loadSecret(ctx, r.Authority.CASecret)
+	return &objs, err
 }
 
 func (r *Reconciler) loadSecret(ctx context.Context, name string) (*corev1.Secret, error) {

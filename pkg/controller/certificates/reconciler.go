@@ -105,12 +105,13 @@ func (r *Reconciler) ensureSigner(objs *objects, s state, now time.Time) (state,
 	return s.withSigner(ca), nil
 }
 
-// dropOld removes old CAs from the bundle once no endpoint serves by them, and reports whether they stay for now.
+// dropOld removes old CAs from the bundle once no endpoint serves by them, and reports whether they stay for now. A Pod
+// that has mounted an old certificate and is not an endpoint yet has Propagation to see the new one.
 func (r *Reconciler) dropOld(ctx context.Context, objs *objects, s *state, now time.Time) (overlap bool) {
 	if len(s.trusted) == 1 {
 		return false
 	}
-	if r.Authority.Service == "" || !s.settled(now) {
+	if r.Authority.Service == "" || !s.settled(now, r.Lifetimes.Propagation) {
 		return true
 	}
 	want := r.Authority.Certificates[0]

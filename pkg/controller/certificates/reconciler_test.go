@@ -4,6 +4,7 @@ package certificates
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"errors"
@@ -13,8 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/keyutil"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/securevalue/secret-apiserver/pkg/internal/pki"
 )
@@ -161,6 +166,63 @@ func TestRotationWithNoEndpoint(t *testing.T) {
 		t.Fatalf("published are %d CAs", len(got))
 	}
 	w.until("one CA", func() bool { return len(parseBundle(w.bundle())) == 1 })
+}
+
+// TestOldCAStaysWhilePodsMount has every endpoint serve by the new CA at once: a Pod that is none yet may have mounted
+// the old certificate.
+func TestOldCAStaysWhilePodsMount(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	w.install()
+	w.age()
+	old := w.ca()
+	w.until("a new CA", func() bool { return !w.ca().cert.Equal(old.cert) })
+	w.pass(DefaultLifetimes().Propagation)
+	w.mustReconcile()
+	w.reload()
+	w.pass(DefaultLifetimes().Propagation - time.Second)
+	w.mustReconcile()
+	if got := parseBundle(w.bundle()); len(got) != 2 {
+		t.Fatalf("published are %d CAs while Pods may still mount the old certificate", len(got))
+	}
+	w.pass(time.Second)
+	w.mustReconcile()
+	if got := parseBundle(w.bundle()); len(got) != 1 {
+		t.Errorf("published are %d CAs", len(got))
+	}
+}
+
+// pausing is a leader that is paused after its first read, and replaced meanwhile.
+type pausing struct {
+	client.Reader
+	meanwhile func()
+}
+
+func (p *pausing) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+	err := p.Reader.Get(ctx, key, obj, opts...)
+	if do := p.meanwhile; do != nil {
+		p.meanwhile = nil
+		do()
+	}
+	return err
+}
+
+// TestPausedLeaderPublishesNothingOld replaces the CA while a leader is paused: world.check holds after each write.
+func TestPausedLeaderPublishesNothingOld(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	w.install()
+	paused := w.reconciler()
+	paused.Reader = &pausing{Reader: w.client, meanwhile: func() {
+		old := w.ca()
+		w.remove(ServingCASecret)
+		w.mustReconcile()
+		w.until("a certificate by the new CA", func() bool {
+			return !w.ca().cert.Equal(old.cert) && pki.Signed(w.ca().cert, w.leaf(ServingSecret).cert)
+		})
+		w.reload()
+		w.until("one CA", func() bool { return len(parseBundle(w.bundle())) == 1 })
+	}}
+	_, _ = paused.Reconcile(klog.NewContext(t.Context(), logr.Discard()), reconcile.Request{}) // may fail by a conflict
+	w.check()
 }
 
 func (w *world) publishedAt() time.Time {

@@ -82,10 +82,11 @@ func (s state) current(leaf pair, c Certificate, now time.Time) bool {
 		now.Before(renewAt(leaf.cert))
 }
 
-// settled reports whether the signer issued every leaf.
-func (s state) settled(now time.Time) bool {
+// settled reports whether the signer issued every leaf, and Pods have had the time of a propagation to mount it.
+func (s state) settled(now time.Time, propagation time.Duration) bool {
 	return !slices.ContainsFunc(s.leaves, func(leaf pair) bool {
-		return !s.serves(leaf, now) || !pki.Signed(s.signer.cert, leaf.cert)
+		return !s.serves(leaf, now) || !pki.Signed(s.signer.cert, leaf.cert) ||
+			now.Before(leaf.cert.NotBefore.Add(pki.Backdate+propagation))
 	})
 }
 

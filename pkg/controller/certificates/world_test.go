@@ -143,14 +143,18 @@ func (w *world) AllServe(_ context.Context, _, _, serverName string, ca []byte) 
 	return nil
 }
 
-// reconcile makes a new reconciler, as a new leader would be, and runs it once.
-func (w *world) reconcile() (time.Duration, error) {
-	w.t.Helper()
-	r := &Reconciler{
+// reconciler is that of a new leader.
+func (w *world) reconciler() *Reconciler {
+	return &Reconciler{
 		Authority: w.authority, Lifetimes: DefaultLifetimes(), Client: w.client, Reader: w.client, Prober: w,
 		Events: w.events, Clock: w.clock,
 	}
-	result, err := r.Reconcile(klog.NewContext(w.t.Context(), logr.Discard()), reconcile.Request{})
+}
+
+// reconcile runs a new leader once.
+func (w *world) reconcile() (time.Duration, error) {
+	w.t.Helper()
+	result, err := w.reconciler().Reconcile(klog.NewContext(w.t.Context(), logr.Discard()), reconcile.Request{})
 	return result.RequeueAfter, err
 }
 
