@@ -6,6 +6,7 @@
 package main
 
 import (
+	"context"
 	_ "embed"
 	"fmt"
 	"go/ast"
@@ -25,7 +26,7 @@ var words string
 var camel = regexp.MustCompile(`\b([a-z]+[A-Z]|[A-Z]+[a-z0-9]+[A-Z])\w*\b`)
 
 func main() {
-	unknown, err := check()
+	unknown, err := check(context.Background())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
@@ -40,8 +41,8 @@ func main() {
 }
 
 // check returns FILE:LINE: NAME for each name that is in a doc comment and nowhere in code.
-func check() (unknown []string, err error) {
-	out, err := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard", "*.go").Output()
+func check(ctx context.Context) (unknown []string, err error) {
+	out, err := exec.CommandContext(ctx, "git", "ls-files", "--cached", "--others", "--exclude-standard", "*.go").Output()
 	if err != nil {
 		return nil, fmt.Errorf("listing Go files: %w", err)
 	}

@@ -24,7 +24,7 @@ func newName() string { return "someField" }
 	if out, err := exec.CommandContext(t.Context(), "git", "init", "--quiet").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	got, err := check()
+	got, err := check(t.Context())
 	if want := []string{"a.go:4:1: oldName"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v; want %q", got, err, want)
 	}

@@ -71,7 +71,7 @@ func environment(all []string, settings map[string]string, t tree) []string {
 
 // all builds everything but the checksums.
 func (b *builder) all(ctx context.Context, o options) error {
-	pages, err := manual(b.version, b.date, b.work)
+	pages, err := manual(b.version, b.date, b.work) //nolint:contextcheck // describes commands and runs none
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 // DefaultInterval is how often files are read to see whether they changed. A change counts after two reads.
 const DefaultInterval = time.Second
 
-// ErrRetry, wrapped by an error of Apply, means that the same content may be accepted later: it is retried at each
+// ErrRetry is wrapped by an error of Apply when the same content may be accepted later: it is retried at each
 // check. Content that is refused for another reason is tried once.
 var ErrRetry = errors.New("it is tried again")
 

@@ -57,7 +57,8 @@ func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) erro
 	if err := forbidDumps(); err != nil {
 		return err
 	}
-	syscall.Umask(0o077)                                          // 0277 would create files that a second start cannot write
+	syscall.Umask(0o077) // 0277 would create files that a second start cannot write
+
 	_ = legacyregistry.Registerer().Register(version.BuildInfo()) // fails in a second run in one process
 	err := run(ctx, opts, out)
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled) {

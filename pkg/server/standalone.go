@@ -122,8 +122,8 @@ func (s *server) startEtcd(
 	s.opts.Storage.StorageConfig.Transport.ServerList = db.Endpoints()
 	s.etcd = etcdConnection{
 		embedded: db.Client(),
-		newRaw:   sealed.InProcess(db.Client()),
-	} //nolint:contextcheck // the store lives as long as etcd
+		newRaw:   sealed.InProcess(db.Client()), //nolint:contextcheck // the store lives as long as etcd
+	}
 	s.notices.add("writes-refused", db.Notice)
 	go func() {
 		if err, failed := <-db.Err(); failed {

@@ -14,7 +14,8 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// ErrHeadBehind: the published head has a higher number than the one to publish, or is another line of the same number.
+// ErrHeadBehind is returned when the published head has a higher number than the one to publish, or is another line of
+// the same number.
 var ErrHeadBehind = errors.New("the published head is not an earlier line of this log")
 
 // HeadStore keeps the published head of one instance where writers of the log cannot change it.

@@ -121,7 +121,7 @@ func (c *Cache) Close() {
 	c.entries.Clear()
 }
 
-// ErrClosed: the cache is closed.
+// ErrClosed is returned by a cache that is closed.
 var ErrClosed = errors.New("the decrypt cache is closed")
 
 // Get returns a value, from the cache when that is the newest. Its errors are those of Client.Get.

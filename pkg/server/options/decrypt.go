@@ -87,9 +87,8 @@ func (o *DecryptOptions) addFlags(fs *pflag.FlagSet) {
 			"A crash of the process never loses a record; a power failure may with interval and never.")
 	fs.StringVar(&o.Audit.Instance, "decrypt-audit-instance", o.Audit.Instance,
 		"Name of this server's audit chain, unique among the servers that share an etcd. It must stay the same "+
-			"across restarts. "+
-			"(default the host name, \"standalone\" in a standalone server)")
-	o.Audit.Rotation.addFlags(fs, "decrypt audit")
+			"across restarts. (default the host name, \"standalone\" in a standalone server)")
+	o.Audit.addFlags(fs, "decrypt audit")
 }
 
 func (o *DecryptOptions) validateAPI() []error {
@@ -129,7 +128,7 @@ func (o *DecryptOptions) validate() []error {
 		errs = append(errs,
 			fmt.Errorf("--decrypt-audit-fsync must be always, interval or never, not %q", o.Audit.Fsync))
 	}
-	return append(errs, o.Audit.Rotation.validate("decrypt audit")...)
+	return append(errs, o.Audit.validate("decrypt audit")...)
 }
 
 // Enabled reports whether the decrypt service runs.

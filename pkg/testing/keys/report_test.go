@@ -162,7 +162,7 @@ func TestRefusals(t *testing.T) {
 		"two databases":    {[]string{"report", "--data-dir=x", "--etcd-servers=http://127.0.0.1:1"}, "name one of"},
 		"an empty folder":  {[]string{"report", "--data-dir=" + empty}, "no database in"},
 		"nobody listens":   {[]string{"report", "--etcd-servers=http://127.0.0.1:1"}, "no answer from etcd"},
-		"no such CA":       {[]string{"report", "--etcd-servers=https://127.0.0.1:1", "--etcd-cafile=absent"}, "certificates for etcd"},
+		"no such CA":       {[]string{"report", "--etcd-servers=https://127.0.0.1:1", "--etcd-cafile=absent"}, "reading --etcd-cafile"},
 		"half a pair":      {[]string{"report", "--etcd-servers=https://127.0.0.1:1", "--etcd-keyfile=x"}, "go together"},
 		"form":             {[]string{"report", "--data-dir=x", "--output=yaml"}, "--output must be table or json"},
 		"no provider":      {[]string{"report", "--data-dir=x", "--fail-on=old"}, "PROVIDER/NAME"},

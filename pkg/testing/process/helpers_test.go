@@ -11,13 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
-
-// patience bounds a wait on a busy machine. The keys are looked at once a minute.
-const patience = 150 * time.Second
 
 // tree describes everything in a folder by mode and content, except the lock, which names the last process.
 func tree(t *testing.T, dir string) map[string]string {

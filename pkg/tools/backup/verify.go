@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -152,19 +153,21 @@ func (r *result) text() string {
 		provider, key := sealed.SplitKey(name)
 		rows = append(rows, []string{provider, key, strconv.Itoa(r.opened[name]), strconv.Itoa(r.failed[name])})
 	}
-	text := cli.Table(rows)
+	var text strings.Builder
+	text.WriteString(cli.Table(rows))
 	for _, record := range r.faults[:min(len(r.faults), maxNamed)] {
-		text += fmt.Sprintf("does not open: %s/%s: %v\n", record.Namespace, record.Name, record.Err)
+		fmt.Fprintf(&text, "does not open: %s/%s: %v\n", record.Namespace, record.Name, record.Err)
 	}
 	if more := len(r.faults) - maxNamed; more > 0 {
-		text += fmt.Sprintf("and %d more\n", more)
+		fmt.Fprintf(&text, "and %d more\n", more)
 	}
 	if r.deleted > 0 {
-		text += fmt.Sprintf("%d deleted, waiting for finalizers: nothing to open\n", r.deleted)
+		fmt.Fprintf(&text, "%d deleted, waiting for finalizers: nothing to open\n", r.deleted)
 	}
 	verb := "open"
 	if r.values == 1 {
 		verb = "opens"
 	}
-	return text + fmt.Sprintf("%d of %s %s", r.values-len(r.faults), cli.NumberOfValues(int64(r.values)), verb)
+	fmt.Fprintf(&text, "%d of %s %s", r.values-len(r.faults), cli.NumberOfValues(int64(r.values)), verb)
+	return text.String()
 }

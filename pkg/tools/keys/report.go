@@ -182,14 +182,16 @@ func (r *Report) table() string {
 		}
 		rows = append(rows, []string{key.Provider, key.Key, strconv.FormatInt(key.Count, 10), oldest})
 	}
-	text := cli.Table(rows)
+	var text strings.Builder
+	text.WriteString(cli.Table(rows))
 	for _, f := range r.Faults {
-		text += fmt.Sprintf("undecodable: %s: %s\n", f.Name, f.Reason)
+		fmt.Fprintf(&text, "undecodable: %s: %s\n", f.Name, f.Reason)
 	}
 	if r.Deleted > 0 {
-		text += fmt.Sprintf("%d deleted, waiting for finalizers\n", r.Deleted)
+		fmt.Fprintf(&text, "%d deleted, waiting for finalizers\n", r.Deleted)
 	}
-	return text + fmt.Sprintf("%s at revision %d\n", cli.NumberOfValues(r.Values), r.Revision)
+	fmt.Fprintf(&text, "%s at revision %d\n", cli.NumberOfValues(r.Values), r.Revision)
+	return text.String()
 }
 
 // incomplete returns an error when records could not be read, so that the counts prove nothing.
