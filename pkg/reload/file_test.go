@@ -150,7 +150,7 @@ func TestAFileThatGoesAwayIsReportedOnce(t *testing.T) {
 	r.want(t, "one", "fault ok")
 }
 
-// Whoever asks says that the file is complete, and that one which was refused may be tried again.
+// The caller says that the file is complete, and that one which was refused may be tried again.
 func TestAskedContentCountsAtOnce(t *testing.T) {
 	r := newRecorder(t, "one")
 	_ = r.Load(t.Context())

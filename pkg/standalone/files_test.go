@@ -17,7 +17,7 @@ func chmod(t *testing.T, path string, mode fs.FileMode) {
 	}
 }
 
-// Whoever runs this may be root, for whom no mode hides a file: the modes themselves are what counts.
+// The user who runs this may be root, for whom no mode hides a file: the modes themselves are what counts.
 func TestLooseModesAreRefused(t *testing.T) {
 	for _, tc := range []struct {
 		name string

@@ -115,7 +115,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, c := range parseBundle(certPEM) {
 			if !c.IsCA {
-				t.Error("a bundle of what is no CA")
+				t.Error("a bundle of something that is not a CA")
 			}
 		}
 	})

@@ -38,7 +38,7 @@ func TestNamespaces(t *testing.T) {
 			t.Errorf("the answer of %s holds %v", namespace, found)
 		}
 	}
-	c.AddNamespace(t, "none", "Active") // one that was just made is no missing one
+	c.AddNamespace(t, "none", "Active") // one that was just created is not missing
 	if got := create(t, proxy, "none", "one", value, remote("ann")); got.Code != http.StatusCreated {
 		t.Errorf("create in a namespace that was just made: %d %s", got.Code, got.Body)
 	}

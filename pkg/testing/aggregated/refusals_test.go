@@ -78,7 +78,7 @@ func TestRefuseConfigMap(t *testing.T) {
 		"any name allowed":     {map[string]string{"requestheader-allowed-names": "[]"}, "requestheader-allowed-names is empty"},
 		"blank name allowed":   {map[string]string{"requestheader-allowed-names": `["", " "]`}, "requestheader-allowed-names is empty"},
 		"names missing":        {map[string]string{"requestheader-allowed-names": ""}, "requestheader-allowed-names is empty"},
-		"names are no list":    {map[string]string{"requestheader-allowed-names": `"front-proxy-client"`}, "requestheader-allowed-names is not a JSON list"},
+		"names are not a list": {map[string]string{"requestheader-allowed-names": `"front-proxy-client"`}, "requestheader-allowed-names is not a JSON list"},
 		"no front-proxy CA":    {map[string]string{"requestheader-client-ca-file": ""}, "requestheader-client-ca-file is empty"},
 		"front-proxy CA: none": {map[string]string{"requestheader-client-ca-file": "x"}, "requestheader-client-ca-file: "},
 		"client CA: none":      {map[string]string{"client-ca-file": "x"}, "client-ca-file: "},

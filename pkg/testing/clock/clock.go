@@ -55,7 +55,7 @@ func shiftedNow() (sec int64, nsec int32, mono int64) {
 }
 `
 
-// Server builds a secret-apiserver whose clock can jump, and returns its path. Everything is compiled anew for it,
+// Server builds a secret-apiserver whose clock can jump, and returns its path. Everything is recompiled for it,
 // which takes some minutes the first time.
 func Server(t testing.TB) string {
 	t.Helper()

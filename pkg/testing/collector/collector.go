@@ -21,7 +21,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
-// patience bounds waiting for spans; it is no claim about speed.
+// patience bounds waiting for spans; not a claim about speed.
 const patience = 60 * time.Second
 
 // Collector is a collector that runs.

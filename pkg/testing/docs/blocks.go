@@ -58,7 +58,7 @@ func Parse(page string) ([]Block, error) {
 				marked = found[1]
 			}
 			if marked != "" && marked != "tested" && marked != "tested: server" {
-				return nil, fmt.Errorf("line %d: %q is no mark", i+1, marked)
+				return nil, fmt.Errorf("line %d: unknown mark %q", i+1, marked)
 			}
 		}
 	}

@@ -45,7 +45,7 @@ var scenes = []scene{
 	{command: "kubectl securevalue keys"},
 }
 
-// The picture in the docs is what the commands print on a terminal today. UPDATE_CAPTURE=1 draws it anew.
+// The picture in the docs is what the commands print on a terminal today. UPDATE_CAPTURE=1 redraws it.
 func TestTerminalPicture(t *testing.T) {
 	page := "docs/getting-started.md"
 	c := newClone(t, page, builtPrograms(t))
@@ -83,7 +83,7 @@ func TestTerminalPicture(t *testing.T) {
 		harness.WriteFile(t, file, picture)
 	}
 	if diff := cmp.Diff(strings.Split(read(t, file), "\n"), strings.Split(picture, "\n")); diff != "" {
-		t.Errorf("docs/images/terminal.svg is not what the commands print; make update-capture draws it anew (-file +now):\n%s", diff)
+		t.Errorf("docs/images/terminal.svg is not what the commands print; make update-capture redraws it (-file +now):\n%s", diff)
 	}
 }
 

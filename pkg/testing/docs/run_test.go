@@ -12,7 +12,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// runPages are the pages whose marked blocks are run here, each in a clone of its own.
+// runPages are the pages whose marked blocks are run here, each in its own clone.
 var runPages = []string{
 	"README.md", "docs/getting-started.md", "docs/decrypt.md",
 	"docs/examples/curl/README.md", "docs/examples/gitops/README.md",

@@ -16,7 +16,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// patience bounds every wait; it is no claim about speed.
+// patience bounds every wait; not a claim about speed.
 const patience = 90 * time.Second
 
 // Terminal runs the blocks of one page, as a person does who pastes them one after the other.
@@ -132,7 +132,7 @@ func (c *Terminal) leaks(printed string, shown []string) []string {
 	return found
 }
 
-// Start starts a program in a process group of its own, which ends with the test.
+// Start starts a program in its own process group, which ends with the test.
 func (c *Terminal) Start(t testing.TB, cmd *exec.Cmd, out, log io.Writer) *exec.Cmd {
 	t.Helper()
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.Dir, c.Environment, out, log

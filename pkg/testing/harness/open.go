@@ -19,7 +19,7 @@ import (
 )
 
 // recordPrefix starts the key of every record, whatever --etcd-prefix adds behind it. headsPart is in the keys of what
-// is no record: the heads of the decrypt audit log.
+// is not a record: the heads of the decrypt audit log.
 const (
 	recordPrefix = "/registry/"
 	headsPart    = "/decrypt-audit-heads/"

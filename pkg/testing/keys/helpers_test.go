@@ -170,7 +170,7 @@ func rotate(t *testing.T, s *harness.Server, name string) {
 	eventually(t, "the key "+name+" seals", func() bool { return metric(t, s, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1 })
 }
 
-// controller is a secret-controller-manager as a process of its own.
+// controller is a secret-controller-manager as a process.
 type controller struct {
 	command *exec.Cmd
 	logFile string

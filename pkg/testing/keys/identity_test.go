@@ -231,7 +231,7 @@ func TestFailOnAName(t *testing.T) {
 	}
 }
 
-// Whoever writes to etcd chooses the bytes of a key's name: nothing that is shown to people or to Prometheus has them.
+// A writer to etcd chooses the bytes of a key's name: nothing that is shown to people or to Prometheus has them.
 func TestAttackKeyNamesInEtcd(t *testing.T) {
 	t.Parallel()
 	options, config := localOptions(t, aesgcm("key", secretKey()))

@@ -34,7 +34,7 @@ func (w *window) during(t *testing.T, what string, request func() error) (ok boo
 	return err == nil
 }
 
-// load writes new values, labels and reads until it is stopped. Each writer has values of its own.
+// load writes new values, labels and reads until it is stopped. Each writer has its own values.
 type load struct {
 	values  typed.SecureValueInterface
 	window  *window

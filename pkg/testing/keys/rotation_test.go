@@ -32,7 +32,7 @@ func TestRotateTwiceUnderLoadWithKills(t *testing.T) {
 
 	rotate(t, s, "second")
 	c := startController(t, s, "--rewrap-qps=40")
-	eventually(t, "the rotation is under way", func() bool { return moved("second") > 40 })
+	eventually(t, "the rotation is in progress", func() bool { return moved("second") > 40 })
 	c.kill()
 	if left := len(stored) - moved("second"); left == 0 {
 		t.Fatal("the controller was not killed in the middle")
@@ -41,7 +41,7 @@ func TestRotateTwiceUnderLoadWithKills(t *testing.T) {
 	eventually(t, "two controllers have ended the rotation", func() bool { return moved("second") == len(stored) })
 
 	rotate(t, s, "third")
-	eventually(t, "the second rotation is under way", func() bool { return moved("third") > 40 })
+	eventually(t, "the second rotation is in progress", func() bool { return moved("third") > 40 })
 	restarts.open()
 	s.Kill()
 	s = harness.Start(t, options)
@@ -128,7 +128,7 @@ func TestStandaloneRotatesByItself(t *testing.T) {
 	stored := create(t, client(t, s), "value", 100)
 	rotate(t, s, "fresh")
 	count := func() float64 { return metric(t, s, `secret_values{key="aesgcm/fresh"}`) }
-	eventually(t, "the rotation is under way", func() bool { return count() > 5 })
+	eventually(t, "the rotation is in progress", func() bool { return count() > 5 })
 	if stale := metric(t, s, "secret_values_stale"); stale <= 0 {
 		t.Errorf("secret_values_stale is %v in the middle of a rotation", stale)
 	}
@@ -196,7 +196,7 @@ func TestOneThatDoesNotOpenStopsNoOther(t *testing.T) {
 	if code != 1 || !containsBoth(stderr, "3 values are still under aesgcm/lost", namespace+"/broken-1") {
 		t.Errorf("keys report ended with %d: %s", code, stderr)
 	}
-	// Written anew, they are as good as any.
+	// Written again, they are as good as any.
 	for i := range 3 {
 		name := fmt.Sprintf("broken-%d", i)
 		if _, err := values.Update(t.Context(), newValue(name, harness.Canary()), metav1.UpdateOptions{}); err != nil {

@@ -91,7 +91,7 @@ func (k *Keyring) Wrap(id string, plain []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return aead.Seal(nil, nil, plain, []byte(id)), nil //nolint:gosec // the AEAD draws a nonce of its own for each message
+	return aead.Seal(nil, nil, plain, []byte(id)), nil //nolint:gosec // the AEAD draws a nonce for each message
 }
 
 // Unwrap reverses Wrap. It fails for another key's ciphertext.

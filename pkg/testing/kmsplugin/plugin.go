@@ -73,7 +73,7 @@ func (p *Plugin) Listen(ctx context.Context) error {
 	return nil
 }
 
-// Stop is the death of a plugin: calls under way are cut, and the socket is gone. It may be called more than once.
+// Stop is the death of a plugin: calls in flight are cut, and the socket is gone. It may be called more than once.
 func (p *Plugin) Stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

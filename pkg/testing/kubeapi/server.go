@@ -24,10 +24,10 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// Audience is what a token must be made out to for kube-apiserver itself.
+// Audience is what a token must be issued for to be accepted by kube-apiserver itself.
 const Audience = "https://kubernetes.default.svc"
 
-// Token is whose a token is and what it is made out to.
+// Token is whose a token is and its audiences.
 type Token struct {
 	User      string
 	Groups    []string

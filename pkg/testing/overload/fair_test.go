@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 
@@ -141,8 +140,7 @@ func startFair(t *testing.T, users int, args ...string) (s *harness.Server, toke
 		name := fmt.Sprintf("flood-%d", n)
 		tokens = append(tokens, "token-of-"+name)
 		lines = append(lines, harness.Token(tokens[n], name))
-		rbac = append(rbac, strings.NewReplacer("{name: users}\nroleRef", "{name: "+name+"}\nroleRef", "name: flood}", "name: "+name+"}").
-			Replace(bindings[strings.Index(bindings, "---"):]))
+		rbac = append(rbac, harness.Grant(name, "users", ""))
 	}
 	s = harness.Start(t, harness.Options{
 		Tokens: lines, RBAC: rbac, RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"}, Args: append([]string{"-v=1"}, args...),
