@@ -107,7 +107,7 @@ func (s *server) wireKeys(config *genericapiserver.Config) (*sealed.Sealer, erro
 		return nil, err
 	}
 	s.keys = provider
-	sealer := sealed.NewSealer(provider.Transformer(), provider) //nolint:forbidigo // for the store and the decrypt port
+	sealer := sealed.NewSealer(provider.Transformer(), provider) //nolint:forbidigo // for store and decrypt port
 	config.ReadyzChecks = append(config.ReadyzChecks, provider.StartupCheck(s.opts.Encryption.KMSStartupGrace))
 	s.notices.addFault("encryption-config", refused, provider.FileFault)
 	s.notices.addFault("kms-providers",
