@@ -90,7 +90,7 @@ curl() { printf 'curl'; printf ' <%s>' "$@"; echo; case "$*" in *@-*) cat;; esac
 	}
 }
 
-// commands are those of the banner of a first start, without the titles between them.
+// commands are those of the banner of a first start.
 func commands(t *testing.T, d *Data) string {
 	t.Helper()
 	var banner strings.Builder
@@ -104,7 +104,7 @@ func commands(t *testing.T, d *Data) string {
 	if !ok {
 		t.Fatal("no commands in the banner")
 	}
-	return regexp.MustCompile(`(?m)^(The same|Decrypt:).*$`).ReplaceAllString(script, "")
+	return script
 }
 
 // The tutorial is for the first start; a new admin token for an existing folder does not make one.

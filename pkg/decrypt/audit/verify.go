@@ -3,15 +3,10 @@
 package audit
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -82,82 +77,6 @@ func (v Verification) Verify(paths []string) (Report, error) {
 		}
 	}
 	return run.report, run.finish(files)
-}
-
-// source is one file to verify.
-type source struct {
-	path  string
-	first uint64
-	key   *key // nil without a complete line
-}
-
-// sortedFiles returns the files in the order of their first lines.
-func (v Verification) sortedFiles(paths []string) ([]source, error) {
-	expanded, err := expand(paths)
-	if err != nil {
-		return nil, err
-	}
-	files := make([]source, len(expanded))
-	for i, path := range expanded {
-		if files[i], err = v.openSource(path); err != nil {
-			return nil, err
-		}
-	}
-	slices.SortStableFunc(files, func(a, b source) int { return cmp.Compare(a.first, b.first) })
-	return files, nil
-}
-
-// expand replaces directories by the files in them, except for lock files and hidden ones.
-func expand(paths []string) ([]string, error) {
-	var files []string
-	for _, path := range paths {
-		info, err := os.Stat(path)
-		if err != nil {
-			return nil, err
-		}
-		if !info.IsDir() {
-			files = append(files, filepath.Clean(path))
-			continue
-		}
-		entries, err := os.ReadDir(path)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			if e.Type().IsRegular() && !strings.HasSuffix(e.Name(), lockSuffix) && !strings.HasPrefix(e.Name(), ".") {
-				files = append(files, filepath.Join(path, e.Name()))
-			}
-		}
-	}
-	slices.Sort(files)
-	return slices.Compact(files), nil // the same file twice is not a fault of the log
-}
-
-// openSource reads the first line of a file. A file without a complete line sorts last.
-func (v Verification) openSource(path string) (source, error) {
-	in, err := openReader(path)
-	if err != nil {
-		return source{}, err
-	}
-	defer in.close()
-	first, _, key, err := in.opening(v.Keys)
-	fault := &Fault{File: path, Line: 1, Sequence: first.sequence, Advice: adviceKeep}
-	switch {
-	case err == nil:
-		return source{path, first.sequence, key}, nil
-	case errors.Is(err, errTorn):
-		return source{path, math.MaxUint64, nil}, nil
-	case errors.Is(err, errUnknownKey):
-		fault.Problem, fault.Advice = err.Error(), "or give the key file that it was written under"
-	case errors.Is(err, errFormat):
-		fault.Problem = err.Error()
-	case errors.Is(err, errLayout):
-		fault.Problem = "the first line of a file must be an intact one of kind open: it was edited or removed, " +
-			"or this is another file"
-	default:
-		return source{}, err
-	}
-	return source{}, fault
 }
 
 // verifying is one run over the files.

@@ -131,7 +131,6 @@ func pasteBanner(t *testing.T, s *harness.Server) {
 	if !ok {
 		t.Fatal("no commands in the banner")
 	}
-	script = regexp.MustCompile(`(?m)^(The same|Decrypt:).*$`).ReplaceAllString(script, "")
 	shell := exec.CommandContext(t.Context(), "bash", "-o", "errexit", "-o", "nounset", "-o", "pipefail")
 	shell.Env = append(shell.Environ(), "HOME="+t.TempDir(), "CURL_HOME="+t.TempDir(),
 		"PATH="+filepath.Dir(harness.KubectlBinary(t))+":"+os.Getenv("PATH"))
