@@ -36,8 +36,7 @@ var (
 	compactions = metrics.NewCounter(&metrics.CounterOpts{
 		Name: "secret_etcd_early_compactions_total",
 		Help: "Early compactions of etcd because of the size of its history (--etcd-history-max-bytes) or lack of " +
-			"space. " +
-			"Each ends watches and continue tokens that are older than 30 seconds.",
+			"space. Each ends watches and continue tokens that are older than 30 seconds.",
 		StabilityLevel: metrics.ALPHA,
 	})
 

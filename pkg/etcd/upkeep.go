@@ -44,8 +44,7 @@ var (
 	databaseSize = metrics.NewGaugeVec(&metrics.GaugeOpts{
 		Name: "secret_etcd_database_bytes",
 		Help: "Database of the embedded etcd: size of its file (file), bytes of it that are in use, history " +
-			"included (in_use), " +
-			"and the size at which etcd refuses writes (quota).",
+			"included (in_use), and the size at which etcd refuses writes (quota).",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"kind"})
 

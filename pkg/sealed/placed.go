@@ -157,9 +157,8 @@ func listError(err error) error {
 		return err
 	}
 	klog.ErrorS(err, "A list failed: some records cannot be read")
-	status := apierrors.NewInternalError(errors.New("a stored record was changed, or written by a newer version of " +
-		"the server; " +
-		"ask the operator: secret-apiserver keys report names it"))
+	status := apierrors.NewInternalError(errors.New("a stored record was changed, or written by a newer version " +
+		"of the server; ask the operator: secret-apiserver keys report names it"))
 	status.ErrStatus.Reason = metav1.StatusReasonStoreReadError
 	return status
 }

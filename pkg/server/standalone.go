@@ -62,8 +62,8 @@ func (s *server) runStandalone(ctx context.Context, out io.Writer) (err error) {
 	if err := s.serve(ctx, printBanner); err != nil {
 		return err
 	}
-	if cause := context.Cause(ctx); cause != nil &&
-		cause != context.Canceled { //nolint:errorlint // the sentinel itself
+	cause := context.Cause(ctx)
+	if cause != nil && cause != context.Canceled { //nolint:errorlint // the sentinel itself
 		return fmt.Errorf("stopped: %w", cause)
 	}
 	return nil

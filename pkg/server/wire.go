@@ -98,8 +98,8 @@ func (s *server) wireTracing(config *genericapiserver.Config) {
 
 // wireKeys loads the encryption keys, reloads them while the server runs, and returns the sealer that uses them.
 func (s *server) wireKeys(config *genericapiserver.Config) (*sealed.Sealer, error) {
-	drained := wait.ContextForChannel(
-		config.DrainedNotify()) // ends after the last request, later than the context of a hook
+	// It ends after the last request, later than the context of a hook.
+	drained := wait.ContextForChannel(config.DrainedNotify())
 	provider, err := keys.New(drained, keys.Config{
 		File: s.opts.Encryption.ConfigFile, Reload: s.opts.Encryption.AutomaticReload, APIServerID: config.APIServerID,
 	})

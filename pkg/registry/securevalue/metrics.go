@@ -27,8 +27,7 @@ var refusedWrites = metrics.NewCounterVec(
 		Namespace: "secret",
 		Name:      "writes_refused_total",
 		Help: "Writes refused with 503 for lack of space, by reason: disk (less free than --data-dir-min-free) or " +
-			"database " +
-			"(etcd has reached its quota).",
+			"database (etcd has reached its quota).",
 		StabilityLevel: metrics.ALPHA,
 	},
 	[]string{"reason"},

@@ -33,11 +33,10 @@ func (o *RequestOptions) addFlags(fs *pflag.FlagSet) {
 			"Standalone, one user gets at most a quarter of them. " +
 			"In a cluster, priority and fairness shares out the sum of this and --max-mutating-requests-inflight.",
 		"max-mutating-requests-inflight": "Maximum number of concurrent writes; excess requests get 429. 0 sets " +
-			"no limit. " +
-			"Standalone, one user gets at most a quarter of them.",
+			"no limit. Standalone, one user gets at most a quarter of them.",
 		"shutdown-delay-duration": "How long a stopping server continues to serve, with /readyz failing, so that " +
-			"load balancers and " +
-			"kube-apiserver stop sending requests to it. Defaults to 0s standalone and 10s in a cluster.",
+			"load balancers and kube-apiserver stop sending requests to it. Defaults to 0s standalone and " +
+			"10s in a cluster.",
 		"shutdown-watch-termination-grace-period": "How long open watches may take to end when the server stops.",
 	}, "max-requests-inflight", "max-mutating-requests-inflight", "request-timeout", "min-request-timeout",
 		"shutdown-delay-duration", "shutdown-watch-termination-grace-period")

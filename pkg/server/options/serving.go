@@ -33,8 +33,7 @@ func (o *ServingOptions) addFlags(fs *pflag.FlagSet) {
 		"bind-address": "IP address to listen on; 0.0.0.0 or :: for all interfaces.",
 		"secure-port":  "Port to serve HTTPS on; 0 selects a free port.",
 		"tls-cert-file": "File with the certificate chain for HTTPS, reloaded when it changes. Required in a " +
-			"cluster; " +
-			"a standalone server issues its own by default.",
+			"cluster; a standalone server issues its own by default.",
 		"tls-private-key-file": "File with the private key of --tls-cert-file.",
 	}, "bind-address", "secure-port", "tls-cert-file", "tls-private-key-file",
 		"tls-min-version", "tls-cipher-suites", "http2-max-streams-per-connection")
