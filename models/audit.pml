@@ -5,8 +5,8 @@
    found: when a line that was a published head is not in the log, the log says so (a line cut-off or rewritten, a gap in the
    numbers), or lacks the head that is published now, which the next start and `audit verify --head` notice.
    Mutants: M1 M2 M3 M4
-   M1 Advance compares with the head that it has just read, not with the last one that this run knows: a transaction that a killed run
-   left in flight lands after the cut and the restart, and the next head replaces it unseen
+   M1 Advance replaces any head with a lower number, also one that is no line of this log: a transaction that a killed run left in
+   flight lands after the cut and the restart, and the next head replaces it unseen
    M2 a value is released before the sync        M3 Advance does not compare        M4 a start does not load the published head
    Found: M1 was what the code did before this model. */
 #define LINES 4
@@ -26,7 +26,7 @@ inline cut(n) { atomic { do :: end > n -> file[end] = 0; mark[end] = 0; end--; :
 active proctype Server() {
   do
   :: started <= RUNS && head < LINES ->
-     atomic { head = end; knownBy[started] = number;       /* resume: adopt, then compare with HeadStore.Load */
+     atomic { head = end; knownBy[started] = number;       /* restoreState, then compareWithPublished */
 #ifndef M4
        if :: number > head -> head = number + 1; mark[head] = 1                      /* cut-off: numbers are never used twice */
           :: number <= head && number != 0 && file[number] != mac -> head++; mark[head] = 1          /* rewritten */
@@ -35,7 +35,7 @@ active proctype Server() {
 #else
        head++;
 #endif
-       file[head] = started; end = head; synced = head; durable = head; up = true };     /* announce: the opening, synced */
+       file[head] = started; end = head; synced = head; durable = head; up = true };     /* writeOpening, synced */
      do
      :: atomic { head < LINES -> head++; file[head] = started; end = head };             /* append */
 #ifdef M2
@@ -49,19 +49,20 @@ active proctype Server() {
   od
 }
 active [RUNS] proctype Publisher() {                       /* of one run each, which its transaction may outlive */
-  byte n, m, seen;
+  byte n, m, seen; bool earlier;
   do
-  :: atomic { up && started == _pid && durable > number -> n = durable; m = started; seen = number };   /* Log.Head, load */
+  :: atomic { up && started == _pid && durable > number -> n = durable; m = started; seen = number;
+             earlier = (number == knownBy[_pid] || file[number] == mac) };          /* Log.Head, load, isEarlier */
      atomic {
 #if defined(M3)
        if :: true ->
 #elif defined(M1)
        if :: seen == number ->
 #else
-       if :: seen == number && seen == knownBy[_pid] ->
+       if :: seen == number && earlier ->
 #endif
           back = back || n < number; number = n; mac = m; published[n] = m; knownBy[_pid] = n
-       :: else fi; n = 0; m = 0; seen = 0 }
+       :: else fi; n = 0; m = 0; seen = 0; earlier = false }
   od
 }
 active proctype Attacker() { byte n; atomic { select(n : 0 .. LINES - 1); cut(n) }; atomic { select(n : 0 .. LINES - 1); cut(n) } }

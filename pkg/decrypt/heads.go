@@ -7,9 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -23,11 +21,6 @@ import (
 type HeadStore struct {
 	kv  clientv3.KV
 	key string
-
-	mu sync.Mutex
-	// known are the head that was loaded or written last, and those of later writes whose outcome is not known. A head
-	// that is none of them is from another run: replacing it would hide that the log was cut before this run started.
-	known []audit.Head
 }
 
 var _ audit.HeadStore = (*HeadStore)(nil)
@@ -48,12 +41,7 @@ type publishedHead struct {
 
 // Load implements audit.HeadStore.
 func (s *HeadStore) Load(ctx context.Context) (audit.Head, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	head, revision, err := s.load(ctx)
-	if err == nil && revision > 0 {
-		s.known = []audit.Head{head}
-	}
 	return head, revision > 0, err
 }
 
@@ -78,23 +66,29 @@ func (s *HeadStore) load(ctx context.Context) (audit.Head, int64, error) {
 }
 
 // Advance implements audit.HeadStore.
-func (s *HeadStore) Advance(ctx context.Context, head audit.Head) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *HeadStore) Advance(ctx context.Context, head audit.Head, earlier func(audit.Head) (bool, error)) error {
 	published, revision, err := s.load(ctx)
 	switch {
 	case err != nil:
 		return err
-	case revision > 0 && published == head && slices.Contains(s.known, head):
+	case revision > 0 && published == head:
 		return nil
-	case revision > 0 && (published.Sequence >= head.Sequence || !slices.Contains(s.known, published)):
-		return fmt.Errorf("%s in etcd has %s: %w", s.key, published, audit.ErrHeadBehind)
+	case revision > 0:
+		ok := published.Sequence < head.Sequence
+		if ok {
+			ok, err = earlier(published)
+		}
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("%s in etcd has %s: %w", s.key, published, audit.ErrHeadBehind)
+		}
 	}
 	value, err := json.Marshal(publishedHead{Head: head.String(), Time: time.Now().UTC()})
 	if err != nil {
 		return err
 	}
-	s.known = append(s.known, head)
 	ctx = etcd.Reserved(ctx) // values are released while the disk has no room for others
 	unchanged := clientv3.Compare(clientv3.ModRevision(s.key), "=", revision)
 	done, err := s.kv.Txn(ctx).If(unchanged).Then(clientv3.OpPut(s.key, string(value))).Commit()
@@ -104,6 +98,5 @@ func (s *HeadStore) Advance(ctx context.Context, head audit.Head) error {
 	if !done.Succeeded {
 		return fmt.Errorf("%s in etcd was changed by another writer: %w", s.key, audit.ErrHeadBehind)
 	}
-	s.known = []audit.Head{head}
 	return nil
 }

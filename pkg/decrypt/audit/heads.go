@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 	"time"
@@ -14,17 +15,17 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// ErrHeadBehind is returned when the published head has a higher number than the one to publish, or is another line of
-// the same number.
+// ErrHeadBehind is returned when the published head is not an earlier line of this log: replacing it would hide that the
+// log was cut, or that two servers write under one name.
 var ErrHeadBehind = errors.New("the published head is not an earlier line of this log")
 
 // HeadStore keeps the published head of one instance where writers of the log cannot change it.
 type HeadStore interface {
 	// Load returns the published head, false when there is none yet.
 	Load(ctx context.Context) (Head, bool, error)
-	// Advance publishes a head. It returns ErrHeadBehind, and changes nothing, unless the head's sequence is greater
-	// than the published one or the two are equal.
-	Advance(ctx context.Context, head Head) error
+	// Advance publishes a head. It returns ErrHeadBehind, and changes nothing, unless the published head is the same, or
+	// has a smaller sequence and is accepted by earlier, whose errors it returns.
+	Advance(ctx context.Context, head Head, earlier func(published Head) (bool, error)) error
 }
 
 // publishTimeout bounds one publication, so that a slow etcd does not delay the next.
@@ -55,18 +56,38 @@ func (l *Log) publishHead(ctx context.Context, head Head) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	err := l.config.Heads.Advance(ctx, head)
+	err := l.config.Heads.Advance(ctx, head, l.isEarlier)
 	if err == nil {
+		l.published = head
 		lastPublished.SetToCurrentTime()
 		return true
 	}
 	publishErrors.Inc()
 	text := "Could not publish the head of the decrypt audit log; will retry"
 	if errors.Is(err, ErrHeadBehind) {
-		text = "Another server publishes the head of a decrypt audit log under the same name: give each its own"
+		text = "The published head of the decrypt audit log is not a line of this log: either another server has the " +
+			"same --decrypt-audit-instance, then give each its own, or lines were cut off while a server stopped, " +
+			"which the next start reports"
 	}
 	klog.ErrorS(err, text, "instance", l.config.Instance, "head", head)
 	return false
+}
+
+// isEarlier reports whether a published head is a line of this log: the one that this run loaded or wrote last, or one in
+// the files, such as that of a write whose answer was lost, or of a backup that etcd was restored from.
+func (l *Log) isEarlier(published Head) (bool, error) {
+	if published == l.published {
+		return true, nil
+	}
+	_, last, err := l.inspectFiles()
+	if err != nil {
+		return false, err
+	}
+	mac, found, err := l.lookUp(last, published.Sequence)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return found && mac == published.MAC, err
 }
 
 // Witness is a published head, or the first digits of its MAC, from a place outside of the log.

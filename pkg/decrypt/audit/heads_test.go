@@ -5,6 +5,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -35,6 +36,32 @@ func TestHeadIsPublishedAsItMoves(t *testing.T) {
 	}()
 	mustClose(t, l)
 	close(heads.moved)
+}
+
+// A head that another run put in place of this one's is replaced if it is a line of this log, as after a write whose
+// answer was lost or a restore of etcd. Any other is evidence of a cut and stays.
+func TestHeadThatWasReplaced(t *testing.T) {
+	c := testConfig(t)
+	heads := &memoryHeads{}
+	c.Heads, c.PublishInterval, c.MaxSize = heads, time.Hour, 2000
+	l := mustOpen(t, c)
+	early := l.Head()
+	recordNames(t, l, "n", 30) // early is in an older file now
+	for published, want := range map[Head]bool{early: true, {Sequence: early.Sequence, MAC: MAC{1}}: false} {
+		heads.head, heads.ok = published, true
+		if got := l.publishHead(t.Context(), l.Head()); got != want {
+			t.Errorf("published over %v: %v, want %v", published, got, want)
+		}
+	}
+	older, err := olderFiles(c.Path)
+	must(t, err)
+	heads.head = early
+	must(t, os.Remove(older[0].path))
+	if l.publishHead(t.Context(), l.Head()) {
+		t.Error("published over a head whose file is gone")
+	}
+	heads.head = l.Head()
+	mustClose(t, l)
 }
 
 func TestCloseAndPublishWithoutEtcd(t *testing.T) {

@@ -178,14 +178,16 @@ func (m *memoryHeads) Load(context.Context) (Head, bool, error) {
 	return m.head, m.ok, m.fail
 }
 
-func (m *memoryHeads) Advance(_ context.Context, head Head) error {
+func (m *memoryHeads) Advance(_ context.Context, head Head, earlier func(Head) (bool, error)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fail != nil {
 		return m.fail
 	}
-	if m.ok && m.head.Sequence >= head.Sequence && m.head != head {
-		return ErrHeadBehind
+	if m.ok && m.head != head {
+		if ok, err := earlier(m.head); err != nil || !ok || m.head.Sequence >= head.Sequence {
+			return errors.Join(err, ErrHeadBehind)
+		}
 	}
 	m.head, m.ok = head, true
 	if m.moved != nil {

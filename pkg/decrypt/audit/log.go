@@ -45,6 +45,8 @@ type Log struct {
 	chain string
 	since uint64
 	buf   []byte
+	// published is the head that this run loaded or published last. It belongs to the publisher.
+	published Head
 	// written is a hook for tests between a write and the check after it.
 	written func()
 }

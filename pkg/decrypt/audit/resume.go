@@ -173,6 +173,7 @@ func (l *Log) compareWithPublished(ctx context.Context, last fileState) error {
 	if err != nil {
 		return fmt.Errorf("reading the published head of the decrypt audit log: %w", err)
 	}
+	l.published = published
 	switch {
 	case !ok:
 		return nil // the first start, or one with a new database: there is nothing to compare with
