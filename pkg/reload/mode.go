@@ -15,11 +15,11 @@ import (
 type Content int
 
 const (
+	// Credentials are tokens and keys: no other user may change them, and not every user may read them. A group may, for
+	// mounted Secrets with an fsGroup.
+	Credentials Content = iota
 	// Rights grant permissions, as RBAC manifests and CA bundles do: no other user may change them.
-	Rights Content = iota
-	// Credentials are tokens and keys: not every user may read them either. A group may, for mounted Secrets with an
-	// fsGroup.
-	Credentials
+	Rights
 )
 
 const (
@@ -78,7 +78,14 @@ func checkMode(path string, info fs.FileInfo, holds Content) error {
 	if holds == Credentials && mode&worldRead != 0 {
 		return fmt.Errorf("%s can be read by every user (mode %04o): run chmod o-r on it", path, mode)
 	}
-	return checkParent(path)
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	if err := checkParent(path); err != nil || target == path {
+		return err
+	}
+	return checkParent(target)
 }
 
 // checkParent refuses a folder in which every user can replace the file. With the sticky bit, as in /tmp, only the

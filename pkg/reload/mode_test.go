@@ -14,9 +14,9 @@ import (
 // TestModes reads files of each mode for each content, under their own name and by a link.
 func TestModes(t *testing.T) {
 	const changed, readable = "can be changed by other users", "can be read by every user"
-	for mode, want := range map[fs.FileMode][2]string{ // for rights, for credentials
+	for mode, want := range map[fs.FileMode][2]string{ // for credentials, for rights
 		0o600: {}, 0o400: {}, 0o440: {}, 0o640: {},
-		0o644: {"", readable}, 0o444: {"", readable}, 0o604: {"", readable},
+		0o644: {readable, ""}, 0o444: {readable, ""}, 0o604: {readable, ""},
 		0o620: {changed, changed}, 0o660: {changed, changed}, 0o602: {changed, changed}, 0o666: {changed, changed},
 	} {
 		path := filepath.Join(t.TempDir(), "file")
@@ -68,6 +68,11 @@ func TestFolderThatEverybodyWrites(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantFault(t, CheckFile(path, Rights), want, path)
+		link := filepath.Join(t.TempDir(), "link")
+		if err := os.Symlink(path, link); err != nil {
+			t.Fatal(err)
+		}
+		wantFault(t, CheckFile(link, Rights), want, path)
 	}
 	if err := os.Chmod(dir, 0o770); err != nil {
 		t.Fatal(err)

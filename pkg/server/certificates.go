@@ -15,6 +15,8 @@ import (
 	"k8s.io/client-go/util/cert"
 	"k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/legacyregistry"
+
+	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
 // certificate is one that the process uses. It is read whenever metrics are, from the source that its user reads.
@@ -108,7 +110,11 @@ func clientCertificates(flag string, config *restclient.Config) []certificate {
 
 // certificateFault returns why the certificate in force is not the one in the file, or nil.
 func (s *server) certificateFault(inForce dynamiccertificates.CertKeyContentProvider) error {
-	found, err := os.ReadFile(s.opts.Serving.ServerCert.CertKey.CertFile)
+	pair := s.opts.Serving.ServerCert.CertKey
+	if err := reload.CheckFile(pair.KeyFile, reload.Credentials); err != nil { // upstream reloads it unchecked
+		return err
+	}
+	found, err := reload.ReadFile(pair.CertFile, reload.Rights)
 	if err != nil {
 		return err
 	}

@@ -88,13 +88,14 @@ func (s *server) checkFiles() error {
 		flag, path string
 		holds      reload.Content
 	}{
+		{"tls-cert-file", pair.CertFile, reload.Rights},
 		{"tls-private-key-file", pair.KeyFile, reload.Credentials},
+		{"etcd-certfile", transport.CertFile, reload.Rights},
 		{"etcd-keyfile", transport.KeyFile, reload.Credentials},
 		{"etcd-cafile", transport.TrustedCAFile, reload.Rights},
 		{"kubeconfig", s.opts.Cluster.Kubeconfig, reload.Credentials},
 		{"authentication-kubeconfig", s.opts.Cluster.AuthenticationKubeconfig, reload.Credentials},
 		{"authorization-kubeconfig", s.opts.Cluster.AuthorizationKubeconfig, reload.Credentials},
-		{"audit-policy-file", s.opts.Audit.PolicyFile, reload.Rights},
 		{"tracing-config-file", s.opts.Tracing.ConfigFile, reload.Rights},
 	} {
 		if file.path == "" {
@@ -215,6 +216,22 @@ func (c *inCluster) connect(
 	return client, nil
 }
 
+// checkKubeconfigFiles checks the files that a kubeconfig names, as checkFiles does for those of flags.
+func checkKubeconfigFiles(flag string, config *restclient.Config) error {
+	for path, holds := range map[string]reload.Content{
+		config.KeyFile: reload.Credentials, config.BearerTokenFile: reload.Credentials,
+		config.CertFile: reload.Rights, config.CAFile: reload.Rights,
+	} {
+		if path == "" {
+			continue
+		}
+		if err := reload.CheckFile(path, holds); err != nil {
+			return fmt.Errorf("--%s: %w", flag, err)
+		}
+	}
+	return nil
+}
+
 func restConfig(flag, file string) (*restclient.Config, error) {
 	if file == "" {
 		config, err := restclient.InClusterConfig()
@@ -238,5 +255,5 @@ func restConfig(flag, file string) (*restclient.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--%s %s: %w", flag, file, err)
 	}
-	return config, nil
+	return config, checkKubeconfigFiles(flag, config)
 }
