@@ -74,7 +74,10 @@ func loadAudit(ctx context.Context, o *options.AuditOptions) (*auditLog, error) 
 		Rules:      []auditinternal.PolicyRule{{Level: auditinternal.LevelMetadata}},
 	})
 	if o.PolicyFile != "" {
-		l.file = &reload.File{Flag: "audit-policy-file", Path: o.PolicyFile, Apply: l.rules.apply, Done: func(error) {}}
+		l.file = &reload.File{
+			Flag: "audit-policy-file", Path: o.PolicyFile, Holds: reload.Rights, Apply: l.rules.apply,
+			Done: func(error) {},
+		}
 		if err := l.file.Load(ctx); err != nil {
 			return nil, err
 		}
@@ -176,7 +179,7 @@ func (f *auditFile) Write(line []byte) (int, error) {
 	defer f.mu.Unlock()
 	if f.size > 0 && f.size+int64(len(line)) > f.max {
 		// lumberjack names a full file by the millisecond and overwrites the one of the same name.
-		time.Sleep(time.Until(f.rotated.Truncate(time.Millisecond).Add(time.Millisecond)))
+		time.Sleep(min(time.Millisecond, time.Until(f.rotated.Add(time.Millisecond))))
 		err := errors.Join(f.keep.Rotate(), f.keep.Close(), f.open())
 		f.rotated = time.Now()
 		if err != nil {

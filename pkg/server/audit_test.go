@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
 )
@@ -128,4 +129,7 @@ func TestAuditLogRotates(t *testing.T) {
 	for _, file := range files {
 		w.want(file, long)
 	}
+	w.rotated = time.Now().Add(time.Hour) // a clock that was set back must not hold up requests
+	w.write(long)
+	w.want(w.path, long)
 }
