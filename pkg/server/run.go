@@ -167,7 +167,7 @@ func (s *server) build(ctx context.Context) (*genericapiserver.GenericAPIServer,
 		return nil, errAbandoned
 	case done := <-built:
 		if errors.Is(done.err, context.DeadlineExceeded) {
-			return nil, s.noAnswer(done.err)
+			return nil, fmt.Errorf("no answer from --etcd-servers %s: %w", s.opts.Storage.ServerNames(), done.err)
 		}
 		return done.generic, done.err
 	}
@@ -179,8 +179,4 @@ func (s *server) close(err *error) {
 		s.decrypt.close()
 		s.etcd.close()
 	}
-}
-
-func (s *server) noAnswer(err error) error {
-	return fmt.Errorf("no answer from --etcd-servers %s: %w", s.opts.Storage.ServerNames(), err)
 }

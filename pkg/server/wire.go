@@ -129,11 +129,7 @@ func (s *server) compareKeys(ctx context.Context) error {
 		return err
 	}
 	scanner := sealed.NewScanner(client, apiserver.NewStorageCodec(), s.opts.Storage.StorageConfig.Prefix)
-	err = s.keys.UseStored(ctx, scanner)
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return s.noAnswer(err)
-	case err != nil:
+	if err := s.keys.UseStored(ctx, scanner); err != nil {
 		return fmt.Errorf("--%s %s: %w", keys.Flag, s.opts.Encryption.ConfigFile, err)
 	}
 	return nil

@@ -231,6 +231,8 @@ func TestSilentEtcd(t *testing.T) {
 	all := lines(out)
 	if last := all[len(all)-1]; code != 1 || !strings.HasPrefix(last, "error: no answer from --etcd-servers http://127.0.0.1:1: ") {
 		t.Errorf("exit code %d, last line %q", code, last)
+	} else if strings.Count(last, "http://127.0.0.1:1") != 1 {
+		t.Errorf("the server is named more than once: %q", last)
 	}
 	if strings.Contains(out, "goroutine ") {
 		t.Errorf("a stack is in\n%s", out)
