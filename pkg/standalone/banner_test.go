@@ -126,6 +126,24 @@ func TestTutorialIsForTheFirstStart(t *testing.T) {
 	}
 }
 
+// A restored folder has values and keys, and neither admin token nor tutorial.
+func TestNoTutorialForARestoredFolder(t *testing.T) {
+	from, dir := prepare(t, filepath.Join(t.TempDir(), "from")), filepath.Join(t.TempDir(), "restored")
+	if err := os.MkdirAll(filepath.Join(EtcdDir(dir), "member"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	keys := []byte(read(t, from.EncryptionConfig()))
+	if err := os.WriteFile(filepath.Join(dir, "encryption.yaml"), keys, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if d := prepare(t, dir); d.first {
+		t.Error("the tutorial would be shown over restored values")
+	}
+}
+
 type brokenWriter struct{}
 
 var errBroken = errors.New("broken pipe")

@@ -261,7 +261,8 @@ func (d *Data) fillAdmin(c content) error {
 	if c.admin != nil {
 		klog.Background().Info("Creating a new admin token, the old one is invalid", "missing", d.Kubeconfig())
 	}
-	d.first = c.admin == nil
+	_, err = os.Stat(filepath.Join(d.EtcdDir(), "member"))
+	d.first = c.admin == nil && os.IsNotExist(err) // a restored folder has values
 	token := newToken()
 	d.admin = digestOf(token)
 	if err := atomicfile.Replace(d.digestPath(), d.admin.file()); err != nil {
