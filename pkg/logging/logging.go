@@ -31,10 +31,12 @@ func AddFlags(o *logs.Options, fs *pflag.FlagSet) {
 	}
 }
 
-// Apply applies the log flags of a command. On a terminal, quiet drops lines of level info unless -v is given.
+// Apply applies the log flags of a command. On a terminal, quiet drops text lines of level info unless -v or --vmodule is
+// given.
 func Apply(o *logs.Options, command *cobra.Command, quiet bool) error {
 	streams := logsapi.LoggingOptions{InfoStream: os.Stdout, ErrorStream: os.Stderr}
-	if quiet && !command.Flags().Changed("v") && term.IsTerminal(int(os.Stderr.Fd())) {
+	asked := command.Flags().Changed("v") || command.Flags().Changed("vmodule")
+	if quiet && !asked && term.IsTerminal(int(os.Stderr.Fd())) {
 		streams.ErrorStream = warnings{os.Stderr}
 	}
 	if err := logsapi.ValidateAndApplyWithOptions(o, &streams, utilfeature.DefaultFeatureGate); err != nil {
@@ -43,7 +45,7 @@ func Apply(o *logs.Options, command *cobra.Command, quiet bool) error {
 	return nil
 }
 
-// warnings drops log lines of level info. Each write is a whole line.
+// warnings drops text lines of level info, which start with I. Each write is a whole line.
 type warnings struct{ io.Writer }
 
 func (w warnings) Write(line []byte) (int, error) {
