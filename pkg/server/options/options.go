@@ -5,6 +5,7 @@ package options
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/pflag"
 	cliflag "k8s.io/component-base/cli/flag"
@@ -156,6 +157,11 @@ func (o *Options) refuse(why string, sets ...string) []error {
 func pick(fs *pflag.FlagSet, add func(*pflag.FlagSet), usage map[string]string, names ...string) {
 	all := pflag.NewFlagSet("", pflag.ContinueOnError)
 	add(all)
+	for name := range usage {
+		if !slices.Contains(names, name) {
+			panic("usage of a flag that is not picked: --" + name)
+		}
+	}
 	for _, name := range names {
 		flag := all.Lookup(name)
 		if flag == nil {
