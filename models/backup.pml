@@ -1,4 +1,4 @@
-/* Backup, restore and revisions (pkg/tools/backup, pkg/etcd/restore.go): two members of etcd, one of which lags; a backup is a snapshot
+/* Backup, restore and revisions (pkg/tools/backup, pkg/etcd/tools.go): two members of etcd, one of which lags; a backup is a snapshot
    of one member; a restore starts etcd from one of two backups at a raised revision, all below it compacted. A watch from a compacted
    revision ends with 410 Gone and its client lists again. One tick of the clock has at most RATE writes (writesPerSecond).
    forward: no client has seen a revision that a restored etcd does not call compacted: it never takes an old object for a new one,

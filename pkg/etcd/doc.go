@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package etcd runs one etcd member inside this process, for the standalone server, and connects to the etcd of
-// --etcd-servers, with batched reads (New).
+// --etcd-servers (New); BatchReads coalesces many small reads of it.
 //
 // It owns the member's directory: lock, data and sockets. The data is real etcd data with every fsync on; etcdutl reads
 // the directory as it is.
