@@ -11,20 +11,6 @@ import (
 )
 
 var (
-	reloads = metrics.NewCounterVec(&metrics.CounterOpts{
-		Namespace: "secret", Subsystem: "encryption", Name: "reload_total",
-		Help: "Reloads of --encryption-provider-config by result. After a failure the last good " +
-			"configuration stays active.",
-		StabilityLevel: metrics.ALPHA,
-	}, []string{"result"})
-
-	lastReload = metrics.NewGauge(&metrics.GaugeOpts{
-		Namespace: "secret", Subsystem: "encryption", Name: "last_reload_successful",
-		Help: "1 if the current content of --encryption-provider-config is active, 0 if it was refused " +
-			"or cannot be read.",
-		StabilityLevel: metrics.ALPHA,
-	})
-
 	writeKeyInfo = metrics.NewGaugeVec(&metrics.GaugeOpts{
 		Namespace: "secret", Subsystem: "encryption", Name: "write_key",
 		Help: "1 for the name of the active write key. A value whose status.key differs is stale. No " +
@@ -49,21 +35,8 @@ var (
 
 // registerMetrics is not an init function: feature gates have to be parsed before a metric is created.
 var registerMetrics = sync.OnceFunc(func() {
-	legacyregistry.MustRegister(reloads, lastReload, writeKeyInfo, missingValues, kmsHealthy)
-	// Both series exist from the start, so that an alert on the rate sees the first failure.
-	reloads.WithLabelValues("success")
-	reloads.WithLabelValues("failure")
-	lastReload.Set(1) // otherwise the server does not start
+	legacyregistry.MustRegister(writeKeyInfo, missingValues, kmsHealthy)
 })
-
-func countReload(err error) {
-	result := "success"
-	if err != nil {
-		result = "failure"
-	}
-	reloads.WithLabelValues(result).Inc()
-	lastReload.Set(healthValue(err))
-}
 
 func healthValue(err error) float64 {
 	if err != nil {

@@ -72,7 +72,7 @@ func New(ctx context.Context, config Config) (*Provider, error) {
 	}
 	p := &Provider{config: config, started: time.Now(), digests: map[string][sha256.Size]byte{},
 		due: make(chan struct{}, 1)}
-	p.file = &reload.File{Flag: Flag, Path: config.File, Holds: reload.Credentials, Apply: p.apply, Done: countReload}
+	p.file = &reload.File{Flag: Flag, Path: config.File, Holds: reload.Credentials, Apply: p.apply}
 	if err := p.file.Load(ctx); err != nil {
 		return nil, err
 	}

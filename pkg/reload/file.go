@@ -10,10 +10,13 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 )
 
@@ -36,8 +39,6 @@ type File struct {
 	Read func() ([]byte, error)
 	// Apply uses the content, or changes nothing and returns an error. It must not keep data, which is cleared.
 	Apply func(ctx context.Context, data []byte) error
-	// Done is called with the result of each reload, nil when new content is in force. Errors are already logged.
-	Done func(err error)
 
 	seen    [sha256.Size]byte // content or error of the last read
 	tried   [sha256.Size]byte // last content given to Apply, or last error reported
@@ -52,7 +53,11 @@ func (f *File) Load(ctx context.Context) error {
 		return fmt.Errorf("--%s: %w", f.Flag, err)
 	}
 	f.seen = sha256.Sum256(data)
-	return f.use(ctx, data, f.seen)
+	if err := f.use(ctx, data, f.seen); err != nil {
+		return err
+	}
+	Expect(f.Flag)
+	return nil
 }
 
 // Fault returns why the current content of the file is not in force, or nil if it is.
@@ -107,7 +112,7 @@ func (f *File) apply(ctx context.Context, data []byte, sum [sha256.Size]byte) {
 	}
 	f.fault.Store(nil)
 	klog.InfoS("File reloaded", "flag", f.Flag, "path", f.Path)
-	f.Done(nil)
+	Record(f.Flag, nil)
 }
 
 // recovered reports that the content in force is back after a fault.
@@ -118,7 +123,7 @@ func (f *File) recovered() {
 	f.fault.Store(nil)
 	f.tried = f.inForce
 	klog.InfoS("File is again the one in force", "flag", f.Flag, "path", f.Path)
-	f.Done(nil)
+	Record(f.Flag, nil)
 }
 
 // use applies data and clears it: it may contain tokens or keys.
@@ -136,7 +141,7 @@ func (f *File) failed(err error) {
 	f.fault.Store(&err)
 	line := errors.New(strings.ReplaceAll(err.Error(), "\n", "; ")) // all faults of a file in one line of the log
 	klog.ErrorS(line, "File not reloaded, its last good content stays in force")
-	f.Done(err)
+	Record(f.Flag, err)
 }
 
 // CatchHangup prevents SIGHUP from ending the process, the default: Every then calls its function immediately. Call it
@@ -168,4 +173,45 @@ func Every(ctx context.Context, interval time.Duration, f func(ctx context.Conte
 			asked = true
 		}
 	}
+}
+
+var (
+	reloads = metrics.NewCounterVec(&metrics.CounterOpts{
+		Namespace: "secret", Name: "reload_total",
+		Help: "Reloads by source (the flag of a file or folder, or the cluster's ConfigMap) and result (success or " +
+			"failure). After a failure the last good content stays in force.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"source", "result"})
+
+	lastReload = metrics.NewGaugeVec(&metrics.GaugeOpts{
+		Namespace: "secret", Name: "last_reload_successful",
+		Help: "1 while the current content of a source is in force, 0 while it is rejected or unreadable, by " +
+			"source.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"source"})
+
+	// registerMetrics is not an init function: feature gates must be parsed before a metric is created.
+	registerMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(reloads, lastReload) })
+)
+
+const success, failure = "success", "failure"
+
+// Expect makes the series of a source whose first content is in force, so that an alert on their rate sees the first
+// failure.
+func Expect(source string) {
+	registerMetrics()
+	reloads.WithLabelValues(source, success)
+	reloads.WithLabelValues(source, failure)
+	lastReload.WithLabelValues(source).Set(1)
+}
+
+// Record counts a reload of a source; nil means that its current content is in force.
+func Record(source string, err error) {
+	registerMetrics()
+	result, inForce := success, 1.0
+	if err != nil {
+		result, inForce = failure, 0
+	}
+	reloads.WithLabelValues(source, result).Inc()
+	lastReload.WithLabelValues(source).Set(inForce)
 }

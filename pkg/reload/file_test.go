@@ -4,6 +4,7 @@ package reload
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"k8s.io/component-base/metrics/testutil"
 )
 
 var errRefused = errors.New("refused")
@@ -28,7 +31,7 @@ type recorder struct {
 func newRecorder(t *testing.T, content string) *recorder {
 	t.Helper()
 	r := &recorder{}
-	r.Flag, r.Path = "some-file", filepath.Join(t.TempDir(), "file")
+	r.Flag, r.Path = rand.Text(), filepath.Join(t.TempDir(), "file")
 	r.Apply = func(_ context.Context, data []byte) error {
 		r.kept = data
 		switch text := string(data); {
@@ -40,16 +43,6 @@ func newRecorder(t *testing.T, content string) *recorder {
 			r.applied = append(r.applied, text)
 			return nil
 		}
-	}
-	r.Done = func(err error) {
-		if err == nil {
-			r.done = append(r.done, "ok")
-			return
-		}
-		if !strings.Contains(err.Error(), "--some-file") {
-			t.Errorf("the error does not name the flag: %v", err)
-		}
-		r.done = append(r.done, "fault")
 	}
 	r.write(t, content)
 	return r
@@ -65,8 +58,37 @@ func (r *recorder) write(t *testing.T, content string) {
 func (r *recorder) check(t *testing.T, times int) {
 	t.Helper()
 	for range times {
-		r.Check(t.Context(), false)
+		r.checkOnce(t, false)
 	}
+}
+
+// checkOnce notes what the metrics say of one check.
+func (r *recorder) checkOnce(t *testing.T, asked bool) {
+	t.Helper()
+	succeeded, failed := r.count(t, success), r.count(t, failure)
+	r.Check(t.Context(), asked)
+	if r.count(t, success) > succeeded {
+		r.done = append(r.done, "ok")
+	}
+	if r.count(t, failure) > failed {
+		r.done = append(r.done, "fault")
+		if err := r.Fault(); err == nil || !strings.Contains(err.Error(), "--"+r.Flag) {
+			t.Errorf("the error does not name the flag: %v", err)
+		}
+	}
+	inForce, err := testutil.GetGaugeMetricValue(lastReload.WithLabelValues(r.Flag))
+	if err != nil || (inForce == 1) != (r.Fault() == nil) {
+		t.Errorf("last_reload_successful is %v, %v; the fault is %v", inForce, err, r.Fault())
+	}
+}
+
+func (r *recorder) count(t *testing.T, result string) float64 {
+	t.Helper()
+	value, err := testutil.GetCounterMetricValue(reloads.WithLabelValues(r.Flag, result))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
 }
 
 func (r *recorder) want(t *testing.T, applied, done string) {
@@ -91,7 +113,7 @@ func TestLoad(t *testing.T) {
 	}
 	for name, path := range map[string]string{"missing": r.Path + "x", "a folder": filepath.Dir(r.Path)} {
 		r.Path = path
-		if err := r.Load(t.Context()); err == nil || !strings.Contains(err.Error(), "--some-file") {
+		if err := r.Load(t.Context()); err == nil || !strings.Contains(err.Error(), r.Flag) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -155,18 +177,18 @@ func TestAskedContentCountsAtOnce(t *testing.T) {
 	r := newRecorder(t, "one")
 	_ = r.Load(t.Context())
 	r.write(t, "two")
-	r.Check(t.Context(), true)
+	r.checkOnce(t, true)
 	r.want(t, "one two", "ok")
 	r.write(t, "bad")
-	r.Check(t.Context(), true)
-	r.Check(t.Context(), false)
-	r.Check(t.Context(), true)
+	r.checkOnce(t, true)
+	r.checkOnce(t, false)
+	r.checkOnce(t, true)
 	r.want(t, "one two", "ok fault fault")
 	if err := r.Fault(); !errors.Is(err, errRefused) {
 		t.Errorf("Fault() = %v", err)
 	}
 	r.write(t, "two")
-	r.Check(t.Context(), true)
+	r.checkOnce(t, true)
 	if err := r.Fault(); err != nil {
 		t.Errorf("Fault() = %v after the file was mended", err)
 	}

@@ -92,7 +92,7 @@ func TestLooseFileKeepsTheLastGoodContent(t *testing.T) {
 		}
 	}
 	var applied []string
-	file := &File{Flag: "token-auth-file", Path: path, Holds: Credentials, Done: func(error) {},
+	file := &File{Flag: "token-auth-file", Path: path, Holds: Credentials,
 		Apply: func(_ context.Context, data []byte) error { applied = append(applied, string(data)); return nil }}
 	write("good", 0o600)
 	if err := file.Load(t.Context()); err != nil {

@@ -74,10 +74,7 @@ func loadAudit(ctx context.Context, o *options.AuditOptions) (*auditLog, error) 
 		Rules:      []auditinternal.PolicyRule{{Level: auditinternal.LevelMetadata}},
 	})
 	if o.PolicyFile != "" {
-		l.file = &reload.File{
-			Flag: "audit-policy-file", Path: o.PolicyFile, Holds: reload.Rights, Apply: l.rules.apply,
-			Done: func(error) {},
-		}
+		l.file = &reload.File{Flag: "audit-policy-file", Path: o.PolicyFile, Holds: reload.Rights, Apply: l.rules.apply}
 		if err := l.file.Load(ctx); err != nil {
 			return nil, err
 		}

@@ -22,7 +22,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
-	"github.com/securevalue/secret-apiserver/pkg/access/local"
+	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
 
 const (
@@ -120,7 +120,7 @@ func (s *source) apply(data map[string]string) {
 	t, err := parse(data)
 	if err != nil {
 		s.fault.Store(&err)
-		local.RecordReload(configMap, err)
+		reload.Record(configMap, err)
 		klog.ErrorS(err, "ConfigMap is invalid, its last good content stays in force", "configMap",
 			klog.KRef(namespace, configMap))
 		return
@@ -130,7 +130,7 @@ func (s *source) apply(data map[string]string) {
 	for _, listener := range s.listeners {
 		listener.Enqueue()
 	}
-	local.RecordReload(configMap, t.proxyFault)
+	reload.Record(configMap, t.proxyFault)
 	if t.proxyFault != nil {
 		klog.ErrorS(t.proxyFault, "Front-proxy headers are no longer accepted", "configMap",
 			klog.KRef(namespace, configMap))

@@ -75,7 +75,7 @@ func (c *serviceCA) Enqueue() {
 	err := c.check(c.Certificates())
 	if refused := err != nil; refused != c.refused {
 		c.refused = refused
-		local.RecordReload(flagServiceCA, err)
+		reload.Record(flagServiceCA, err)
 	}
 	if err != nil {
 		klog.ErrorS(err, "Client certificates are no longer accepted on the decrypt port", "flag", flagServiceCA)

@@ -18,8 +18,6 @@ import (
 	"k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authentication/token/union"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
-	"k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/legacyregistry"
 
 	"github.com/securevalue/secret-apiserver/pkg/reload"
 )
@@ -49,7 +47,6 @@ type Authenticator struct {
 // New reads the files and fails on the first invalid one. An unreachable issuer is not an error. Connections to issuers
 // live as long as ctx, which must be the life of the server.
 func New(ctx context.Context, config Config) (*Authenticator, error) {
-	registerMetrics()
 	a := &Authenticator{}
 	requests, strict := a.addFiles(config)
 	for _, f := range a.files {
@@ -76,13 +73,18 @@ func (a *Authenticator) addFiles(config Config) (requests, strict []authenticato
 	}
 	if config.TokenAuthFile != "" {
 		table := &tokenTable{}
-		a.files = append(a.files, newFile("token-auth-file", config.TokenAuthFile, reload.Credentials, table.apply))
+		a.files = append(a.files, &reload.File{
+			Flag: "token-auth-file", Path: config.TokenAuthFile, Holds: reload.Credentials, Apply: table.apply,
+		})
 		tokens = append(tokens, table)
 	}
 	strictTokens := tokens
 	if config.AuthenticationConfigFile != "" {
 		a.issuers = newIssuers()
-		file := newFile("authentication-config", config.AuthenticationConfigFile, reload.Rights, a.issuers.apply)
+		file := &reload.File{
+			Flag: "authentication-config", Path: config.AuthenticationConfigFile, Holds: reload.Rights,
+			Apply: a.issuers.apply,
+		}
 		a.files = append(a.files, file)
 		strictTokens = append(slices.Clone(tokens), a.issuers.strict())
 		tokens = append(tokens, a.issuers)
@@ -159,60 +161,4 @@ func WithAnonymous(credentials authenticator.Request) authenticator.Request {
 		return nobody.AuthenticateRequest(req)
 	})
 	return unionrequest.NewFailOnError(credentials, onHealthPaths)
-}
-
-const (
-	resultSuccess = "success"
-	resultFailure = "failure"
-)
-
-var reloads = metrics.NewCounterVec(
-	&metrics.CounterOpts{
-		Namespace: "secret",
-		Subsystem: "authentication",
-		Name:      "reload_total",
-		Help: "Reloads of the sources of authentication, by source (the flag of a file, or the cluster's ConfigMap) " +
-			"and result. After a failure the last good content stays in force.",
-		StabilityLevel: metrics.ALPHA,
-	},
-	[]string{"source", "result"},
-)
-
-var lastReload = metrics.NewGaugeVec(
-	&metrics.GaugeOpts{
-		Namespace: "secret",
-		Subsystem: "authentication",
-		Name:      "last_reload_successful",
-		Help: "1 while the current content of a source is in force, 0 while it " +
-			"is rejected or unreadable, by source.",
-		StabilityLevel: metrics.ALPHA,
-	},
-	[]string{"source"},
-)
-
-// registerMetrics is not an init function: feature gates must be parsed before a metric is created.
-var registerMetrics = sync.OnceFunc(func() {
-	legacyregistry.MustRegister(reloads, lastReload)
-})
-
-// newFile returns a file with metrics, which exist before its first reload, so that an alert on their rate sees the
-// first failure.
-func newFile(flag, path string, holds reload.Content, apply func(context.Context, []byte) error) *reload.File {
-	registerMetrics()
-	reloads.WithLabelValues(flag, resultSuccess)
-	reloads.WithLabelValues(flag, resultFailure)
-	lastReload.WithLabelValues(flag).Set(1) // without its first content the server does not start
-	done := func(err error) { RecordReload(flag, err) }
-	return &reload.File{Flag: flag, Path: path, Holds: holds, Apply: apply, Done: done}
-}
-
-// RecordReload counts one reload of a source by its outcome.
-func RecordReload(source string, err error) {
-	registerMetrics()
-	result, inForce := resultSuccess, 1.0
-	if err != nil {
-		result, inForce = resultFailure, 0
-	}
-	reloads.WithLabelValues(source, result).Inc()
-	lastReload.WithLabelValues(source).Set(inForce)
 }

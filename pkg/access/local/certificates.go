@@ -45,7 +45,7 @@ var (
 // used. check may reject a bundle; nil accepts any.
 func NewClientCA(flag, path string, check func([]*stdx509.Certificate) error) (*ClientCA, *reload.File) {
 	c := &ClientCA{name: flag + "::" + path, check: check}
-	return c, newFile(flag, path, reload.Rights, c.apply)
+	return c, &reload.File{Flag: flag, Path: path, Holds: reload.Rights, Apply: c.apply}
 }
 
 // ByCertificate authenticates by client certificates that verify accepts. user returns the user of a verified chain.

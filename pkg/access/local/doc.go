@@ -12,7 +12,7 @@
 //
 // Each file is reloaded when its content changes. An invalid edit is logged and counted, and the last good content
 // stays in force: a token that was removed from a file that does not parse is still valid, so watch
-// secret_authentication_reload_total. A change is applied once two reads in a row agree, so that a file that is being
+// secret_reload_total. A change is applied once two reads in a row agree, so that a file that is being
 // written is never used.
 //
 // Write access to these files is privileged. The token file and the client CA may name any user and group, including

@@ -10,11 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"time"
 
-	"k8s.io/component-base/metrics"
-	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 
 	"github.com/securevalue/secret-apiserver/pkg/reload"
@@ -26,33 +22,6 @@ const flag = "rbac-dir"
 // maxFileBytes limits one manifest, so that a log file linked into the folder does not fill the memory.
 const maxFileBytes = 8 << 20
 
-var (
-	reloadTotal = metrics.NewCounterVec(&metrics.CounterOpts{
-		Name:           "secret_rbac_reload_total",
-		Help:           "Reloads of the RBAC manifests, by result (success or error).",
-		StabilityLevel: metrics.ALPHA,
-	}, []string{"result"})
-
-	lastReloadSuccess = metrics.NewGauge(&metrics.GaugeOpts{
-		Name:           "secret_rbac_last_reload_success_timestamp_seconds",
-		Help:           "Unix time of the last successful load of the RBAC manifests.",
-		StabilityLevel: metrics.ALPHA,
-	})
-
-	lastReload = metrics.NewGauge(&metrics.GaugeOpts{
-		Name:           "secret_rbac_last_reload_successful",
-		Help:           "1 while the RBAC manifests on disk are in force, 0 while they are rejected or unreadable.",
-		StabilityLevel: metrics.ALPHA,
-	})
-
-	registerMetrics = sync.OnceFunc(func() {
-		legacyregistry.MustRegister(reloadTotal, lastReloadSuccess, lastReload)
-		// Both results exist from the start, so that an alert on their rate sees the first error.
-		reloadTotal.WithLabelValues("success")
-		reloadTotal.WithLabelValues("error")
-	})
-)
-
 // file is one manifest as it was read.
 type file struct {
 	path string
@@ -62,7 +31,6 @@ type file struct {
 // NewFolder returns an authorizer and the folder of manifests behind it. Load must succeed before the first decision;
 // Run then puts a changed set in force. A set with any fault is rejected as a whole: the last good one stays.
 func NewFolder(dir string) (*Authorizer, *reload.File) {
-	registerMetrics()
 	a := New(nil)
 	var files []file
 	return a, &reload.File{
@@ -79,24 +47,9 @@ func NewFolder(dir string) (*Authorizer, *reload.File) {
 			}
 			warnOfFolders(dir)
 			a.current.Store(snapshot)
-			recordSuccess()
 			return nil
 		},
-		Done: func(err error) {
-			if err != nil {
-				reloadTotal.WithLabelValues("error").Inc()
-				lastReload.Set(0)
-				return
-			}
-			reloadTotal.WithLabelValues("success").Inc()
-			recordSuccess()
-		},
 	}
-}
-
-func recordSuccess() {
-	lastReloadSuccess.Set(float64(time.Now().Unix()))
-	lastReload.Set(1)
 }
 
 // Load reads all manifests (*.yaml, *.yml, *.json) of a folder, not of its subfolders. Loading is strict: whatever

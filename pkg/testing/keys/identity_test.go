@@ -71,7 +71,9 @@ func TestSameNameOtherSecret(t *testing.T) {
 	create(t, values, "value", 3, "k6-cloud")
 
 	harness.WriteFile(t, config, configHead+aesgcm("new", secretKey(), "key", second))
-	eventually(t, "the reload is refused", func() bool { return metric(t, s, `secret_encryption_reload_total{result="failure"}`) > 0 })
+	eventually(t, "the reload is refused", func() bool {
+		return metric(t, s, `secret_reload_total{result="failure",source="encryption-provider-config"}`) > 0
+	})
 	create(t, values, "after", 1, "k6-cloud")
 	for _, name := range []string{"value-0", "after-0"} {
 		if code := decrypt(t, s, name); code != http.StatusOK {

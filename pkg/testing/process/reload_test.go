@@ -126,10 +126,10 @@ func TestReloadBrokenKeys(t *testing.T) {
 		"dead-kms":   encryption("kms: {apiVersion: v2, name: away, endpoint: 'unix:///nowhere/kms.sock', timeout: 100ms}", aesgcm(leakyKey)),
 		"empty-file": "",
 	} {
-		failures := metric(t, s, `secret_encryption_reload_total{result="failure"}`)
+		failures := metric(t, s, `secret_reload_total{result="failure",source="encryption-provider-config"}`)
 		harness.WriteFile(t, file, broken)
 		harness.Eventually(t, name+" is refused", func() bool {
-			return metric(t, s, `secret_encryption_reload_total{result="failure"}`) > failures
+			return metric(t, s, `secret_reload_total{result="failure",source="encryption-provider-config"}`) > failures
 		})
 		ready := get(t, s, "/readyz?verbose")
 		if ready.Code != http.StatusOK || !strings.Contains(string(ready.Body), "[+]encryption-config (the file on disk is refused") {
