@@ -5,11 +5,9 @@ package decrypt
 import (
 	"context"
 	"errors"
-	"io"
 	"time"
 
 	"connectrpc.com/connect"
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apimachinery/pkg/util/sets"
 	apiaudit "k8s.io/apiserver/pkg/audit"
@@ -23,12 +21,6 @@ import (
 
 // readTimeout bounds the etcd transaction.
 const readTimeout = 5 * time.Second
-
-// Etcd is the part of an etcd client that the decrypt service uses.
-type Etcd interface {
-	clientv3.KV
-	io.Closer
-}
 
 // Reader reads records and opens those whose value is released. *sealed.Opener is one.
 type Reader interface {

@@ -60,7 +60,9 @@ type Provider struct {
 // generation is an active configuration and the keys of its KMS plugins.
 type generation struct {
 	*Configuration
-	keys *dataKeys
+	keys  *dataKeys
+	loads int // configurations since the start, with this one
+	since time.Time
 }
 
 // New loads the file and fails if it is invalid. A KMS plugin may start later. The goroutines of New end with ctx,
@@ -123,7 +125,11 @@ func (p *Provider) apply(ctx context.Context, data []byte) error {
 	} else {
 		p.dynamic.Set(loaded.Transformers, cancel, loaded.HealthChecks[0], loaded.KMSCloseGracePeriod)
 	}
-	p.inForce.Store(&generation{Configuration: config, keys: keys})
+	next := &generation{Configuration: config, keys: keys, loads: 1, since: time.Now()}
+	if before := p.inForce.Load(); before != nil {
+		next.loads += before.loads
+	}
+	p.inForce.Store(next)
 	for _, k := range config.keys {
 		if k.alone != nil {
 			p.digests[k.String()] = k.digest
@@ -135,6 +141,12 @@ func (p *Provider) apply(ctx context.Context, data []byte) error {
 
 // Names lists the keys of the active configuration: see Configuration.Names.
 func (p *Provider) Names() []string { return p.inForce.Load().Names() }
+
+// Loads returns how many configurations were active since the start, and since when the current one is.
+func (p *Provider) Loads() (count int, since time.Time) {
+	now := p.inForce.Load()
+	return now.loads, now.since
+}
 
 // WriteKey returns the active write key: the first one of the file, and for a KMS the key id that its plugin confirmed
 // last. It does not encrypt to find out, because that would use up a nonce of a static key.

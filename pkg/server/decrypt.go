@@ -178,20 +178,28 @@ func (s *server) decryptService(sealer *sealed.Sealer, access decryptAccess) (*d
 }
 
 // auditConfig configures the decrypt audit log, whose head is published in etcd.
-func (s *server) auditConfig(client decrypt.Etcd) (audit.Config, error) {
+func (s *server) auditConfig(client sealed.Etcd) (audit.Config, error) {
 	flags, config := s.opts.Decrypt.Audit, audit.NewConfig()
-	if flags.Instance == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return config, fmt.Errorf("the host has no name: set --decrypt-audit-instance: %w", err)
-		}
-		flags.Instance = host
+	var err error
+	if config.Instance, err = s.instance(); err != nil {
+		return config, err
 	}
 	config.Path, config.KeyFile, config.GenerateKey = flags.LogPath, flags.KeyFile, s.generateAuditKey
-	config.Instance = flags.Instance
-	config.Heads = decrypt.NewHeadStore(client, decrypt.HeadKey(s.opts.Storage.StorageConfig.Prefix, flags.Instance))
+	config.Heads = decrypt.NewHeadStore(client, decrypt.HeadKey(s.opts.Storage.StorageConfig.Prefix, config.Instance))
 	config.Fsync = audit.Fsync(flags.Fsync)
 	config.MaxSize, config.MaxBackups = int64(flags.MaxSizeMB)<<20, flags.MaxBackups
 	config.MaxAge = time.Duration(flags.MaxAgeDays) * 24 * time.Hour
 	return config, nil
+}
+
+// instance returns the name of this server among those that share an etcd.
+func (s *server) instance() (string, error) {
+	if name := s.opts.Decrypt.Audit.Instance; name != "" {
+		return name, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("the host has no name: set --decrypt-audit-instance: %w", err)
+	}
+	return host, nil
 }

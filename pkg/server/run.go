@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 
 	"google.golang.org/grpc/codes"
@@ -40,6 +41,8 @@ type server struct {
 	etcd     etcdConnection
 	keys     *keys.Provider
 	notices  notices
+	// announced ends the announcement of this server, once there is one.
+	announced atomic.Pointer[func()]
 
 	servingCA        string // file of the CA that issued a generated serving certificate
 	generateAuditKey bool
@@ -177,6 +180,9 @@ func (s *server) build(ctx context.Context) (*genericapiserver.GenericAPIServer,
 func (s *server) close(err *error) {
 	if !errors.Is(*err, errAbandoned) {
 		s.decrypt.close()
+		if end := s.announced.Load(); end != nil {
+			(*end)()
+		}
 		s.etcd.close()
 	}
 }

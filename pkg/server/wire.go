@@ -16,11 +16,11 @@ import (
 	componenttracing "k8s.io/component-base/tracing"
 
 	"github.com/securevalue/secret-apiserver/pkg/apiserver"
-	"github.com/securevalue/secret-apiserver/pkg/decrypt"
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
 	"github.com/securevalue/secret-apiserver/pkg/generated/openapi"
 	"github.com/securevalue/secret-apiserver/pkg/keys"
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
+	"github.com/securevalue/secret-apiserver/pkg/version"
 )
 
 const (
@@ -51,6 +51,9 @@ func (s *server) wire() (*apiserver.Config, error) {
 	}
 	store, err := s.wireStorage(config, sealer)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.wireAnnouncement(config, sealer); err != nil {
 		return nil, err
 	}
 	if err := s.wireAccess(config); err != nil {
@@ -135,11 +138,47 @@ func (s *server) compareKeys(ctx context.Context) error {
 	return nil
 }
 
+// wireAnnouncement announces in etcd, until the last request is served, which keys this server uses.
+func (s *server) wireAnnouncement(config *genericapiserver.Config, sealer *sealed.Sealer) error {
+	client, err := s.etcdClient()
+	if err != nil {
+		return err
+	}
+	instance, err := s.instance()
+	if err != nil {
+		instance = "unnamed" // only the audit chain needs a name
+	}
+	started := time.Now()
+	state := func() sealed.Server {
+		now := sealed.Server{
+			Version: version.Get(), Fence: sealed.Fence, Keys: slices.Sorted(slices.Values(s.keys.Names())),
+			Refused: s.keys.FileFault() != nil, Started: started.UTC(),
+		}
+		now.WriteKey, _ = sealer.WriteKey() // "" without a KMS, which is logged elsewhere
+		now.Loads, now.Loaded = s.keys.Loads()
+		return now
+	}
+	return config.AddPostStartHook("announce-server", func(genericapiserver.PostStartHookContext) error {
+		ctx, cancel := context.WithCancel(wait.ContextForChannel(config.DrainedNotify()))
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			sealed.Announce(ctx, client, s.opts.Storage.StorageConfig.Prefix, instance, state)
+		}()
+		end := func() {
+			cancel()
+			<-ended
+		}
+		s.announced.Store(&end)
+		return nil
+	})
+}
+
 // etcdConnection is how the server reaches etcd.
 type etcdConnection struct {
-	embedded decrypt.Etcd      // client of an etcd in this process, nil for an external one; standalone.go closes it
+	embedded sealed.Etcd       // client of an etcd in this process, nil for an external one; standalone.go closes it
 	newRaw   sealed.NewRawFunc // builds the store under the sealing one
-	remote   decrypt.Etcd      // client of an external etcd, once etcdClient was called
+	remote   sealed.Etcd       // client of an external etcd, once etcdClient was called
 }
 
 func (c *etcdConnection) close() {
@@ -150,7 +189,7 @@ func (c *etcdConnection) close() {
 
 // etcdClient returns the client that everything but the store shares. It calls an embedded etcd in this process: a call
 // through its socket costs more than opening a value.
-func (s *server) etcdClient() (decrypt.Etcd, error) {
+func (s *server) etcdClient() (sealed.Etcd, error) {
 	if s.etcd.embedded != nil {
 		return s.etcd.embedded, nil
 	}

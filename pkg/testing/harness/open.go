@@ -18,11 +18,11 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
-// recordPrefix starts the key of every record, whatever --etcd-prefix adds behind it. headsPart is in the keys of what
-// is not a record: the heads of the decrypt audit log.
+// recordPrefix starts the key of every record, whatever --etcd-prefix adds to it. recordsPart is in no other keys: heads
+// of decrypt audit logs and announcements of servers are not records.
 const (
 	recordPrefix = "/registry/"
-	headsPart    = "/decrypt-audit-heads/"
+	recordsPart  = "/" + secret.Resource + "/"
 )
 
 // OpenAll returns the value of every object in the data folder of a stopped server, by NAMESPACE/NAME. A record that
@@ -88,7 +88,7 @@ func withRecords(t testing.TB, dataDir string, visit func(*etcd.Server, *mvccpb.
 		t.Fatal(err)
 	}
 	for _, record := range records.Kvs {
-		if !bytes.Contains(record.Key, []byte(headsPart)) {
+		if bytes.Contains(record.Key, []byte(recordsPart)) {
 			visit(db, record)
 		}
 	}

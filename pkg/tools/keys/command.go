@@ -73,6 +73,11 @@ func (s *source) survey(
 	if err != nil {
 		return nil, err
 	}
+	if len(client.Endpoints()) > 0 { // else this tool has started the etcd of a server that is stopped
+		if found.servers, err = sealed.LiveServers(ctx, client, s.prefix, found.revision); err != nil {
+			return nil, err
+		}
+	}
 	found.wrong, err = scanner.WrongSecrets(ctx, names, local, "", 0)
 	return found, err
 }

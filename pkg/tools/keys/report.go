@@ -24,7 +24,7 @@ import (
 )
 
 const reportLong = `Count the stored values by the key that seals them, all at one revision of the database. OLDEST is
-when the oldest of these values was created.
+when the oldest of these values was created. The running servers are listed with the keys that each of them has loaded.
 
 The exit code is 0 only when every record was read, and no value is under a key of --fail-on. Each of those keys must
 be named by a stored value or by the file of --encryption-provider-config: a misspelled name proves nothing.`
@@ -48,6 +48,8 @@ type Report struct {
 	// Undecodable counts the records that the server did not write, Faults names the first thousand.
 	Undecodable int64         `json:"undecodable"`
 	Faults      []FaultReport `json:"faults,omitempty"`
+	// Servers are the running servers that announce themselves at this revision.
+	Servers []sealed.Server `json:"servers"`
 }
 
 // KeyReport describes what one key seals.
@@ -158,7 +160,7 @@ func (o *reportOptions) keyNames() ([]string, error) {
 func (s *survey) report() Report {
 	report := Report{
 		Revision: s.revision, Values: s.values(), Deleted: s.deleted, Keys: []KeyReport{},
-		Undecodable: s.faultCount, Faults: s.faults,
+		Undecodable: s.faultCount, Faults: s.faults, Servers: append([]sealed.Server{}, s.servers...),
 	}
 	for _, name := range s.names() {
 		key := s.keys[name]
@@ -191,6 +193,7 @@ func (r *Report) table() string {
 		fmt.Fprintf(&text, "%d deleted, waiting for finalizers\n", r.Deleted)
 	}
 	fmt.Fprintf(&text, "%s at revision %d\n", cli.NumberOfValues(r.Values), r.Revision)
+	text.WriteString(serverTable(r.Servers))
 	return text.String()
 }
 

@@ -3,11 +3,14 @@
 package keys
 
 import (
+	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
@@ -27,6 +30,8 @@ type survey struct {
 	faultCount      int64
 	// wrong are the keys whose secret opens none of their values, each with such a value.
 	wrong map[string]string
+	// servers are those that are announced at the revision.
+	servers []sealed.Server
 }
 
 // usage describes what one key seals.
@@ -70,6 +75,25 @@ func (s *survey) values() int64 { return s.total - s.deleted }
 
 // names returns the keys in order.
 func (s *survey) names() []string { return slices.Sorted(maps.Keys(s.keys)) }
+
+// serverTable lists servers, with what is in force on each; "" without any.
+func serverTable(servers []sealed.Server) string {
+	if len(servers) == 0 {
+		return ""
+	}
+	rows := [][]string{{"SERVER", "VERSION", "WRITE KEY", "KEYS", "LOADED"}}
+	for _, s := range servers {
+		row := []string{s.Instance, s.Version, cmp.Or(s.WriteKey, "unknown"), strings.Join(s.Keys, ","),
+			s.Loaded.UTC().Format(time.RFC3339)}
+		if s.Fault != "" {
+			row = []string{s.Instance, "-", "-", "-", s.Fault}
+		} else if s.Refused {
+			row[len(row)-1] += ", the file on disk is refused"
+		}
+		rows = append(rows, row)
+	}
+	return "\n" + cli.Table(rows)
+}
 
 // under sums what is sealed under PROVIDER/NAME, which for a KMS stands for all keys of its plugin.
 func (s *survey) under(key string) usage {
