@@ -4,7 +4,7 @@
    etcd changed it; then it does not open. rises: status.version only rises while an object lives. kept: no label edit is lost.
    Mutants: M1 M2 M3 M4 M5 M6
    M1 a write compares no revision               M2 a decrypter is taken away and the ciphertext carried
-   M3 an update that starts from the watch cache's suggestion compares the revision of the record that carry reads after it
+   M3 an update that starts from the watch cache's suggestion compares the revision of the record that keepSealed reads after it
    M4 the AAD has no uid: a ciphertext of a deleted object opens in its successor
    M5 the AAD has no version: an older ciphertext opens     M6 the AAD has no decrypters: one that was added in etcd opens it */
 #define ONE 1                  /* spec.decrypters as a set */
@@ -48,7 +48,7 @@ active [2] proctype Server() {
           if :: d = ONE :: d = BOTH fi; s.value = !value; seal(s, u, v, d, s.value); tampered = false;
           value = s.value; decrypters = d; put() }
      :: atomic { v != 0 && compared -> l = !l; labelled = !labelled; put() }               /* a label: carries */
-     :: v != 0 -> atomic { version != 0 ->                 /* a label, from the suggestion: carry reads the ciphertext */
+     :: v != 0 -> atomic { version != 0 ->                 /* a label, from the suggestion: keepSealed reads the ciphertext */
           if :: cur[me] :: else
 #ifdef M3
              -> cur[me] = true

@@ -46,7 +46,7 @@ func New(config storagebackend.TransportConfig) (*clientv3.Client, error) {
 		DialTimeout: DialTimeout, DialKeepAliveTime: keepAlive, DialKeepAliveTimeout: keepAliveTimeout,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("connecting to --etcd-servers: %w", err)
+		return nil, fmt.Errorf("creating a client of etcd: %w", err)
 	}
 	return client, nil
 }

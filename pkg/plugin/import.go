@@ -157,11 +157,15 @@ func (i *importer) run(ctx context.Context) error {
 	if err := i.validate(); err != nil {
 		return err
 	}
+	names, err := parseMaps(i.maps)
+	if err != nil {
+		return err
+	}
 	entries, err := i.entries(ctx)
 	if err != nil {
 		return err
 	}
-	if err := applyNames(i.maps, entries); err != nil {
+	if err := applyNames(names, entries); err != nil {
 		return err
 	}
 	if i.client, _, err = i.secureValues(); err != nil {

@@ -53,19 +53,26 @@ func (e *entry) check(sv *v1beta1.SecureValue) error {
 	return checkObject(checked)
 }
 
-// applyNames names the entries. The mappings are those of --map: ORIGIN=NAME, or ORIGIN= to leave one out.
-func applyNames(mappings []string, entries []entry) error {
-	names := map[string]string{}
+// parseMaps reads --map: ORIGIN=NAME, or ORIGIN= to leave one out.
+func parseMaps(mappings []string) (names map[string]string, err error) {
+	names = map[string]string{}
 	for _, mapping := range mappings {
 		origin, name, ok := strings.Cut(mapping, "=")
 		if _, repeated := names[origin]; !ok || origin == "" || repeated {
-			return errors.New("--map expects ORIGIN=NAME, or ORIGIN= to leave one out, each origin once; " +
+			return nil, errors.New("--map expects ORIGIN=NAME, or ORIGIN= to leave one out, each origin once; " +
 				"an origin is SECRET/KEY, a file name or a variable")
 		}
+		names[origin] = name
+	}
+	return names, nil
+}
+
+// applyNames names the entries, by --map or by their origins.
+func applyNames(names map[string]string, entries []entry) error {
+	for origin := range names {
 		if !slices.ContainsFunc(entries, func(e entry) bool { return e.origin == origin }) {
 			return fmt.Errorf("--map: origin %q not found", origin)
 		}
-		names[origin] = name
 	}
 	first := map[string]*entry{}
 	for i := range entries {

@@ -261,7 +261,7 @@ var epoch = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // revisionBump is how much a restore at a time raises the revision of a backup. The result stays below 2^53, which a
 // JSON number holds exactly, for thousands of years. A backup that is already above it is from a clock that was ahead,
-// and gets all of it on top.
+// or of a database whose revision another tool raised, and gets all of it on top.
 func revisionBump(revision int64, now time.Time) uint64 {
 	target := leastBump + writesPerSecond*uint64(max(now.Sub(epoch)/time.Second, 0))
 	if backup := uint64(max(revision, 0)); backup < target {
