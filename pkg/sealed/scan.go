@@ -179,10 +179,13 @@ func NewVerifier(codec runtime.Codec, etcdPrefix string, transformer value.Trans
 	return &Verifier{scanner: Scanner{codec: sealer.Codec(codec), prefix: RecordRoot(etcdPrefix)}, sealer: sealer}
 }
 
+// Read reads the record of a key in etcd without opening it.
+func (v *Verifier) Read(key string, record []byte) Scanned { return v.scanner.read(key, record) }
+
 // Verify reads and opens the record of a key in etcd. The returned Err is nil if it opens, or the object is deleted and
 // has no value.
 func (v *Verifier) Verify(ctx context.Context, key string, record []byte) Scanned {
-	found := v.scanner.read(key, record)
+	found := v.Read(key, record)
 	if found.Err == nil && !found.Deleted {
 		found.Err = v.open(ctx, record)
 	}

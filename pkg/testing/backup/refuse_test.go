@@ -42,7 +42,7 @@ func TestRefusedFlags(t *testing.T) {
 		"name one of --data-dir and --etcd-servers":              {"backup", "--to=x"},
 		"--to is required":                                       {"backup", "--data-dir=x"},
 		"--verify and --encryption-provider-config go together":  {"backup", "--data-dir=x", "--to=y", "--verify"},
-		"--verify and --encryption-provider-config go together;": {"restore", "--from=x", "--data-dir=y", "--encryption-provider-config=z"},
+		"--verify and --encryption-provider-config go together;": {"restore", "--from=x", "--data-dir=y", "--verify"},
 		"no database in":                                         {"backup", "--data-dir=" + t.TempDir(), "--to=" + file(t)},
 		"no answer from etcd at http://127.0.0.1:1":              {"backup", "--etcd-servers=http://127.0.0.1:1", "--to=" + file(t)},
 		"--from is required":                                     {"restore", "--data-dir=x"},

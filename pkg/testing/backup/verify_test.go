@@ -84,6 +84,13 @@ func TestVerifyNamesWhatDoesNotOpen(t *testing.T) {
 		}
 		output += stdout + stderr
 	}
+	// Without --verify the keys are compared by name.
+	_, stderr, code = harness.Tool(t, "restore", "--from="+good, "--data-dir="+target, "--encryption-provider-config="+lacking)
+	if want := "--encryption-provider-config lacks aesgcm/" + own + ", under which 6 values are sealed; nothing was restored"; code != 1 ||
+		!strings.Contains(stderr, want) || tree(t, target) != "" {
+		t.Errorf("code %d: %s", code, stderr)
+	}
+	must(t, "restore", "--from="+good, "--data-dir="+target, "--encryption-provider-config="+keys(s.DataDir))
 	for what, data := range map[string][]byte{
 		"output": []byte(output + saved + stderr), "a backup": harness.ReadFile(t, good), "a bad backup": harness.ReadFile(t, bad),
 	} {

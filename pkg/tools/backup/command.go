@@ -66,7 +66,7 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	flags.FlagSet("backup").StringVar(&opts.to, "to", "", "File to write. It must not exist. - writes to standard "+
 		"output, unchecked: run `backup verify` on what arrived.")
 	opts.verify.addFlags(flags.FlagSet("backup"), "Then open every value of the new backup, with the keys of "+
-		"--encryption-provider-config.")
+		"--encryption-provider-config.", "File with the keys for --verify.")
 	cli.AddFlags(command, flags)
 	command.AddCommand(newVerifyCommand(ctx))
 	return command

@@ -25,8 +25,10 @@ import (
 const restoreLong = `Create the folder of a standalone server from a backup. The folder must be absent or empty. A
 backup that was cut or changed is refused, and an interrupted restore leaves no database.
 
-Put the keys of the backup's time into the folder as encryption.yaml, or name them with --encryption-provider-config,
-and start the server. It creates a new certificate authority, a new admin token and a new decrypt audit log.
+Put the keys of the backup's time into the folder as encryption.yaml, or name them with the server's
+--encryption-provider-config, and start the server. With that file as --encryption-provider-config of this command, a
+backup with values under a key that it lacks is refused. The server creates a new certificate authority, a new admin
+token and a new decrypt audit log.
 
 Revisions continue above all earlier ones: a watch from before gets 410 Gone and lists again.
 
@@ -60,13 +62,18 @@ func NewRestoreCommand(ctx context.Context) *cobra.Command {
 	fs.StringVar(&opts.dataDir, "data-dir", "", "Folder to create. It must be absent or empty.")
 	addPrefix(fs, &opts.prefix)
 	opts.verify.addFlags(fs, "First open every value with the keys of --encryption-provider-config, and restore "+
-		"nothing when one does not open.")
+		"nothing when one does not open.", "File with the keys for the values of the backup. A backup with values under "+
+		"other keys is refused.")
 	cli.AddFlags(command, flags)
 	return command
 }
 
 func (o *restoreOptions) run(ctx context.Context, command *cobra.Command) error {
-	err := cli.UsageError(o.verify.validate(), checkPrefix(o.prefix),
+	var noKeys error // which alone, without --verify, are compared by name
+	if o.verify.enabled {
+		noKeys = o.verify.validate()
+	}
+	err := cli.UsageError(noKeys, checkPrefix(o.prefix),
 		cli.Required("from", o.from), cli.Required("data-dir", o.dataDir))
 	if err != nil {
 		return err
@@ -86,6 +93,12 @@ func (o *restoreOptions) run(ctx context.Context, command *cobra.Command) error 
 	}
 	defer func() { _ = f.close() }() // only read
 	if opener != nil {
+		if err := f.missing(ctx, opener); err != nil {
+			return fmt.Errorf("%w; nothing was restored: give the keys of the backup's time, "+
+				"or restore without --encryption-provider-config", err)
+		}
+	}
+	if o.verify.enabled {
 		if err := f.verify(ctx, opener, command); err != nil {
 			return fmt.Errorf("%w; nothing was restored: give the keys of the backup's time, "+
 				"or restore without --verify", err)

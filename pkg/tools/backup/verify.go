@@ -4,6 +4,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	cliflag "k8s.io/component-base/cli/flag"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apiserver"
 	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 	"github.com/securevalue/secret-apiserver/pkg/keys"
@@ -37,9 +39,9 @@ type verifyOptions struct {
 	keys    string
 }
 
-func (o *verifyOptions) addFlags(fs *pflag.FlagSet, usage string) {
+func (o *verifyOptions) addFlags(fs *pflag.FlagSet, usage, keysUsage string) {
 	fs.BoolVar(&o.enabled, "verify", false, usage)
-	fs.StringVar(&o.keys, keys.Flag, "", "File with the keys for --verify.")
+	fs.StringVar(&o.keys, keys.Flag, "", keysUsage)
 }
 
 func (o *verifyOptions) validate() error {
@@ -49,8 +51,14 @@ func (o *verifyOptions) validate() error {
 	return nil
 }
 
+// opener opens values with the keys of a file, which have names.
+type opener struct {
+	*sealed.Verifier
+	names []string
+}
+
 // open returns nil without keys. The keys stay in memory until ctx ends.
-func (o *verifyOptions) open(ctx context.Context, prefix string) (*sealed.Verifier, error) {
+func (o *verifyOptions) open(ctx context.Context, prefix string) (*opener, error) {
 	if o.keys == "" {
 		return nil, nil //nolint:nilnil // nothing to verify is not an error
 	}
@@ -58,7 +66,8 @@ func (o *verifyOptions) open(ctx context.Context, prefix string) (*sealed.Verifi
 	if err != nil {
 		return nil, err
 	}
-	return sealed.NewVerifier(apiserver.NewStorageCodec(), prefix, provider.Transformer(), provider), nil
+	return &opener{sealed.NewVerifier(apiserver.NewStorageCodec(), prefix, provider.Transformer(), provider),
+		provider.Names()}, nil
 }
 
 func newVerifyCommand(ctx context.Context) *cobra.Command {
@@ -119,7 +128,7 @@ func (r *result) add(found sealed.Scanned) {
 }
 
 // verify opens every value, prints the counts, and fails when one did not open.
-func (f *file) verify(ctx context.Context, opener *sealed.Verifier, command *cobra.Command) error {
+func (f *file) verify(ctx context.Context, opener *opener, command *cobra.Command) error {
 	bar := cli.New(command.ErrOrStderr(), cli.Values)
 	r := &result{opened: map[string]int{}, failed: map[string]int{}}
 	err := f.each(ctx, func(key string, record []byte) {
@@ -142,6 +151,27 @@ func (f *file) verify(ctx context.Context, opener *sealed.Verifier, command *cob
 	}
 	return fmt.Errorf("%d of the %d values in %s do not open, %s/%s among them",
 		len(r.faults), r.values, f.path, first.Namespace, first.Name)
+}
+
+// missing returns an error for each key of values that the file of opener lacks, with their number. It opens nothing.
+func (f *file) missing(ctx context.Context, opener *opener) error {
+	counts := map[string]int{}
+	err := f.each(ctx, func(key string, record []byte) {
+		found := opener.Read(key, record)
+		if found.Key != "" && !slices.ContainsFunc(opener.names,
+			func(name string) bool { return secret.CoversKey(name, found.Key) }) {
+			counts[found.Key]++
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", f.path, err)
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		errs = append(errs, fmt.Errorf("--%s lacks %s, under which %s are sealed", keys.Flag, name,
+			cli.NumberOfValues(int64(counts[name]))))
+	}
+	return errors.Join(errs...)
 }
 
 // text is the report, up to the revision.
