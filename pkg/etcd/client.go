@@ -62,8 +62,7 @@ func WaitConnected(ctx context.Context, client *clientv3.Client) error {
 		if !conn.WaitForStateChange(ctx, state) {
 			return fmt.Errorf(
 				"no connection to --etcd-servers %s: check that etcd runs there and that --etcd-cafile, "+
-					"--etcd-certfile and "+
-					"--etcd-keyfile are correct: %w",
+					"--etcd-certfile and --etcd-keyfile are correct: %w",
 				strings.Join(client.Endpoints(), ","),
 				ctx.Err(),
 			)

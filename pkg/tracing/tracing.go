@@ -44,8 +44,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 		flag,
 		o.ConfigFile,
 		"File with a TracingConfiguration (apiserver.config.k8s.io): the collector for OpenTelemetry spans and "+
-			"the sampling rate. "+
-			"Without it nothing is traced. No span contains a value.",
+			"the sampling rate. Without it nothing is traced. No span contains a value.",
 	)
 }
 

@@ -34,16 +34,14 @@ func NewOptions() Options {
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.Authorities, "own-ca", o.Authorities,
 		"Certificates to issue and renew instead of another CA, comma separated: serving (the server's, with the "+
-			"caBundle "+
-			"of its APIService), etcd (those of the etcd deployed with it).")
+			"caBundle of its APIService), etcd (those of the etcd deployed with it).")
 	fs.StringVar(&o.Namespace, "own-ca-namespace", o.Namespace,
 		"Namespace of the server, its etcd and the Secrets with their certificates.")
 	fs.DurationVar(&o.Lifetimes.Certificate, "own-ca-certificate-lifetime", o.Lifetimes.Certificate,
 		"Lifetime of a certificate. It is renewed when a third is left.")
 	fs.DurationVar(&o.Lifetimes.CA, "own-ca-lifetime", o.Lifetimes.CA,
 		"Lifetime of the server's CA. It is replaced when a third is left. The CA of etcd is valid for ten years "+
-			"and is "+
-			"replaced by hand only.")
+			"and is replaced by hand only.")
 	fs.DurationVar(&o.Lifetimes.Propagation, "own-ca-propagation-time", o.Lifetimes.Propagation,
 		"How long a new CA is in the caBundle before it issues certificates.")
 }

@@ -130,8 +130,7 @@ func (o *Options) validateMode() []error {
 	}
 	if o.Decrypt.Enabled() && o.Decrypt.Audit.LogPath == "" && o.Decrypt.Audit.KeyFile == "" {
 		errs = append(errs, errors.New("--decrypt-audit-log-path and --decrypt-audit-key-file are required in a "+
-			"cluster; "+
-			"to run without the decrypt service, use --decrypt-port=0"))
+			"cluster; to run without the decrypt service, use --decrypt-port=0"))
 	}
 	return append(errs, o.Requests.validateShares()...)
 }

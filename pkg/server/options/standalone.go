@@ -41,8 +41,7 @@ func newStandaloneOptions() *StandaloneOptions {
 func (o *StandaloneOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Enabled, "standalone", o.Enabled,
 		"Run without a cluster: embedded etcd, generated CA, keys and admin token, all in --data-dir, and RBAC "+
-			"from --rbac-dir. "+
-			"On a terminal only warnings and errors are logged, unless -v is given.")
+			"from --rbac-dir. On a terminal only warnings and errors are logged, unless -v or --vmodule is given.")
 	fs.StringVar(&o.DataDir, "data-dir", o.DataDir,
 		"Folder with all data of a standalone server, created with mode 0700. "+
 			"Back it up with secret-apiserver backup, and its encryption.yaml separately.")
