@@ -94,7 +94,7 @@ func BenchmarkParallel(b *testing.B) {
 			},
 			"open": func(own *secret.SecureValue) error { _, err := s.Open(b.Context(), own); return err },
 			"rewrap": func(own *secret.SecureValue) error {
-				_, err := (&Store{sealer: s}).reseal(b.Context(), own, own)
+				_, err := (&Store{sealer: s}).reseal(b.Context(), &write{}, own, own)
 				return err
 			},
 		} {

@@ -59,7 +59,7 @@ func (c *Codec) Encode(obj runtime.Object, w io.Writer) error {
 
 // Identifier implements runtime.Encoder.
 func (c *Codec) Identifier() runtime.Identifier {
-	return "sealed-frame-v1/" + c.object.Identifier()
+	return "sealed-frame-v2/" + c.object.Identifier()
 }
 
 // Decode reads one frame: the object, its sealed bytes and the name of the key. It returns ErrFrame for a record that
@@ -92,19 +92,21 @@ func (c *Codec) keyName(sealed []byte) string {
 	return KeyName(sealed, c.names())
 }
 
-// One etcd value, format 1, all integers big endian:
+// One etcd value, all integers big endian. Versions 1 and 2 differ in the number only: a writer of version 1 does not
+// know retired keys, so that nothing stops it from sealing under one. This program writes version 2 and reads both.
 //
 //	offset  size  content
 //	0       3     magic "\x00sv"
-//	3       1     format version, 1
+//	3       1     format version
 //	4       4     length of the object in bytes
 //	8       4     length of the sealed value in bytes
 //	12      ...   object, encoded by the storage codec
 //	...     ...   sealed value: the envelope that the transformer returned
 const (
-	frameMagic   = "\x00sv"
-	frameVersion = 1
-	frameHeader  = len(frameMagic) + 1 + 4 + 4
+	frameMagic      = "\x00sv"
+	frameVersion    = 2
+	unfencedVersion = 1
+	frameHeader     = len(frameMagic) + 1 + 4 + 4
 )
 
 // ErrFrame is returned for an etcd value that is not a frame of a version this program reads.
@@ -124,7 +126,7 @@ func appendFrame(dst, object, sealed []byte) []byte {
 // record with one byte too few or too many.
 func splitFrame(record []byte) (object, sealed []byte, err error) {
 	if len(record) < frameHeader || string(record[:len(frameMagic)]) != frameMagic ||
-		record[len(frameMagic)] != frameVersion {
+		record[len(frameMagic)] != frameVersion && !isUnfenced(record) {
 		return nil, nil, ErrFrame
 	}
 	objectLen := uint64(binary.BigEndian.Uint32(record[4:]))
@@ -135,6 +137,9 @@ func splitFrame(record []byte) (object, sealed []byte, err error) {
 	}
 	return body[:objectLen:objectLen], body[objectLen:], nil
 }
+
+// isUnfenced reports whether the writer of a frame does not know retired keys.
+func isUnfenced(frame []byte) bool { return frame[len(frameMagic)] == unfencedVersion }
 
 // aadVersion is the first byte of the additional authenticated data; it rises when the layout changes.
 const aadVersion = 1

@@ -43,7 +43,7 @@ func (s *stack) putOlder(t testing.TB, name string) *secret.SecureValue {
 // scan returns what a scan and a verification say of the only record.
 func (s *stack) scan(t testing.TB) (scanned, verified Scanned) {
 	t.Helper()
-	_, _, err := NewScanner(s.etcd.KV, objectCodec(), etcdPrefix).Scan(t.Context(),
+	_, err := NewScanner(s.etcd.KV, objectCodec(), etcdPrefix).Scan(t.Context(), 0,
 		func(record Scanned, _ int64) { scanned = record })
 	if err != nil {
 		t.Fatal(err)

@@ -142,12 +142,17 @@ func readError(key string, err error) error {
 	if errors.Is(err, ErrFrame) {
 		cause = ErrFrame
 	}
-	segments := strings.Split(key, "/")
+	return operationError(ReadingRecord, objectAt(key), cause)
+}
+
+// objectAt returns an object with the names in a key.
+func objectAt(key string) *secret.SecureValue {
 	obj := &secret.SecureValue{}
+	segments := strings.Split(key, "/")
 	if n := len(segments); n > 1 {
 		obj.Namespace, obj.Name = segments[n-2], segments[n-1]
 	}
-	return operationError(ReadingRecord, obj, cause)
+	return obj
 }
 
 // listError is readError for a list: its text may reach callers of another namespace through the watch cache, so it has

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-var update = flag.Bool("update", false, "rewrite testdata/sealed-v1.json: only for a new provider, never to "+
+var update = flag.Bool("update", false, "rewrite testdata/sealed-v2.json: only for a new provider, never to "+
 	"make this test pass")
 
 // recording is one etcd value as a released server wrote it.
@@ -28,35 +28,49 @@ type recording struct {
 	Frame      []byte    `json:"frame"`
 }
 
-var recordedFile = filepath.Join("testdata", "sealed-v1.json")
+// recordedFile has frames of the version that is written now, the other one those of version 1.
+var (
+	recordedFile  = filepath.Join("testdata", "sealed-v2.json")
+	recordedFiles = []string{filepath.Join("testdata", "sealed-v1.json"), recordedFile}
+)
 
 // TestRecordedCiphertextsOpen: what was sealed once must open for ever.
 func TestRecordedCiphertextsOpen(t *testing.T) {
 	if *update {
 		writeRecordings(t)
 	}
-	raw, err := os.ReadFile(recordedFile)
+	for version, file := range recordedFiles {
+		t.Run(filepath.Base(file), func(t *testing.T) { checkRecordings(t, file, byte(1+version)) })
+	}
+}
+
+func checkRecordings(t *testing.T, file string, version byte) {
+	t.Helper()
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var recordings []recording
 	if err := json.Unmarshal(raw, &recordings); err != nil {
-		t.Fatalf("reading %s: %v", recordedFile, err)
+		t.Fatalf("reading %s: %v", file, err)
 	}
 	covered := map[string]bool{}
 	for _, r := range recordings {
 		covered[r.Provider] = true
-		t.Run(r.Provider+"/"+r.Name, func(t *testing.T) { r.check(t) })
+		t.Run(r.Provider+"/"+r.Name, func(t *testing.T) { r.check(t, version) })
 	}
 	for _, provider := range encrypting {
 		if !covered[provider] {
-			t.Errorf("%s holds nothing of %s", recordedFile, provider)
+			t.Errorf("%s holds nothing of %s", file, provider)
 		}
 	}
 }
 
-func (r recording) check(t *testing.T) {
+func (r recording) check(t *testing.T, version byte) {
 	t.Helper()
+	if r.Frame[len(frameMagic)] != version {
+		t.Errorf("a frame of version %d", r.Frame[len(frameMagic)])
+	}
 	s := NewSealer(newTransformer(t, r.Provider), nil)
 	obj := decodeFrame(t, NewCodec(objectCodec()), r.Frame)
 	if want := bound(r.Namespace, r.Name, string(r.UID), r.Version,

@@ -29,19 +29,24 @@ var errUnchanged = errors.New("unchanged")
 // else of the record changes, and a value that is under that key already is not written. A dry run opens what a rewrap
 // would open, and seals nothing. Of a deleted object, a ciphertext that is left is dropped. Rewrap returns an
 // *OperationError if the value cannot be opened or sealed, and the errors of storage.Interface; WriteKey is set with an
-// error too, if known.
+// error too, if known and not retired: nothing may be moved to a retired key, of which a dry run reports what
+// Sealer.RetiredFault knows.
 func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.Preconditions,
 	dryRun bool) (RewrapResult, error) {
 	var result RewrapResult
+	ctx, w := newWrite(ctx)
 	update := func(input runtime.Object, _ storage.ResponseMeta) (runtime.Object, *uint64, error) {
 		stored := input.(*secret.SecureValue)
 		err := checkPlaced(stored)
 		if err != nil {
 			return nil, nil, err
 		}
-		result.Rewrapped = false // a previous attempt may have lost its race
+		result.Rewrapped, w.declared = false, false // a previous attempt may have lost its race
 		if result.WriteKey, err = s.sealer.WriteKey(); err != nil {
 			return nil, nil, operationError(Sealing, stored, err)
+		}
+		if retired := s.sealer.RetiredFault(); dryRun && retired != nil {
+			return nil, nil, operationError(Sealing, stored, retired)
 		}
 		result.Key = s.sealer.keyName(stored.Sealed)
 		deleted := stored.DeletionTimestamp != nil
@@ -55,9 +60,10 @@ func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.P
 			return nil, nil, err
 		case deleted:
 			result.Key = ""
+			w.carried()
 			return withSealed(stored, nil), nil, nil
 		}
-		sealed, err := s.reseal(ctx, stored, stored)
+		sealed, err := s.reseal(ctx, w, stored, stored)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -69,8 +75,11 @@ func (s *Store) Rewrap(ctx context.Context, key string, preconditions *storage.P
 	if errors.Is(err, errUnchanged) {
 		return result, nil
 	}
+	if err = s.writeError(key, err); errors.Is(err, ErrKeyRetired) {
+		return RewrapResult{}, err
+	}
 	if err != nil {
-		return RewrapResult{WriteKey: result.WriteKey}, readError(key, err)
+		return RewrapResult{WriteKey: result.WriteKey}, err
 	}
 	return result, nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -50,6 +51,9 @@ type Scanned struct {
 	Key string
 	// Deleted is set for an object that is deleted and waits for its finalizers: having no value is not a fault.
 	Deleted bool
+	// Revision is when the record was written. Unfenced is set if its writer does not know retired keys.
+	Revision int64
+	Unfenced bool
 	// Created is metadata.creationTimestamp; zero if the object cannot be decoded.
 	Created time.Time
 	// Err reports why the record is not what this program writes. It never quotes it.
@@ -76,41 +80,47 @@ func (s *Scanner) Naming(names []string) *Scanner {
 	return &named
 }
 
-// Scan calls visit for every record at one revision, which it returns with the number of records; visit gets that total
-// too. It returns ErrCompacted if the revision was compacted.
-func (s *Scanner) Scan(ctx context.Context, visit func(record Scanned, total int64)) (revision, total int64,
+// Scan calls visit for every record at a revision, and returns the number of records; visit gets that total too. It
+// returns ErrCompacted if the revision was compacted.
+func (s *Scanner) Scan(ctx context.Context, revision int64, visit func(record Scanned, total int64)) (total int64,
 	err error) {
-	return s.each(ctx, func(key string, record []byte, total int64) bool {
-		visit(s.read(key, record), total)
+	return s.each(ctx, revision, func(kv *mvccpb.KeyValue, total int64) bool {
+		found := s.read(string(kv.Key), kv.Value)
+		found.Revision = kv.ModRevision
+		visit(found, total)
 		return true
 	})
 }
 
-// each calls visit for every record at one revision, until it returns false.
-func (s *Scanner) each(ctx context.Context, visit func(key string, record []byte, total int64) bool) (revision,
+// each calls visit for every record at a revision, until it returns false; 0 is the current one. It returns the number
+// of records.
+func (s *Scanner) each(ctx context.Context, revision int64, visit func(record *mvccpb.KeyValue, total int64) bool) (
 	total int64, err error) {
 	end := clientv3.GetPrefixRangeEnd(s.prefix)
 	next, limit := s.prefix, int64(firstPage)
 	for {
 		page, err := s.page(ctx, next, end, limit, revision)
 		if errors.Is(err, rpctypes.ErrCompacted) {
-			return 0, 0, ErrCompacted
+			return 0, ErrCompacted
 		}
 		if err != nil {
-			return 0, 0, fmt.Errorf("reading the stored records: %w", err)
+			return 0, fmt.Errorf("reading the stored records: %w", err)
 		}
 		if revision == 0 {
-			revision, total = page.Header.Revision, page.Count
+			revision = page.Header.Revision
+		}
+		if next == s.prefix {
+			total = page.Count
 		}
 		size := int64(1)
 		for _, record := range page.Kvs {
 			size += int64(len(record.Value))
-			if !visit(string(record.Key), record.Value, total) {
-				return revision, total, nil
+			if !visit(record, total) {
+				return total, nil
 			}
 		}
 		if !page.More || len(page.Kvs) == 0 {
-			return revision, total, nil
+			return total, nil
 		}
 		next = string(page.Kvs[len(page.Kvs)-1].Key) + "\x00"
 		limit = min(maxPage, 1+pageBytes*int64(len(page.Kvs))/size)
@@ -132,6 +142,7 @@ func (s *Scanner) read(key string, record []byte) Scanned {
 		found.Err = err
 		return found
 	}
+	found.Unfenced = isUnfenced(record)
 	obj, _, err := s.codec.Decode(record, nil, nil)
 	if err == nil {
 		sv := obj.(*secret.SecureValue)

@@ -26,7 +26,7 @@ func TestAttackNamesInAScan(t *testing.T) {
 	}
 	want := map[string]error{"ns/a aesgcm/key1": nil, "ns/b unreadable": ErrKeyName,
 		`n\x1b[2J/\xffc aesgcm/key1`: ErrMisplaced}
-	_, total, err := NewScanner(etcd.Client, objectCodec(), etcdPrefix).Scan(t.Context(), func(found Scanned, _ int64) {
+	total, err := NewScanner(etcd.Client, objectCodec(), etcdPrefix).Scan(t.Context(), 0, func(found Scanned, _ int64) {
 		text := fmt.Sprintf("%s/%s %s", found.Namespace, found.Name, found.Key)
 		err, known := want[text]
 		if !known || !errors.Is(found.Err, err) {
@@ -53,7 +53,7 @@ func TestScanReadsPages(t *testing.T) {
 		}
 	}
 	next := 0
-	_, total, err := NewScanner(etcd.Client, objectCodec(), etcdPrefix).Scan(t.Context(),
+	total, err := NewScanner(etcd.Client, objectCodec(), etcdPrefix).Scan(t.Context(), 0,
 		func(found Scanned, total int64) {
 			if found.Name != fmt.Sprintf("%05d", next) || total != small+large || !errors.Is(found.Err, ErrFrame) {
 				t.Errorf("record %d: %+v of %d", next, found, total)

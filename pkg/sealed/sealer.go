@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -69,6 +70,7 @@ func (e *OperationError) Unwrap() error { return e.Err }
 type Sealer struct {
 	transformer value.Transformer
 	keys        Keys
+	retired     atomic.Pointer[string] // see noteRetired
 }
 
 // Keys describes the keys of the active encryption configuration.
@@ -189,18 +191,18 @@ func operationError(operation string, obj *secret.SecureValue, err error) error 
 var (
 	// ErrKeyMissing is permanent until the operator restores the key.
 	ErrKeyMissing = errors.New("its key is not in the encryption configuration")
-	// ErrKeyUnavailable lasts until the KMS answers. It is the only fault that is worth a retry.
+	// ErrKeyUnavailable lasts until the KMS answers. It is the only fault of a stored value that is worth a retry.
 	ErrKeyUnavailable = errors.New("the KMS that has its key does not answer")
 	// ErrDamaged is permanent.
 	ErrDamaged = errors.New("it was changed, or its key has another secret than the one of that name in the " +
 		"configuration")
 )
 
-// FaultOf classifies an error about a stored value as ErrKeyMissing, ErrKeyUnavailable or ErrDamaged. It returns nil
-// for other errors. Both ports and all tools use it.
+// FaultOf classifies an error about a stored value as ErrKeyMissing, ErrKeyUnavailable or ErrDamaged, or about a
+// refused one as ErrKeyRetired. It returns nil for other errors. Both ports and all tools use it.
 func FaultOf(err error) error {
 	is := func(target error) bool { return errors.Is(err, target) }
-	faults := []error{ErrKeyMissing, ErrKeyUnavailable, ErrDamaged}
+	faults := []error{ErrKeyMissing, ErrKeyUnavailable, ErrDamaged, ErrKeyRetired}
 	if at := slices.IndexFunc(faults, is); at >= 0 {
 		return faults[at]
 	}

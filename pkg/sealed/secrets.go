@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"k8s.io/apiserver/pkg/storage/value"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
@@ -46,9 +47,9 @@ func (s *Scanner) WrongSecrets(
 	mustHave := t.keys[must]
 	if t.open > 0 {
 		var read int64
-		_, _, err := s.each(ctx, func(_ string, record []byte, _ int64) bool {
+		_, err := s.each(ctx, 0, func(record *mvccpb.KeyValue, _ int64) bool {
 			read++
-			t.try(ctx, record)
+			t.try(ctx, record.Value)
 			return t.open > 0 && (limit == 0 || read < limit || mustHave != nil && !mustHave.settled())
 		})
 		if err != nil {
@@ -98,14 +99,14 @@ func (t *trials) try(ctx context.Context, record []byte) {
 func (s *Scanner) CountKeys(ctx context.Context, names []string) (map[string]int64, error) {
 	s = s.Naming(names)
 	counts := map[string]int64{}
-	_, _, err := s.each(ctx, func(key string, record []byte, _ int64) bool {
-		_, sealed, err := splitFrame(record)
+	_, err := s.each(ctx, 0, func(record *mvccpb.KeyValue, _ int64) bool {
+		_, sealed, err := splitFrame(record.Value)
 		if err != nil {
 			return true
 		}
 		name := s.codec.keyName(sealed)
 		if !slices.ContainsFunc(names, func(known string) bool { return secret.CoversKey(known, name) }) {
-			name = s.read(key, record).Key
+			name = s.read(string(record.Key), record.Value).Key
 		}
 		if name != "" {
 			counts[name]++

@@ -39,15 +39,16 @@ func New(raw storage.Interface, codec runtime.Codec, sealer *Sealer) *Store {
 }
 
 // Create seals the value of obj and stores both. obj is not changed. It returns an *OperationError if the value cannot
-// be sealed.
+// be sealed, or its key is retired.
 func (s *Store) Create(ctx context.Context, key string, obj, out runtime.Object, ttl uint64) error {
-	sealed, err := s.sealNew(ctx, obj.(*secret.SecureValue))
+	ctx, w := newWrite(ctx)
+	sealed, err := s.sealNew(ctx, w, obj.(*secret.SecureValue))
 	if err != nil {
 		return err
 	}
 	err = s.raw.Create(ctx, key, sealed, out, ttl)
 	strip(out)
-	return err
+	return s.writeError(key, err)
 }
 
 // Delete removes object and ciphertext, which are one etcd key.
@@ -133,6 +134,15 @@ func (s *Store) EnableResourceSizeEstimation(keys storage.KeysFunc) error {
 
 // CompactRevision implements storage.Interface.
 func (s *Store) CompactRevision() int64 { return s.raw.CompactRevision() }
+
+// writeError is readError for a write, which may have been refused because its key is retired.
+func (s *Store) writeError(key string, err error) error {
+	if retired, ok := errors.AsType[*RetiredError](err); ok {
+		s.sealer.noteRetired(retired.Key)
+		return operationError(Sealing, objectAt(key), retired)
+	}
+	return readError(key, err)
+}
 
 // strip drops the ciphertext in place: the etcd3 store returns freshly decoded objects, which nobody shares.
 func strip(obj runtime.Object) {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 )
 
 // GuaranteedUpdate keeps the stored ciphertext, or seals a new value, in the compare-and-swap. A PUT with a value
@@ -24,7 +25,9 @@ func (s *Store) GuaranteedUpdate(
 	if !takesSuggestion(ctx) {
 		suggestion = nil
 	}
+	ctx, w := newWrite(ctx)
 	update := func(input runtime.Object, meta storage.ResponseMeta) (runtime.Object, *uint64, error) {
+		w.declared = false // a previous attempt may have lost its race
 		existing := input.(*secret.SecureValue)
 		if err := checkPlaced(existing); err != nil {
 			return nil, nil, err
@@ -40,9 +43,9 @@ func (s *Store) GuaranteedUpdate(
 		updated := out.(*secret.SecureValue)
 		var sealed *secret.SecureValue
 		if suggestion != nil && len(stored.Sealed) == 0 && updated.Spec.Value == nil {
-			sealed, err = s.keepSealed(ctx, key, stored.ResourceVersion, updated)
+			sealed, err = s.keepSealed(ctx, w, key, stored.ResourceVersion, updated)
 		} else {
-			sealed, err = s.sealUpdate(ctx, &stored, updated)
+			sealed, err = s.sealUpdate(ctx, w, &stored, updated)
 		}
 		return sealed, ttl, err
 	}
@@ -51,15 +54,15 @@ func (s *Store) GuaranteedUpdate(
 		*destination.(*secret.SecureValue), err = *same.record, nil
 	}
 	strip(destination)
-	return readError(key, err)
+	return s.writeError(key, err)
 }
 
 // sealNew returns what to store for an object with a new value.
-func (s *Store) sealNew(ctx context.Context, obj *secret.SecureValue) (*secret.SecureValue, error) {
+func (s *Store) sealNew(ctx context.Context, w *write, obj *secret.SecureValue) (*secret.SecureValue, error) {
 	if obj.Spec.Value == nil {
 		return nil, fmt.Errorf("storing %s/%s: %w", obj.Namespace, obj.Name, ErrNoValue)
 	}
-	sealed, err := s.sealer.Seal(ctx, obj, *obj.Spec.Value)
+	sealed, err := s.seal(ctx, w, obj, *obj.Spec.Value)
 	if err != nil {
 		return nil, err
 	}
@@ -70,20 +73,23 @@ func (s *Store) sealNew(ctx context.Context, obj *secret.SecureValue) (*secret.S
 // what it is bound to changed, with the stored value re-sealed. A deleted object is stored without ciphertext: the
 // write that sets deletionTimestamp drops it, and so does the next write of a record of an older version of this
 // program.
-func (s *Store) sealUpdate(ctx context.Context, stored, updated *secret.SecureValue) (*secret.SecureValue, error) {
+func (s *Store) sealUpdate(ctx context.Context, w *write, stored, updated *secret.SecureValue) (*secret.SecureValue,
+	error) {
 	if updated.DeletionTimestamp != nil {
 		if updated.Spec.Value != nil {
 			return nil, fmt.Errorf("storing %s/%s: %w", updated.Namespace, updated.Name, ErrDeleted)
 		}
+		w.carried()
 		return withSealed(updated, nil), nil
 	}
 	if updated.Spec.Value != nil || len(stored.Sealed) == 0 {
-		return s.sealNew(ctx, updated)
+		return s.sealNew(ctx, w, updated)
 	}
 	if bytes.Equal(AAD(stored), AAD(updated)) {
+		w.carried()
 		return withSealed(updated, stored.Sealed), nil
 	}
-	sealed, err := s.reseal(ctx, stored, updated)
+	sealed, err := s.reseal(ctx, w, stored, updated)
 	if err != nil {
 		return nil, err
 	}
@@ -91,12 +97,26 @@ func (s *Store) sealUpdate(ctx context.Context, stored, updated *secret.SecureVa
 }
 
 // reseal opens the value of stored and seals it for updated.
-func (s *Store) reseal(ctx context.Context, stored, updated *secret.SecureValue) ([]byte, error) {
+func (s *Store) reseal(ctx context.Context, w *write, stored, updated *secret.SecureValue) ([]byte, error) {
 	v, err := s.sealer.Open(ctx, stored)
 	if err != nil {
 		return nil, err
 	}
-	return s.sealer.Seal(ctx, updated, v)
+	return s.seal(ctx, w, updated, v)
+}
+
+// seal seals a value and declares its key. A write key has a name that needs no configuration to be read.
+func (s *Store) seal(ctx context.Context, w *write, obj *secret.SecureValue, v sensitive.Value) ([]byte, error) {
+	sealed, err := s.sealer.Seal(ctx, obj, v)
+	if err != nil {
+		return nil, err
+	}
+	key := KeyName(sealed, nil)
+	if key == "" || key == secret.UnreadableKey {
+		return nil, operationError(Sealing, obj, ErrKeyName)
+	}
+	w.sealed(key)
+	return sealed, nil
 }
 
 // withSealed returns a shallow copy of obj with the ciphertext in place of the value.
@@ -127,7 +147,7 @@ func (*unchanged) Error() string { return "nothing to write" }
 
 // keepSealed returns what to store for a write that starts from a suggestion and needs the ciphertext of the record. It
 // returns errSuperseded if the record is newer than the suggestion, and *unchanged if there is nothing to write.
-func (s *Store) keepSealed(ctx context.Context, key, suggested string,
+func (s *Store) keepSealed(ctx context.Context, w *write, key, suggested string,
 	updated *secret.SecureValue) (*secret.SecureValue, error) {
 	record := &secret.SecureValue{}
 	if err := s.raw.Get(ctx, key, storage.GetOptions{}, record); err != nil {
@@ -136,7 +156,7 @@ func (s *Store) keepSealed(ctx context.Context, key, suggested string,
 	if record.ResourceVersion != suggested {
 		return nil, errSuperseded
 	}
-	sealed, err := s.sealUpdate(ctx, record, updated)
+	sealed, err := s.sealUpdate(ctx, w, record, updated)
 	if err != nil {
 		return nil, err
 	}

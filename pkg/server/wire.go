@@ -219,7 +219,26 @@ func (s *server) wireStorage(
 	}
 	getter := sealed.NewRESTOptionsGetter(config.RESTOptionsGetter, sealer, s.opts.Storage.EnableWatchCache, newRaw)
 	config.RESTOptionsGetter = getter
+	if err := s.watchRetired(config, sealer); err != nil {
+		return nil, err
+	}
 	return getter, s.boundHistory(config)
+}
+
+// watchRetired shows a notice while no value can be sealed because the write key is retired.
+func (s *server) watchRetired(config *genericapiserver.Config, sealer *sealed.Sealer) error {
+	client, err := s.etcdClient()
+	if err != nil {
+		return err
+	}
+	s.notices.addFault("retired-key",
+		"the first key of the encryption configuration is retired, no value is written: see the log",
+		sealer.RetiredFault)
+	prefix := s.opts.Storage.StorageConfig.Prefix
+	return config.AddPostStartHook("watch-retired-key", func(hook genericapiserver.PostStartHookContext) error {
+		go sealer.WatchRetired(hook, client, prefix)
+		return nil
+	})
 }
 
 // boundHistory bounds the history of an external etcd. An embedded one does it itself.

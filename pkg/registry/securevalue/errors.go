@@ -23,11 +23,12 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
-// retryAfterSeconds is the Retry-After of a 503: the key is unavailable, or the disk full.
+// retryAfterSeconds is the Retry-After of a 503: the key is unavailable or retired, or the disk full.
 const retryAfterSeconds = 1
 
 // clientError maps an error of the store to an API error: 400 with causes for invalid input, 503 if the KMS is
-// unavailable, 500 for a value that no retry opens. The log gets the cause, the client a constant text.
+// unavailable or the write key retired, 500 for a value that no retry opens. The log gets the cause, the client a text
+// that quotes nothing of it.
 func clientError(ctx context.Context, name string, err error) error {
 	if operation, ok := errors.AsType[*sealed.OperationError](err); ok {
 		klog.ErrorS(operation.Err, "Could not use a stored record or its encryption key", "operation",
@@ -43,6 +44,8 @@ func clientError(ctx context.Context, name string, err error) error {
 			}
 			return apierrors.NewInternalError(errors.New("cannot decrypt the stored value: its record was changed; " +
 				"nothing was written, ask the operator"))
+		case sealed.ErrKeyRetired: //nolint:errorlint // as above
+			return keyRetired(name, operation)
 		default:
 			return keyUnavailable(name)
 		}
@@ -91,6 +94,16 @@ func noRoom(name string, reason error) error {
 func keyUnavailable(name string) error {
 	return unavailable(name, fmt.Sprintf(
 		"cannot encrypt or decrypt securevalue %q: encryption key unavailable; nothing was changed, retry later", name))
+}
+
+// keyRetired refuses a write whose server lags behind a rotation. Another replica may accept it.
+func keyRetired(name string, err error) error {
+	key := "its first key"
+	if retired, ok := errors.AsType[*sealed.RetiredError](err); ok {
+		key = "key " + retired.Key
+	}
+	return unavailable(name, fmt.Sprintf("cannot encrypt securevalue %q: %s of this server is retired; nothing was "+
+		"changed, retry later; the operator must put the new key first in its encryption configuration", name, key))
 }
 
 // unavailable is a 503 that clients retry.

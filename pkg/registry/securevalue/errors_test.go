@@ -192,6 +192,24 @@ func TestOperationErrorIsUnavailable(t *testing.T) {
 	}
 }
 
+// A retired key is 503 too: another replica may have the new one first. The text names the key, which status.key shows.
+func TestRetiredKeyIsUnavailable(t *testing.T) {
+	cause := &sealed.OperationError{Operation: sealed.Sealing, Namespace: "default", Name: "api-key",
+		Err: &sealed.RetiredError{Key: "aesgcm/old"}}
+	got := statusOf(t, clientError(t.Context(), "api-key", fmt.Errorf("storing: %w", cause)))
+	want := metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusServiceUnavailable,
+		Reason: metav1.StatusReasonServiceUnavailable,
+		Message: `cannot encrypt securevalue "api-key": key aesgcm/old of this server is retired; nothing was ` +
+			`changed, retry later; the operator must put the new key first in its encryption configuration`,
+		Details: &metav1.StatusDetails{Group: "secret.grafana.app", Kind: "securevalues", Name: "api-key",
+			RetryAfterSeconds: 1},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestUndeclaredFields(t *testing.T) {
 	const prefix = "failed to create typed patch object (default/x; secret.grafana.app/v1beta1, Kind=SecureValue): "
 	for _, test := range []struct{ name, text, want string }{

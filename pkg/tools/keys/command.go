@@ -65,7 +65,7 @@ func (s *source) survey(
 	defer stop()
 	found := newSurvey()
 	scanner := sealed.NewScanner(client, apiserver.NewStorageCodec(), s.prefix).Naming(names)
-	found.revision, found.total, err = scanner.Scan(ctx, func(record sealed.Scanned, total int64) {
+	found.total, err = scanner.Scan(ctx, found.revision, func(record sealed.Scanned, total int64) {
 		found.add(record)
 		bar.Add(1, total)
 	})
