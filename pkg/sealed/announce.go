@@ -8,16 +8,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
@@ -110,23 +114,42 @@ func parseAnnouncement(name string, entry *mvccpb.KeyValue) Server {
 
 func leaseName(id clientv3.LeaseID) string { return strconv.FormatInt(int64(id), 16) }
 
+// maxServerSeries bounds the series of runningServers.
+const maxServerSeries = 20
+
+// serverLabels are the labels of runningServers.
+type serverLabels struct{ writeKey, version string }
+
+// Metrics are registered late: feature gates must be parsed before.
+var (
+	runningServers = metrics.NewGaugeVec(&metrics.GaugeOpts{
+		Name: "secret_servers",
+		Help: "Servers that announce themselves in this server's etcd, by their write key (\"\" while a KMS is " +
+			"unavailable) and version. Read every few seconds; no series while this server has no answer from etcd.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"write_key", "version"})
+
+	registerAnnounceMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(runningServers) })
+)
+
 // announcer keeps one announcement.
 type announcer struct {
-	client Etcd
-	root   string // with the instance
-	state  func() Server
-	ttl    int64 // seconds
-	down   bool  // the last attempt failed, which is logged
+	client    Etcd
+	prefix    string
+	name      string // of the key under announcementRoot, without the lease
+	state     func() Server
+	ttl       int64                // seconds
+	down      bool                 // the last attempt failed, which is logged
+	published map[serverLabels]int // in runningServers
 }
 
 // Announce keeps what state returns in etcd under etcdPrefix (--etcd-prefix), as instance, and removes it when ctx
 // ends, for which it takes a second at most. It writes a changed state within a second. Without etcd it logs that once
 // and retries. state must be safe for concurrent use.
 func Announce(ctx context.Context, client Etcd, etcdPrefix, instance string, state func() Server) {
-	a := &announcer{
-		client: client, root: announcementRoot(etcdPrefix) + url.PathEscape(instance) + "/", state: state,
-		ttl: announcementTTL,
-	}
+	registerAnnounceMetrics()
+	name := url.PathEscape(instance)
+	a := &announcer{client: client, prefix: etcdPrefix, name: name, state: state, ttl: announcementTTL}
 	a.run(ctx)
 }
 
@@ -160,6 +183,7 @@ func (a *announcer) hold(ctx context.Context) error {
 	held, release := context.WithCancel(ctx)
 	defer a.revoke(ctx, lease.ID)
 	defer release()
+	defer a.publish(nil)
 	alive, err := a.client.KeepAlive(held, lease.ID)
 	if err != nil {
 		return fmt.Errorf("keeping a lease alive: %w", err)
@@ -178,6 +202,7 @@ func (a *announcer) hold(ctx context.Context) error {
 			if !ok {
 				return errors.New("the lease expired: etcd did not answer, or this process was paused")
 			}
+			a.count(ctx)
 		case <-ticker.C:
 		}
 	}
@@ -191,7 +216,8 @@ func (a *announcer) write(ctx context.Context, lease clientv3.LeaseID, written [
 	}
 	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
 	defer cancel()
-	if _, err := a.client.Put(ctx, a.root+leaseName(lease), string(value), clientv3.WithLease(lease)); err != nil {
+	key := announcementRoot(a.prefix) + a.name + "/" + leaseName(lease)
+	if _, err := a.client.Put(ctx, key, string(value), clientv3.WithLease(lease)); err != nil {
 		return nil, fmt.Errorf("writing the announcement: %w", err)
 	}
 	if a.down {
@@ -199,6 +225,38 @@ func (a *announcer) write(ctx context.Context, lease clientv3.LeaseID, written [
 		klog.InfoS("This server is announced in etcd again")
 	}
 	return value, nil
+}
+
+// count publishes the servers of this etcd. After an error those of the last time stay: the lease decides.
+func (a *announcer) count(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
+	defer cancel()
+	servers, err := LiveServers(ctx, a.client, a.prefix, 0)
+	if err != nil {
+		return
+	}
+	counts := map[serverLabels]int{}
+	for _, s := range servers {
+		labels := serverLabels{s.WriteKey, s.Version}
+		if _, known := counts[labels]; !known && len(counts) >= maxServerSeries {
+			labels = serverLabels{"others", "others"}
+		}
+		if s.Fault == "" {
+			counts[labels]++
+		}
+	}
+	a.publish(counts)
+}
+
+func (a *announcer) publish(counts map[serverLabels]int) {
+	if maps.Equal(counts, a.published) {
+		return
+	}
+	runningServers.Reset()
+	for labels, n := range counts {
+		runningServers.WithLabelValues(labels.writeKey, labels.version).Set(float64(n))
+	}
+	a.published = counts
 }
 
 // revoke removes the announcement. If it fails, the announcement goes with its lease.

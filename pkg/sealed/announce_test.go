@@ -119,7 +119,7 @@ func TestAnnouncementEndsWithItsLease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &announcer{client: client, root: announcementRoot(etcdPrefix) + "a/", state: func() Server {
+	a := &announcer{client: client, prefix: etcdPrefix, name: "a", state: func() Server {
 		return Server{Version: "v1"}
 	}}
 	if _, err := a.write(t.Context(), lease.ID, nil); err != nil {

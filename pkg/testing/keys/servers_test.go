@@ -55,6 +55,8 @@ func TestReportListsTheServer(t *testing.T) {
 		!after.Started.Equal(before.Started) || after.Loaded.Equal(before.Loaded) {
 		t.Errorf("got %+v after %+v", after, before)
 	}
+	series := `secret_servers{version="` + after.Version + `",write_key="aesgcm/fresh"}`
+	eventually(t, "the metric has the new write key", func() bool { return metric(t, s, series) == 1 })
 	table, _, _ := harness.Tool(t, append([]string{"keys", "report"}, data...)...)
 	if !containsBoth(table, "SERVER", "WRITE KEY") || !containsBoth(table, "standalone", "aesgcm/fresh") {
 		t.Errorf("the table does not list the server:\n%s", table)

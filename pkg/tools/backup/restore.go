@@ -62,8 +62,8 @@ func NewRestoreCommand(ctx context.Context) *cobra.Command {
 	fs.StringVar(&opts.dataDir, "data-dir", "", "Folder to create. It must be absent or empty.")
 	addPrefix(fs, &opts.prefix)
 	opts.verify.addFlags(fs, "First open every value with the keys of --encryption-provider-config, and restore "+
-		"nothing when one does not open.", "File with the keys for the values of the backup. A backup with values under "+
-		"other keys is refused.")
+		"nothing when one does not open.", "File with the keys for the values of the backup. "+
+		"A backup with values under other keys is refused.")
 	cli.AddFlags(command, flags)
 	return command
 }
