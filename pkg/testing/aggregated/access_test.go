@@ -53,9 +53,9 @@ func TestConfigMapIsFollowed(t *testing.T) {
 	data["requestheader-allowed-names"] = "[]"
 	c.API.SetConfigMap(t, data)
 	// The same connection all the while.
-	eventually(t, "headers are not believed any more", func() bool { return list(t, proxy, "", remote("ann")) == http.StatusUnauthorized })
+	harness.Eventually(t, "headers are not believed any more", func() bool { return list(t, proxy, "", remote("ann")) == http.StatusUnauthorized })
 	c.API.SetConfigMap(t, c.ConfigMap())
-	eventually(t, "headers are believed again", func() bool { return list(t, proxy, "", remote("ann")) == http.StatusOK })
+	harness.Eventually(t, "headers are believed again", func() bool { return list(t, proxy, "", remote("ann")) == http.StatusOK })
 }
 
 // A revoked token, and a right that was taken away, stop working. A token never reaches the log, at -v=10.

@@ -106,7 +106,7 @@ func TestReviewsInFlight(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, "most are refused", func() bool {
+			harness.Eventually(t, "most are refused", func() bool {
 				mutex.Lock()
 				defer mutex.Unlock()
 				return codes[http.StatusTooManyRequests] >= 84

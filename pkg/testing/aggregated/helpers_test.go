@@ -7,26 +7,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
-
-// patience bounds a wait on a busy machine.
-const patience = 60 * time.Second
-
-// eventually waits until something is true.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if done() {
-			return
-		}
-	}
-	t.Fatalf("waited in vain until %s", what)
-}
 
 // remote are the headers that kube-apiserver passes a user on in.
 func remote(user string, groups ...string) http.Header {

@@ -25,7 +25,7 @@ func TestEtcdIsDown(t *testing.T) {
 		t.Fatalf("create: %d %s", got.Code, got.Body)
 	}
 	c.StopEtcd()
-	eventually(t, "/readyz says so", func() bool { return code(t, s, "/readyz") == http.StatusInternalServerError })
+	harness.Eventually(t, "/readyz says so", func() bool { return code(t, s, "/readyz") == http.StatusInternalServerError })
 	masters := remote("system:kube-aggregator", "system:masters")
 	for _, path := range []string{"/apis", "/apis/secret.grafana.app", "/apis/secret.grafana.app/v1beta1", "/openapi/v2", "/openapi/v3", "/openapi/v3/apis/secret.grafana.app/v1beta1"} {
 		if got := proxy.Do(t, harness.Request{Method: http.MethodGet, Path: path, Header: masters}).Code; got != http.StatusOK {

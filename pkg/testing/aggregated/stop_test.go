@@ -18,7 +18,7 @@ func TestStop(t *testing.T) {
 	s := harness.StartAggregated(t, c, "--shutdown-delay-duration=5s")
 	proxy := s.As(t, c.ProxyCA.Client(t, harness.FrontProxy))
 	s.Signal(t, syscall.SIGTERM)
-	eventually(t, "it is not ready", func() bool { return code(t, s, probe) != http.StatusOK })
+	harness.Eventually(t, "it is not ready", func() bool { return code(t, s, probe) != http.StatusOK })
 	value := harness.Canary()
 	if got := create(t, proxy, "default", "one", value, remote("ann")); got.Code != http.StatusCreated {
 		t.Errorf("create while stopping: %d %s", got.Code, got.Body)
@@ -39,5 +39,5 @@ func TestServingCertificateIsReloaded(t *testing.T) {
 	certificate, key := c.ServingCA.Serving(t)
 	harness.WriteFile(t, flagValue(t, args, "--tls-private-key-file"), key)
 	harness.WriteFile(t, flagValue(t, args, "--tls-cert-file"), certificate)
-	eventually(t, "the new certificate is served", func() bool { return serial(t, s) != before })
+	harness.Eventually(t, "the new certificate is served", func() bool { return serial(t, s) != before })
 }

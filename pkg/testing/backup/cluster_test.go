@@ -66,7 +66,7 @@ func TestAnAlarmIsNotRestored(t *testing.T) {
 	if _, err := etcdserverpb.NewMaintenanceClient(etcd.ActiveConnection()).Alarm(t.Context(), raise); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client(t, s).Create(t.Context(), newValue("refused", "x"), metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "database space exceeded") {
+	if _, err := s.Values(t, "", namespace).Create(t.Context(), harness.NewValue("refused", "x", "k6-cloud"), metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "database space exceeded") {
 		t.Fatalf("a write to a full database: %v", err)
 	}
 	backup := file(t)
@@ -77,7 +77,7 @@ func TestAnAlarmIsNotRestored(t *testing.T) {
 	if got := decrypt(t, restored, "value-0"); got != stored[namespace+"/value-0"] {
 		t.Error("value-0 opens to something else")
 	}
-	if _, err := client(t, restored).Create(t.Context(), newValue("taken", "x"), metav1.CreateOptions{}); err != nil {
+	if _, err := restored.Values(t, "", namespace).Create(t.Context(), harness.NewValue("taken", "x", "k6-cloud"), metav1.CreateOptions{}); err != nil {
 		t.Errorf("a write to the restored database: %v", err)
 	}
 }

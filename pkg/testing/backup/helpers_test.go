@@ -9,58 +9,28 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
-	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
-	typed "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// patience bounds a wait on a busy machine.
-const patience = 2 * time.Minute
-
 const (
 	namespace = "default"
-	k6Token   = "token-of-k6"
-	bindK6    = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: k6, namespace: default}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:decrypter-k6-cloud'}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
-`
+	k6Token   = harness.K6Token
 )
 
 // start runs a server on which user k6 may open what lists k6-cloud.
 func start(t *testing.T, dataDir string, args ...string) *harness.Server {
 	t.Helper()
-	return harness.Start(t, harness.Options{
-		DataDir: dataDir, Tokens: []string{harness.Token(k6Token, "k6")}, RBAC: []string{bindK6},
-		RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"}, Args: args,
-	})
-}
-
-func client(t *testing.T, s *harness.Server) typed.SecureValueInterface {
-	t.Helper()
-	return versioned.NewForConfigOrDie(s.RESTConfig(t, "")).SecretV1beta1().SecureValues(namespace)
-}
-
-func newValue(name, value string) *v1beta1.SecureValue {
-	return &v1beta1.SecureValue{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       v1beta1.SecureValueSpec{Description: "test", Value: sensitive.New(value), Decrypters: []string{"k6-cloud"}},
-	}
+	return harness.Start(t, harness.Options{DataDir: dataDir, Args: args}.WithK6(namespace))
 }
 
 // fill stores n values of about size bytes and returns them by NAMESPACE/NAME.
 func fill(t *testing.T, s *harness.Server, n, size int) map[string]string {
 	t.Helper()
-	values, stored := client(t, s), map[string]string{}
+	values, stored := s.Values(t, "", namespace), map[string]string{}
 	var group errgroup.Group
 	group.SetLimit(8)
 	for i := range n {
@@ -68,7 +38,7 @@ func fill(t *testing.T, s *harness.Server, n, size int) map[string]string {
 		value += strings.Repeat("x", max(size-len(value), 0))
 		stored[namespace+"/"+name] = value
 		group.Go(func() error {
-			_, err := values.Create(t.Context(), newValue(name, value), metav1.CreateOptions{})
+			_, err := values.Create(t.Context(), harness.NewValue(name, value, "k6-cloud"), metav1.CreateOptions{})
 			return err
 		})
 	}
@@ -142,15 +112,4 @@ func noCanary(t *testing.T, what string, data []byte, values map[string]string) 
 			t.Errorf("%s holds %v", what, found)
 		}
 	}
-}
-
-// eventually waits until something is true.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if done() {
-			return
-		}
-	}
-	t.Fatalf("waited in vain until %s", what)
 }

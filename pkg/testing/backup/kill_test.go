@@ -133,7 +133,7 @@ func TestInterruptedCommandsCleanUp(t *testing.T) {
 		if err := command.Start(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "it writes", func() bool { return len(names(t, dir)) > 0 })
+		harness.Eventually(t, "it writes", func() bool { return len(names(t, dir)) > 0 })
 		_ = command.Process.Signal(syscall.SIGINT) // it may be over
 		if err := command.Wait(); err != nil {
 			interrupted++

@@ -69,7 +69,7 @@ func (l *load) write(t *testing.T, values typed.SecureValueInterface, name strin
 	first := len(h.values) == 1
 	l.mu.Unlock()
 	if first {
-		_, err = values.Create(t.Context(), newValue(name, value), metav1.CreateOptions{})
+		_, err = values.Create(t.Context(), harness.NewValue(name, value, "k6-cloud"), metav1.CreateOptions{})
 	} else {
 		_, err = values.Patch(t.Context(), name, types.MergePatchType, []byte(`{"spec":{"value":"`+value+`"}}`), metav1.PatchOptions{})
 	}
@@ -124,14 +124,14 @@ func (l *load) holds(t *testing.T, opened map[string]string) {
 func TestBackupUnderLoadIsRestored(t *testing.T) {
 	t.Parallel()
 	s := start(t, "")
-	values := client(t, s)
+	values := s.Values(t, "", namespace)
 	l := startLoad(t, values)
-	eventually(t, "there is something to back up", func() bool { return l.writes.Load() >= writesBefore || t.Failed() })
+	harness.Eventually(t, "there is something to back up", func() bool { return l.writes.Load() >= writesBefore || t.Failed() })
 	l.mark()
 	online := file(t)
 	line := must(t, "backup", "--data-dir="+s.DataDir, "--to="+online)
 	taken := l.writes.Load()
-	eventually(t, "there were writes after the backup too", func() bool { return l.writes.Load() >= taken+writesDuring || t.Failed() })
+	harness.Eventually(t, "there were writes after the backup too", func() bool { return l.writes.Load() >= taken+writesDuring || t.Failed() })
 	l.stop.Store(true)
 	l.group.Wait()
 

@@ -29,7 +29,7 @@ func TestRestoredServerServesAndItsRevisionsNeverGoBack(t *testing.T) {
 	t.Parallel()
 	s := start(t, "")
 	stored := fill(t, s, 5, 0)
-	values := client(t, s)
+	values := s.Values(t, "", namespace)
 	if err := values.Delete(t.Context(), "value-4", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestRestoredServerServesAndItsRevisionsNeverGoBack(t *testing.T) {
 	seen := []string{revision(t, values)}
 	backup := file(t)
 	must(t, "backup", "--data-dir="+s.DataDir, "--to="+backup)
-	if _, err := values.Create(t.Context(), newValue("lost", "written after the backup"), metav1.CreateOptions{}); err != nil {
+	if _, err := values.Create(t.Context(), harness.NewValue("lost", "written after the backup", "k6-cloud"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	seen = append(seen, revision(t, values))
@@ -47,7 +47,7 @@ func TestRestoredServerServesAndItsRevisionsNeverGoBack(t *testing.T) {
 	from, later := backup, file(t)
 	for i := range 4 {
 		restored := start(t, restore(t, from, s.DataDir))
-		values = client(t, restored)
+		values = restored.Values(t, "", namespace)
 		for name, value := range stored {
 			if got := decrypt(t, restored, strings.TrimPrefix(name, namespace+"/")); got != value {
 				t.Errorf("%s opens to something else", name)
@@ -186,7 +186,7 @@ func watchesOn(t *testing.T, values typed.SecureValueInterface, from string) {
 		t.Fatal(err)
 	}
 	defer w.Stop()
-	made, err := values.Create(t.Context(), newValue("new", harness.Canary()), metav1.CreateOptions{})
+	made, err := values.Create(t.Context(), harness.NewValue("new", harness.Canary(), "k6-cloud"), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,11 +200,7 @@ func watchesOn(t *testing.T, values typed.SecureValueInterface, from string) {
 // decrypt opens a value as k6.
 func decrypt(t *testing.T, s *harness.Server, name string) string {
 	t.Helper()
-	port := *s
-	port.URL = s.DecryptURL
-	got := port.Do(t, harness.Request{
-		Method: http.MethodGet, Path: "/decrypt/v1/namespaces/" + namespace + "/secrets/" + name + "/decrypt", Token: k6Token,
-	})
+	got := s.OnDecryptPort().Get(t, harness.DecryptPath(namespace, name), k6Token)
 	var body struct{ Plaintext string }
 	if err := json.Unmarshal(got.Body, &body); err != nil || got.Code != http.StatusOK {
 		t.Fatalf("%d %s %v", got.Code, got.Body, err)

@@ -38,7 +38,7 @@ func TestVerifyNamesWhatDoesNotOpen(t *testing.T) {
 	harness.WriteFile(t, keys(s.DataDir), rotated)
 	s = start(t, s.DataDir, "--rewrap=false")
 	canary := harness.Canary()
-	if _, err := client(t, s).Create(t.Context(), newValue("fresh", canary), metav1.CreateOptions{}); err != nil {
+	if _, err := s.Values(t, "", namespace).Create(t.Context(), harness.NewValue("fresh", canary, "k6-cloud"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	stored["fresh"] = canary

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
 	secretv1beta1 "github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	typedv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
@@ -30,43 +29,19 @@ var roles = map[string][]string{
 // accessNamespace is the only namespace in which the reader may read: it is bound there and not everywhere.
 const accessNamespace = "team-red"
 
-func roleToken(role string) string { return "token-of-the-" + role }
+func roleToken(role string) string { return "token-of-user-" + role }
 
-func roleTokens() []string {
-	lines := []string{harness.Token(roleToken("stranger"), "user-stranger")}
+// access binds each shipped role to a user.
+func access() harness.Options {
+	options := harness.Options{Tokens: []string{harness.Token(roleToken("stranger"), "user-stranger")}}
 	for role := range roles {
-		lines = append(lines, harness.Token(roleToken(role), "user-"+role, "group-"+role))
-	}
-	return lines
-}
-
-func roleFiles(t *testing.T) []string {
-	t.Helper()
-	var files []string
-	for role := range roles {
-		files = append(files, "config/rbac/clusterrole-"+role+".yaml")
-	}
-	return files
-}
-
-// roleBindings bind each shipped role to its group.
-func roleBindings(t *testing.T) []string {
-	t.Helper()
-	var manifests []string
-	for role := range roles {
-		kind, namespace := "ClusterRoleBinding", ""
+		namespace := ""
 		if role == "reader" {
-			kind, namespace = "RoleBinding", "\n  namespace: "+accessNamespace
+			namespace = accessNamespace
 		}
-		manifests = append(manifests, `apiVersion: rbac.authorization.k8s.io/v1
-kind: `+kind+`
-metadata:
-  name: test-`+role+namespace+`
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-`+role+`"}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: group-`+role+`}]
-`)
+		options = options.With("user-"+role, role, namespace)
 	}
-	return manifests
+	return options.WithK6("")
 }
 
 func testAccess(t *testing.T, s *suite) {
@@ -140,10 +115,7 @@ func testCanI(p *person, verbs []string) {
 func testRequests(t *testing.T, s *suite, role string, verbs []string) {
 	t.Helper()
 	for _, name := range []string{"one", "two"} {
-		if _, err := s.typed(t, "", "").SecureValues(accessNamespace).Create(t.Context(), newObject(s, name),
-			metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		s.Create(t, accessNamespace, name, s.secret(), "k6-cloud")
 	}
 	values := s.typed(t, roleToken(role), "").SecureValues(accessNamespace)
 	for _, verb := range []string{"create", "get", "list", "watch", "update", "patch", "delete", "deletecollection"} {
@@ -191,10 +163,5 @@ func request(t *testing.T, s *suite, values typedv1beta1.SecureValueInterface, v
 
 // newObject is a SecureValue as a program makes it.
 func newObject(s *suite, name string) *secretv1beta1.SecureValue {
-	return &secretv1beta1.SecureValue{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: secretv1beta1.SecureValueSpec{
-			Description: "made by a program", Value: sensitive.New(s.secret()), Decrypters: []string{"k6-cloud"},
-		},
-	}
+	return harness.NewValue(name, s.secret(), "k6-cloud")
 }

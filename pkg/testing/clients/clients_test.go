@@ -53,11 +53,7 @@ func next[T any](t *testing.T, from <-chan T) T {
 
 func TestClients(t *testing.T) {
 	s := &suite{
-		Server: harness.Start(t, harness.Options{
-			Tokens:    append(roleTokens(), harness.Token(replayToken, "user-k6")),
-			RBAC:      append(roleBindings(t), replayBinding),
-			RBACFiles: append(roleFiles(t), "config/rbac/decrypter-k6-cloud.yaml"),
-		}),
+		Server:      harness.Start(t, access()),
 		kubectlFile: harness.KubectlBinary(t),
 		home:        t.TempDir(),
 	}

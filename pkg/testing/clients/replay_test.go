@@ -188,17 +188,6 @@ var replays = []struct {
 	}},
 }
 
-// replayToken belongs to a user who may open what lists k6-cloud, everywhere.
-const (
-	replayToken   = "token-of-k6"
-	replayBinding = `apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: test-k6}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:decrypter-k6-cloud"}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: user-k6}]
-`
-)
-
 // testReplay sends what clients send that are written in other languages, or bring more with them than a test should:
 // the requests follow their public source and what they sent when they were run.
 func testReplay(t *testing.T, s *suite) {
@@ -236,7 +225,7 @@ func (c *replay) send(t *testing.T, r sent) {
 	opens := strings.HasPrefix(path, "/decrypt")
 	switch {
 	case opens:
-		port.URL, request.Token = port.DecryptURL, replayToken
+		port.URL, request.Token = port.DecryptURL, harness.K6Token
 	case !strings.HasPrefix(path, "/api") && !strings.HasPrefix(path, "/openapi"):
 		path = harness.Collection(c.namespace) + path
 	}

@@ -105,7 +105,7 @@ func testLife(ctx context.Context, p *program) {
 		p.t.Error("the client changed the request")
 	}
 	read := p.got(p.Get(ctx, "x", metav1.GetOptions{}))
-	if read.Spec.Description != "made by a program" || !slices.Equal(read.Spec.Decrypters, []string{"k6-cloud"}) {
+	if read.Spec.Description != "a test" || !slices.Equal(read.Spec.Decrypters, []string{"k6-cloud"}) {
 		p.t.Errorf("read: %+v", read.Spec)
 	}
 	read.Spec.Description = "changed"

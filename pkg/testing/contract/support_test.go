@@ -5,7 +5,6 @@ package contract
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -50,42 +49,14 @@ type api struct {
 // extender roles, planter only writes, reader only reads, and nobody may nothing.
 func startAPI(t *testing.T, args ...string) *api {
 	t.Helper()
-	roles := []string{"admin", "creator", "deleter", "extender", "reader", "writer"}
-	files := make([]string, 0, len(roles))
-	for _, role := range roles {
-		files = append(files, "config/rbac/clusterrole-"+role+".yaml")
+	options := harness.Options{Tokens: []string{harness.Token(editorToken, "editor"), harness.Token(nobodyToken, "nobody")}, Args: args}
+	for _, grant := range [][2]string{
+		{"editor", "creator"}, {"editor", "deleter"}, {"editor", "reader"}, {"editor", "writer"},
+		{"extender", "admin"}, {"extender", "extender"}, {"reader", "reader"}, {"planter", "writer"},
+	} {
+		options = options.With(grant[0], grant[1], "")
 	}
-	return &api{Server: harness.Start(t, harness.Options{
-		Tokens: []string{
-			harness.Token(editorToken, "editor"), harness.Token(extenderToken, "extender"),
-			harness.Token(readerToken, "reader"), harness.Token(nobodyToken, "nobody"),
-			harness.Token(planterToken, "planter"),
-		},
-		RBACFiles: files,
-		RBAC: []string{strings.Join([]string{
-			binding("editor", "creator"), binding("editor", "deleter"), binding("editor", "reader"),
-			binding("editor", "writer"),
-			binding("extender", "admin"), binding("extender", "extender"), binding("reader", "reader"),
-			binding("planter", "writer"),
-		}, "---\n")},
-		Args: args,
-	}), parts: harness.NewFragments(8)}
-}
-
-func binding(user, role string) string {
-	return fmt.Sprintf(`apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata:
-  name: %s-%s
-roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: ClusterRole
-  name: secret.grafana.app:securevalues-%[2]s
-subjects:
-- apiGroup: rbac.authorization.k8s.io
-  kind: User
-  name: %[1]s
-`, user, role)
+	return &api{Server: harness.Start(t, options), parts: harness.NewFragments(8)}
 }
 
 // canary returns a random value that must be found nowhere when the test ends.

@@ -13,52 +13,21 @@ import (
 
 // grants are what the callers of TestWhoMayOpenWhat have: every combination of the two rights, by both kinds of
 // binding.
-const grants = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: decrypt}
-rules: [{apiGroups: [secret.grafana.app], resources: [securevalues], verbs: [decrypt]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: decrypt-mine}
-rules: [{apiGroups: [secret.grafana.app], resources: [securevalues], resourceNames: [mine, absent], verbs: [decrypt]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: use-k6}
-rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], resourceNames: [k6-cloud], verbs: [use]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: use-any}
-rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], verbs: [use]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: use-look-alikes}
-rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], resourceNames: [K6-cloud, k6-cloud2, k6, 'k6-cloud ', '*', ''], verbs: [use]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: any-verb-on-k6}
-rules: [{apiGroups: ['*'], resources: ['*'], resourceNames: [k6-cloud], verbs: ['*']}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: any-verb-on-values}
-rules: [{apiGroups: [secret.grafana.app], resources: [securevalues], verbs: ['*']}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: any-verb-on-decrypters}
-rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], verbs: ['*']}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: use-anything}
-rules: [{apiGroups: [secret.grafana.app], resources: ['*'], verbs: [decrypt, use]}]
----
+var grants = harness.ClusterRole("decrypt", harness.Rule("decrypt", "securevalues")) +
+	harness.ClusterRole("decrypt-mine", harness.Rule("decrypt", "securevalues", "mine", "absent")) +
+	harness.ClusterRole("use-k6", harness.Rule("use", "decrypters", "k6-cloud")) +
+	harness.ClusterRole("use-any", harness.Rule("use", "decrypters")) +
+	harness.ClusterRole("use-look-alikes",
+		harness.Rule("use", "decrypters", "K6-cloud", "k6-cloud2", "k6", "'k6-cloud '", "'*'", "''")) +
+	harness.ClusterRole("any-verb-on-k6", "{apiGroups: ['*'], resources: ['*'], resourceNames: [k6-cloud], verbs: ['*']}") +
+	harness.ClusterRole("any-verb-on-values", harness.Rule("'*'", "securevalues")) +
+	harness.ClusterRole("any-verb-on-decrypters", harness.Rule("'*'", "decrypters")) +
+	harness.ClusterRole("use-anything", harness.Rule("decrypt, use", "'*'")) +
+	harness.ClusterRole("other-group", "{apiGroups: ['', apps], resources: ['*'], verbs: ['*']}") +
+	harness.ClusterRole("read-all",
+		harness.Rule("get, list, watch, create, update, patch, delete, extend", "securevalues")) +
+	harness.ClusterRole("wildcard", "{apiGroups: ['*'], resources: ['*'], verbs: ['*']}") +
+	harness.Grant("group/system:masters", "wildcard", "") + harness.Grant("group/admins", "wildcard", "") + `---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: use-aggregated}
@@ -73,45 +42,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: use-any-part, labels: {part: use}}
 rules: [{apiGroups: [secret.grafana.app], resources: [decrypters], verbs: [use]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: other-group}
-rules: [{apiGroups: ['', apps], resources: ['*'], verbs: ['*']}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: read-all}
-rules: [{apiGroups: [secret.grafana.app], resources: [securevalues], verbs: [get, list, watch, create, update, patch, delete, extend]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: wildcard}
-rules: [{apiGroups: ['*'], resources: ['*'], verbs: ['*']}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: masters}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: wildcard}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'system:masters'}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: admins}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: wildcard}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: admins}]
 `
-
-// binding binds a role, in the whole cluster when namespace is empty.
-func binding(name, namespace, role, user string) string {
-	kind, where := "ClusterRoleBinding", ""
-	if namespace != "" {
-		kind, where = "RoleBinding", ", namespace: "+namespace
-	}
-	return "\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: " + kind + "\nmetadata: {name: " + name + where +
-		"}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: " + role +
-		"}\nsubjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: " + user + "}]\n"
-}
 
 // accessCase is a caller, its rights, and what it is answered: for value "mine" (k6-cloud), "other" (k6-cloud), "sm"
 // (synthetic-monitoring), "both" (the two), "nobody" (no decrypters), an absent name, and "mine" of namespace
@@ -162,17 +93,17 @@ func TestWhoMayOpenWhat(t *testing.T) {
 	for name, test := range accessCases {
 		tokens = append(tokens, harness.Token("token-of-"+name, name, test.groups...))
 		for _, b := range test.bindings {
-			rbac += binding(name+"-"+b[0], b[1], b[0], name)
+			rbac += harness.Grant(name, b[0], b[1])
 		}
 	}
 	s := harness.Start(t, harness.Options{Tokens: tokens, RBAC: []string{rbac}})
 	canary := harness.Canary()
-	put(t, s, namespace, "mine", canary, "k6-cloud")
-	put(t, s, namespace, "other", canary, "k6-cloud")
-	put(t, s, namespace, "sm", canary, "synthetic-monitoring")
-	put(t, s, namespace, "both", canary, "synthetic-monitoring", "k6-cloud")
-	put(t, s, namespace, "nobody", canary)
-	put(t, s, "elsewhere", "mine", canary, "k6-cloud")
+	s.Create(t, namespace, "mine", canary, "k6-cloud")
+	s.Create(t, namespace, "other", canary, "k6-cloud")
+	s.Create(t, namespace, "sm", canary, "synthetic-monitoring")
+	s.Create(t, namespace, "both", canary, "synthetic-monitoring", "k6-cloud")
+	s.Create(t, namespace, "nobody", canary)
+	s.Create(t, "elsewhere", "mine", canary, "k6-cloud")
 
 	for name, test := range accessCases {
 		t.Run(name, func(t *testing.T) {
@@ -211,7 +142,7 @@ func wantGet(t *testing.T, got harness.Response, code int, canary string) {
 // TestRevoked takes rights and credentials away while the server runs.
 func TestRevoked(t *testing.T) {
 	s := start(t)
-	put(t, s, namespace, "a", "value", "k6-cloud")
+	s.Create(t, namespace, "a", "value", "k6-cloud")
 	if got := get(t, s, k6Token, namespace, "a"); got.Code != ok {
 		t.Fatalf("got %d %s", got.Code, got.Body)
 	}
@@ -219,9 +150,9 @@ func TestRevoked(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the binding that was taken away counts no more", func() bool { return get(t, s, k6Token, namespace, "a").Code == no })
-	harness.WriteFile(t, file, bindK6)
-	eventually(t, "it counts again", func() bool { return get(t, s, k6Token, namespace, "a").Code == ok })
+	harness.Eventually(t, "the binding that was taken away counts no more", func() bool { return get(t, s, k6Token, namespace, "a").Code == no })
+	harness.WriteFile(t, file, harness.Grant("k6", harness.K6Role, namespace))
+	harness.Eventually(t, "it counts again", func() bool { return get(t, s, k6Token, namespace, "a").Code == ok })
 	harness.WriteFile(t, s.TokenFile, harness.Token("another", "k6")+"\n")
-	eventually(t, "the token that was taken away is refused", func() bool { return get(t, s, k6Token, namespace, "a").Code == http.StatusUnauthorized })
+	harness.Eventually(t, "the token that was taken away is refused", func() bool { return get(t, s, k6Token, namespace, "a").Code == http.StatusUnauthorized })
 }

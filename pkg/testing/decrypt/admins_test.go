@@ -86,7 +86,7 @@ func (a asks) send(t *testing.T, s *harness.Server, canary string) {
 		caller = s.As(t, a.certificate)
 	}
 	wantGet(t, ask(t, caller, harness.Request{
-		Method: http.MethodGet, Path: getPath(namespace, "a"), Token: token, Header: a.header,
+		Method: http.MethodGet, Path: harness.DecryptPath(namespace, "a"), Token: token, Header: a.header,
 	}), a.code, canary)
 }
 
@@ -148,7 +148,7 @@ func resumed(t *testing.T, s *harness.Server, certificate tls.Certificate, heade
 		ClientSessionCache:   tls.NewLRUClientSessionCache(1),
 	}}
 	var last harness.Response
-	for _, url := range []string{s.URL + "/apis", s.DecryptURL + getPath(namespace, "a")} {
+	for _, url := range []string{s.URL + "/apis", s.DecryptURL + harness.DecryptPath(namespace, "a")} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -194,7 +194,7 @@ func TestServicesByCertificate(t *testing.T) {
 	services = certs.NewCA(t, "services")
 	harness.WriteFile(t, file, services.PEM())
 	renewed := asks{certificate: services.Client(t, "certified"), code: ok}
-	eventually(t, "the new CA counts", func() bool {
+	harness.Eventually(t, "the new CA counts", func() bool {
 		return get(t, s.As(t, renewed.certificate), "", namespace, "a").Code == ok
 	})
 	renewed.send(t, s, canary)

@@ -25,7 +25,7 @@ func benchStart(b *testing.B, args ...string) *harness.Server {
 	b.Helper()
 	s := start(b, append([]string{"-v=0", "--audit-log-path=", "--audit-policy-file="}, args...)...)
 	for i := range 100 {
-		put(b, s, namespace, fmt.Sprintf("v%d", i), strings.Repeat("x", 256), "k6-cloud")
+		s.Create(b, namespace, fmt.Sprintf("v%d", i), strings.Repeat("x", 256), "k6-cloud")
 	}
 	return s
 }
@@ -94,7 +94,7 @@ func cpuSeconds(b *testing.B, pid int) float64 {
 // quiet machine.
 func BenchmarkDeniedVersusAbsent(b *testing.B) {
 	s := benchStart(b)
-	put(b, s, namespace, "there", strings.Repeat("x", 24576), "synthetic-monitoring")
+	s.Create(b, namespace, "there", strings.Repeat("x", 24576), "synthetic-monitoring")
 	conn := dial(b, s)
 	names := [2]string{"gones", "there"}
 	var samples [2]sample

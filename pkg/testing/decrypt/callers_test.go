@@ -17,15 +17,7 @@ import (
 )
 
 // bindOthers gives the shipped role to what an OpenID provider and a client CA vouch for.
-const bindOthers = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: others, namespace: default}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:decrypter-k6-cloud'}
-subjects:
-- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'oidc:devs'}
-- {apiGroup: rbac.authorization.k8s.io, kind: User, name: certified}
-`
+var bindOthers = harness.Grant("group/oidc:devs", harness.K6Role, namespace) + harness.Grant("certified", harness.K6Role, namespace)
 
 // TestWhoACallerIs asks the decrypt port as everybody that the API's port knows, and as those that nobody vouches for.
 func TestWhoACallerIs(t *testing.T) {
@@ -35,13 +27,12 @@ func TestWhoACallerIs(t *testing.T) {
 	harness.WriteFile(t, config, provider.Config())
 	harness.WriteFile(t, ca, clients.PEM())
 	s := harness.Start(t, harness.Options{
-		Tokens: []string{harness.Token(k6Token, "k6")}, RBAC: []string{bindK6, bindOthers}, RBACFiles: []string{k6Role},
-		Args: []string{"--authentication-config=" + config, "--client-ca-file=" + ca},
-	})
+		RBAC: []string{bindOthers}, Args: []string{"--authentication-config=" + config, "--client-ca-file=" + ca},
+	}.WithK6(namespace))
 	canary := harness.Canary()
-	put(t, s, namespace, "mine", canary, "k6-cloud")
+	s.Create(t, namespace, "mine", canary, "k6-cloud")
 	good := provider.Token(t, nil)
-	eventually(t, "the issuer's keys are known", func() bool { return get(t, s, good, namespace, "mine").Code == http.StatusOK })
+	harness.Eventually(t, "the issuer's keys are known", func() bool { return get(t, s, good, namespace, "mine").Code == http.StatusOK })
 
 	for name, test := range map[string]struct {
 		token string
@@ -106,6 +97,6 @@ func TestServingCertificateRotated(t *testing.T) {
 	}
 	write(second)
 	for _, url := range []string{s.URL, s.DecryptURL} {
-		eventually(t, url+" serves the new certificate", func() bool { return trusted(url, second) && !trusted(url, first) })
+		harness.Eventually(t, url+" serves the new certificate", func() bool { return trusted(url, second) && !trusted(url, first) })
 	}
 }

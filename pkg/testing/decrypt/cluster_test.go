@@ -60,18 +60,18 @@ func TestInACluster(t *testing.T) {
 		wantGet(t, get(t, s, token, namespace, "a"), http.StatusUnauthorized, canary)
 	}
 	forged := ask(t, proxy, harness.Request{
-		Method: http.MethodGet, Path: getPath(namespace, "a"), Header: http.Header{"X-Remote-User": {account}},
+		Method: http.MethodGet, Path: harness.DecryptPath(namespace, "a"), Header: http.Header{"X-Remote-User": {account}},
 	})
 	if forged.Code == ok || len(harness.Find(forged.Body, canary)) > 0 {
 		t.Errorf("the front proxy opens values: %d", forged.Code)
 	}
 
 	revoked.Store(true)
-	eventually(t, "the right that was taken away counts no more", func() bool { return get(t, s, good, namespace, "a").Code == no })
+	harness.Eventually(t, "the right that was taken away counts no more", func() bool { return get(t, s, good, namespace, "a").Code == no })
 	revoked.Store(false)
-	eventually(t, "it counts again", func() bool { return get(t, s, good, namespace, "a").Code == ok })
+	harness.Eventually(t, "it counts again", func() bool { return get(t, s, good, namespace, "a").Code == ok })
 	c.API.SetDown(true)
-	eventually(t, "nothing is released while nobody can be asked", func() bool {
+	harness.Eventually(t, "nothing is released while nobody can be asked", func() bool {
 		code := get(t, s, good, namespace, "a").Code
 		return code == http.StatusServiceUnavailable || code == http.StatusUnauthorized
 	})

@@ -20,8 +20,8 @@ import (
 func TestDeletedValueDoesNotOpen(t *testing.T) {
 	s := start(t)
 	canaries := []string{harness.Canary(), harness.Canary()}
-	put(t, s, namespace, "a", canaries[0], "k6-cloud")
-	put(t, s, namespace, "b", canaries[1], "k6-cloud")
+	s.Create(t, namespace, "a", canaries[0], "k6-cloud")
+	s.Create(t, namespace, "b", canaries[1], "k6-cloud")
 	if got := get(t, s, k6Token, namespace, "a"); got.Code != ok {
 		t.Fatalf("before the delete: %d", got.Code)
 	}
@@ -41,12 +41,10 @@ func TestDeletedValueDoesNotOpen(t *testing.T) {
 		now := metav1.Now()
 		sv.Finalizers, sv.DeletionTimestamp, sv.DeletionGracePeriodSeconds = []string{"example.com/hold"}, &now, new(int64)
 	})
-	second := harness.Start(t, harness.Options{
-		DataDir: s.DataDir, Tokens: []string{harness.Token(k6Token, "k6")}, RBAC: []string{bindK6}, RBACFiles: []string{k6Role},
-	})
+	second := harness.Start(t, harness.Options{DataDir: s.DataDir}.WithK6(namespace))
 	wantDeleted(t, second, "b")
 	hold(t, second, "b", "null")
-	put(t, second, namespace, "b", canaries[0], "k6-cloud")
+	second.Create(t, namespace, "b", canaries[0], "k6-cloud")
 	if got := get(t, second, k6Token, namespace, "b"); got.Code != ok {
 		t.Errorf("a new object under the name: %d %s", got.Code, got.Body)
 	}
@@ -89,7 +87,7 @@ func wantDeleted(t *testing.T, s *harness.Server, name string) {
 	if recorded != 2 {
 		t.Errorf("%d records say that %s is deleted, want 2", recorded, name)
 	}
-	if line := metric(t, s, `secret_decrypt_values_total{decision="deny",decrypter="",reason="deleted"}`); !strings.HasSuffix(line, " 2") {
-		t.Errorf("metric %q", line)
+	if n := s.Metric(t, `secret_decrypt_values_total{decision="deny",decrypter="",reason="deleted"}`); n != 2 {
+		t.Errorf("the metric counts %v", n)
 	}
 }

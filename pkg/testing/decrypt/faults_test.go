@@ -37,10 +37,10 @@ func TestKeyTakenAway(t *testing.T) {
 	harness.WriteFile(t, keys, encryptionHead+localKey+otherKey)
 	s := start(t, "--encryption-provider-config="+keys, "--encryption-provider-config-automatic-reload")
 	canary := harness.Canary()
-	put(t, s, namespace, "a", canary, "k6-cloud")
+	s.Create(t, namespace, "a", canary, "k6-cloud")
 	harness.WriteFile(t, keys, encryptionHead+otherKey)
-	eventually(t, "the key of a is gone", func() bool { return get(t, s, k6Token, namespace, "a").Code == http.StatusInternalServerError })
-	put(t, s, namespace, "b", canary, "k6-cloud")
+	harness.Eventually(t, "the key of a is gone", func() bool { return get(t, s, k6Token, namespace, "a").Code == http.StatusInternalServerError })
+	s.Create(t, namespace, "b", canary, "k6-cloud")
 
 	got := get(t, s, k6Token, namespace, "a")
 	if got.Header.Get("Retry-After") != "" || got.Status(t).Reason != "InternalError" || strings.Contains(string(got.Body), "again") {
@@ -53,7 +53,7 @@ func TestKeyTakenAway(t *testing.T) {
 		t.Errorf("beside one that opens: %d results, a is %q", len(got), got["a"])
 	}
 	harness.WriteFile(t, keys, encryptionHead+otherKey+localKey)
-	eventually(t, "the key is back", func() bool { return get(t, s, k6Token, namespace, "a").Code == ok })
+	harness.Eventually(t, "the key is back", func() bool { return get(t, s, k6Token, namespace, "a").Code == ok })
 	s.Leaks(t, canary)
 }
 
@@ -70,7 +70,7 @@ func TestKMSDead(t *testing.T) {
 	plugin := kmsmock.NewBase64Plugin(t, socket)
 	s := start(t, "--encryption-provider-config="+keys)
 	canary := harness.Canary()
-	eventually(t, "the KMS answers", func() bool {
+	harness.Eventually(t, "the KMS answers", func() bool {
 		return s.Do(t, harness.Request{
 			Method: http.MethodPost, Path: harness.Collection(namespace), Token: s.AdminToken,
 			Body: `{"metadata":{"name":"a"},"spec":{"description":"d","value":"` + canary + `","decrypters":["k6-cloud"]}}`,
@@ -82,9 +82,8 @@ func TestKMSDead(t *testing.T) {
 	s.Stop(t)
 	plugin.CleanUp()
 	cold := harness.Start(t, harness.Options{
-		DataDir: s.DataDir, Tokens: []string{harness.Token(k6Token, "k6")}, RBAC: []string{bindK6}, RBACFiles: []string{k6Role},
-		Args: []string{"--encryption-provider-config=" + keys},
-	})
+		DataDir: s.DataDir, Args: []string{"--encryption-provider-config=" + keys},
+	}.WithK6(namespace))
 	got := get(t, cold, k6Token, namespace, "a")
 	if got.Code != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" {
 		t.Errorf("without the KMS: %d %s", got.Code, got.Body)
@@ -103,7 +102,7 @@ func TestAuditLogGone(t *testing.T) {
 	}
 	s := start(t)
 	canary := harness.Canary()
-	put(t, s, namespace, "a", canary, "k6-cloud")
+	s.Create(t, namespace, "a", canary, "k6-cloud")
 	folder := filepath.Join(s.DataDir, "decrypt-audit")
 	if err := os.Rename(folder, folder+".away"); err != nil {
 		t.Fatal(err)
@@ -113,24 +112,24 @@ func TestAuditLogGone(t *testing.T) {
 	if got.Code != http.StatusServiceUnavailable || len(harness.Find(got.Body, canary)) > 0 {
 		t.Errorf("without an audit log: %d %.200s", got.Code, got.Body)
 	}
-	put(t, s, namespace, "b", "value", "k6-cloud")
+	s.Create(t, namespace, "b", "value", "k6-cloud")
 	if err := os.Remove(folder); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(folder+".away", folder); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "values are released again", func() bool { return get(t, s, k6Token, namespace, "a").Code == ok })
+	harness.Eventually(t, "values are released again", func() bool { return get(t, s, k6Token, namespace, "a").Code == ok })
 }
 
 // TestOverload sends more requests than the port takes: the surplus gets 429 and a hint, by each protocol, and nobody
 // gets anything else.
 func TestOverload(t *testing.T) {
 	s := start(t, "--decrypt-max-requests-inflight=1")
-	put(t, s, namespace, "a", strings.Repeat("x", 1000), "k6-cloud")
+	s.Create(t, namespace, "a", strings.Repeat("x", 1000), "k6-cloud")
 	conn := dial(t, s)
 	var opened, refused, refusedRPC atomic.Int64
-	eventually(t, "each protocol was refused and served", func() bool {
+	harness.Eventually(t, "each protocol was refused and served", func() bool {
 		var group sync.WaitGroup
 		for range 8 {
 			group.Go(func() {

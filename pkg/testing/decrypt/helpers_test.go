@@ -22,47 +22,15 @@ import (
 
 const (
 	rpcPath   = "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues"
-	k6Token   = "token-of-k6"
-	k6Role    = "config/rbac/decrypter-k6-cloud.yaml"
+	k6Token   = harness.K6Token
 	patience  = 60 * time.Second
 	namespace = "default"
 )
 
-// bindK6 gives user k6 the shipped role in namespace default.
-const bindK6 = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: k6, namespace: default}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:decrypter-k6-cloud'}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
-`
-
 // start runs a server on which user k6 may open what lists k6-cloud.
 func start(t testing.TB, args ...string) *harness.Server {
 	t.Helper()
-	return harness.Start(t, harness.Options{
-		Tokens: []string{harness.Token(k6Token, "k6")}, RBAC: []string{bindK6}, RBACFiles: []string{k6Role}, Args: args,
-	})
-}
-
-// put stores a value as the admin.
-func put(t testing.TB, s *harness.Server, namespace, name, value string, decrypters ...string) {
-	t.Helper()
-	body, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"name": name, "labels": map[string]string{"team": "a"}},
-		"spec":     map[string]any{"description": "a test", "value": value, "decrypters": decrypters},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := s.Do(t, harness.Request{Method: http.MethodPost, Path: harness.Collection(namespace), Token: s.AdminToken, Body: string(body)})
-	if got.Code != http.StatusCreated {
-		t.Fatalf("storing %s/%s: %d %s", namespace, name, got.Code, got.Body)
-	}
-}
-
-func getPath(namespace, name string) string {
-	return "/decrypt/v1/namespaces/" + namespace + "/secrets/" + name + "/decrypt"
+	return harness.Start(t, harness.Options{Args: args}.WithK6(namespace))
 }
 
 // ask sends a request to the decrypt port.
@@ -75,7 +43,7 @@ func ask(t testing.TB, s *harness.Server, r harness.Request) harness.Response {
 
 func get(t testing.TB, s *harness.Server, token, namespace, name string) harness.Response {
 	t.Helper()
-	return ask(t, s, harness.Request{Method: http.MethodGet, Path: getPath(namespace, name), Token: token})
+	return ask(t, s, harness.Request{Method: http.MethodGet, Path: harness.DecryptPath(namespace, name), Token: token})
 }
 
 // connectJSON is a call by Connect with JSON, as curl sends it.
@@ -133,35 +101,4 @@ func callGRPC(
 	request := &decryptv1beta1.DecryptSecureValuesRequest{Namespace: namespace, Names: names}
 	err := conn.Invoke(ctx, rpcPath, request, &response, grpc.Header(header))
 	return response.GetDecryptedValues(), err
-}
-
-// eventually waits until something is true.
-func eventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if done() {
-			return
-		}
-	}
-	t.Fatalf("waited in vain until %s", what)
-}
-
-// metric is one line of the server's metrics, "" when there is none.
-func metric(t testing.TB, s *harness.Server, start string) string {
-	t.Helper()
-	for line := range strings.Lines(string(metrics(t, s))) {
-		if strings.HasPrefix(line, start) {
-			return strings.TrimSpace(line)
-		}
-	}
-	return ""
-}
-
-func metrics(t testing.TB, s *harness.Server) []byte {
-	t.Helper()
-	got := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/metrics", Token: s.AdminToken})
-	if got.Code != http.StatusOK {
-		t.Fatalf("metrics: %d", got.Code)
-	}
-	return got.Body
 }

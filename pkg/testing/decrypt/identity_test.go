@@ -36,13 +36,11 @@ func fingerprint(r harness.Response, name string) string {
 // with what it sees of one that is not there, by every way to ask. A caller without that right sees no difference
 // either.
 func TestIncident12WhichNamesExist(t *testing.T) {
-	s := harness.Start(t, harness.Options{
-		Tokens: []string{harness.Token(k6Token, "k6"), harness.Token("token-of-nobody", "nobody")}, RBAC: []string{bindK6}, RBACFiles: []string{k6Role},
-	})
+	s := harness.Start(t, harness.Options{Tokens: []string{harness.Token("token-of-nobody", "nobody")}}.WithK6(namespace))
 	canary := harness.Canary()
-	put(t, s, namespace, "there", canary+strings.Repeat("x", 20000), "synthetic-monitoring")
-	put(t, s, namespace, "empty", canary)
-	put(t, s, "elsewhere", "there", canary, "k6-cloud")
+	s.Create(t, namespace, "there", canary+strings.Repeat("x", 20000), "synthetic-monitoring")
+	s.Create(t, namespace, "empty", canary)
+	s.Create(t, "elsewhere", "there", canary, "k6-cloud")
 	ways := map[string]func(token, namespace, name string) harness.Response{
 		"GET":     func(token, ns, name string) harness.Response { return get(t, s, token, ns, name) },
 		"Connect": func(token, ns, name string) harness.Response { return connectJSON(t, s, token, ns, name) },

@@ -18,8 +18,8 @@ import (
 func TestNoValueInAnyOutput(t *testing.T) {
 	s := start(t)
 	canaries := []string{harness.Canary(), harness.Canary()}
-	put(t, s, namespace, "a", canaries[0], "k6-cloud")
-	put(t, s, namespace, "b", canaries[1], "synthetic-monitoring")
+	s.Create(t, namespace, "a", canaries[0], "k6-cloud")
+	s.Create(t, namespace, "b", canaries[1], "synthetic-monitoring")
 	if _, err := callGRPC(t.Context(), dial(t, s), nil, namespace, "a", "b", "absent"); err != nil {
 		t.Fatal(err)
 	}
@@ -27,8 +27,8 @@ func TestNoValueInAnyOutput(t *testing.T) {
 	get(t, s, k6Token, namespace, "a")
 	get(t, s, k6Token, namespace, "b")
 	get(t, s, s.AdminToken, namespace, "a")
-	ask(t, s, harness.Request{Method: http.MethodGet, Path: getPath(namespace, "a"), Token: k6Token, Header: http.Header{"Accept": {"text/plain"}}})
-	if found := harness.Find(metrics(t, s), canaries...); len(found) > 0 {
+	ask(t, s, harness.Request{Method: http.MethodGet, Path: harness.DecryptPath(namespace, "a"), Token: k6Token, Header: http.Header{"Accept": {"text/plain"}}})
+	if found := harness.Find([]byte(s.Metrics(t)), canaries...); len(found) > 0 {
 		t.Errorf("the metrics hold %v", found)
 	}
 	s.Stop(t)
@@ -44,8 +44,8 @@ func TestNoValueInAnyOutput(t *testing.T) {
 // one under the same id, which no caller can choose.
 func TestRecorded(t *testing.T) {
 	s := start(t)
-	put(t, s, namespace, "a", "value", "k6-cloud")
-	put(t, s, namespace, "b", "value", "synthetic-monitoring")
+	s.Create(t, namespace, "a", "value", "k6-cloud")
+	s.Create(t, namespace, "b", "value", "synthetic-monitoring")
 	got := ask(t, s, harness.Request{
 		Method: http.MethodPost, Path: rpcPath, Token: k6Token, ContentType: "application/json",
 		Body: `{"namespace":"default","names":["a","b","c"]}`, Header: http.Header{"Audit-Id": {"chosen-by-the-caller"}},
@@ -78,10 +78,10 @@ func TestRecorded(t *testing.T) {
 			t.Errorf("%+v, want %+v", found[name], want)
 		}
 	}
-	eventually(t, "the request is in the ordinary audit log", func() bool {
+	harness.Eventually(t, "the request is in the ordinary audit log", func() bool {
 		return strings.Contains(string(harness.ReadFile(t, s.AuditFile)), id)
 	})
-	if line := metric(t, s, `secret_decrypt_values_total{decision="allow",decrypter="k6-cloud",reason="granted"}`); !strings.HasSuffix(line, " 1") {
-		t.Errorf("metric %q", line)
+	if n := s.Metric(t, `secret_decrypt_values_total{decision="allow",decrypter="k6-cloud",reason="granted"}`); n != 1 {
+		t.Errorf("the metric counts %v", n)
 	}
 }

@@ -27,8 +27,8 @@ import (
 func TestEveryProtocol(t *testing.T) {
 	s := start(t)
 	value := `pa"ss\word` + "\n\t\x01 ü " + harness.Canary()
-	put(t, s, namespace, "a", value, "k6-cloud")
-	put(t, s, namespace, "b", "other", "synthetic-monitoring")
+	s.Create(t, namespace, "a", value, "k6-cloud")
+	s.Create(t, namespace, "b", "other", "synthetic-monitoring")
 
 	t.Run("gRPC", func(t *testing.T) {
 		var header metadata.MD
@@ -83,7 +83,7 @@ func TestEveryProtocol(t *testing.T) {
 	})
 	t.Run("GET of plain text", func(t *testing.T) {
 		response := ask(t, s, harness.Request{
-			Method: http.MethodGet, Path: getPath(namespace, "a"), Token: k6Token, Header: http.Header{"Accept": {"text/plain"}},
+			Method: http.MethodGet, Path: harness.DecryptPath(namespace, "a"), Token: k6Token, Header: http.Header{"Accept": {"text/plain"}},
 		})
 		if response.Code != ok || string(response.Body) != value || response.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
 			t.Errorf("%d %s, %d bytes", response.Code, response.Header.Get("Content-Type"), len(response.Body))
@@ -96,7 +96,7 @@ func TestEveryProtocol(t *testing.T) {
 		transport.TLSClientConfig.NextProtos = []string{"http/1.1"}
 		transport.ForceAttemptHTTP2, transport.TLSNextProto = false, map[string]func(string, *tls.Conn) http.RoundTripper{}
 		old.Transport = transport
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.DecryptURL+getPath(namespace, "a"), http.NoBody)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.DecryptURL+harness.DecryptPath(namespace, "a"), http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestBatch(t *testing.T) {
 		if i >= 100 {
 			values[name] = values[name][:secret.MaxValueBytes-10]
 		}
-		put(t, s, namespace, name, values[name], "k6-cloud")
+		s.Create(t, namespace, name, values[name], "k6-cloud")
 	}
 	conn := dial(t, s)
 	got, err := callGRPC(t.Context(), conn, nil, namespace, names[:100]...)
@@ -163,7 +163,7 @@ func TestBatch(t *testing.T) {
 		t.Errorf("129 names: %v", err)
 	}
 	maximal := ask(t, s, harness.Request{
-		Method: http.MethodGet, Path: getPath(namespace, "value-99"), Token: k6Token, Header: http.Header{"Accept": {"text/plain"}},
+		Method: http.MethodGet, Path: harness.DecryptPath(namespace, "value-99"), Token: k6Token, Header: http.Header{"Accept": {"text/plain"}},
 	})
 	if len(maximal.Body) > secret.MaxValueBytes || string(maximal.Body) != values["value-99"] {
 		t.Errorf("a maximal value takes %d bytes", len(maximal.Body))

@@ -55,7 +55,7 @@ var oddPaths = []string{
 func TestIncident18OddPaths(t *testing.T) {
 	s := start(t)
 	canary := harness.Canary()
-	put(t, s, namespace, "a", canary, "k6-cloud")
+	s.Create(t, namespace, "a", canary, "k6-cloud")
 	wantGet(t, get(t, s, k6Token, namespace, "a"), ok, canary)
 	for _, path := range oddPaths {
 		for _, grpc := range []bool{false, true} {
@@ -193,9 +193,9 @@ func isGoAway(frame http2.Frame) bool {
 func TestAttackMethodsAndUpgrades(t *testing.T) {
 	s := start(t)
 	canary := harness.Canary()
-	put(t, s, namespace, "a", canary, "k6-cloud")
+	s.Create(t, namespace, "a", canary, "k6-cloud")
 	for _, method := range []string{"HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"} {
-		got := ask(t, s, harness.Request{Method: method, Path: getPath(namespace, "a"), Token: k6Token})
+		got := ask(t, s, harness.Request{Method: method, Path: harness.DecryptPath(namespace, "a"), Token: k6Token})
 		if got.Code != http.StatusMethodNotAllowed || len(harness.Find(got.Body, canary)) > 0 {
 			t.Errorf("%s: %d %s", method, got.Code, got.Body)
 		}
@@ -208,7 +208,7 @@ func TestAttackMethodsAndUpgrades(t *testing.T) {
 		"cookie":             {"Cookie": {"token=" + k6Token}},
 		"websocket":          {"Sec-WebSocket-Protocol": {"base64url.bearer.authorization.k8s.io.dG9rZW4tb2YtazY"}},
 	} {
-		path := getPath(namespace, "a")
+		path := harness.DecryptPath(namespace, "a")
 		if name == "query" {
 			path += "?access_token=" + k6Token
 		}
@@ -217,11 +217,11 @@ func TestAttackMethodsAndUpgrades(t *testing.T) {
 			t.Errorf("%s: %d %s", name, got.Code, got.Body)
 		}
 	}
-	got := ask(t, s, harness.Request{Method: http.MethodGet, Path: getPath(namespace, "a"), Token: s.AdminToken, Header: http.Header{"Impersonate-User": {"k6"}}})
+	got := ask(t, s, harness.Request{Method: http.MethodGet, Path: harness.DecryptPath(namespace, "a"), Token: s.AdminToken, Header: http.Header{"Impersonate-User": {"k6"}}})
 	if got.Code != http.StatusForbidden {
 		t.Errorf("the admin as k6: %d", got.Code)
 	}
-	got = s.Do(t, harness.Request{Method: http.MethodGet, Path: getPath(namespace, "a"), Token: k6Token})
+	got = s.Do(t, harness.Request{Method: http.MethodGet, Path: harness.DecryptPath(namespace, "a"), Token: k6Token})
 	if got.Code == ok || len(harness.Find(got.Body, canary)) > 0 {
 		t.Errorf("the API port answers for the decrypt port: %d", got.Code)
 	}

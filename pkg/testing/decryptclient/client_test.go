@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/client"
 	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
 	secretclient "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
@@ -22,24 +21,9 @@ import (
 )
 
 const (
-	k6Token    = "token-of-k6"
+	k6Token    = harness.K6Token
 	otherToken = "token-of-nobody"
 )
-
-// bindings let user k6 open what lists k6-cloud, and watch metadata, both in namespace default.
-const bindings = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: k6, namespace: default}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:decrypter-k6-cloud'}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: k6-reads, namespace: default}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:securevalues-reader'}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
-`
 
 // suite is a server and what was stored on it.
 type suite struct {
@@ -52,12 +36,9 @@ func start(t *testing.T) *suite {
 	return &suite{Server: harness.Start(t, options())}
 }
 
+// options let user k6 open what lists k6-cloud, and watch metadata, both in namespace default.
 func options() harness.Options {
-	return harness.Options{
-		Tokens:    []string{harness.Token(k6Token, "k6"), harness.Token(otherToken, "nobody")},
-		RBAC:      []string{bindings},
-		RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml", "config/rbac/clusterrole-reader.yaml"},
-	}
+	return harness.Options{Tokens: []string{harness.Token(otherToken, "nobody")}}.WithK6("default").With("k6", "reader", "default")
 }
 
 // values is the admin's typed client.
@@ -95,15 +76,9 @@ func (s *suite) secret() *sensitive.Value {
 
 func (s *suite) create(t *testing.T, name string, decrypters ...string) string {
 	t.Helper()
-	value := s.secret()
-	sv := &v1beta1.SecureValue{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       v1beta1.SecureValueSpec{Description: "a test", Value: value, Decrypters: decrypters},
-	}
-	if _, err := s.values(t).Create(t.Context(), sv, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	return value.Expose()
+	value := s.secret().Expose()
+	s.Create(t, "default", name, value, decrypters...)
+	return value
 }
 
 // change writes a new value for name, or only new decrypters when there are some.

@@ -38,20 +38,8 @@ const (
 	startTimeout = 90 * time.Second
 )
 
-const bindings = `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: k6}
-rules:
-- {apiGroups: [secret.grafana.app], resources: [securevalues], verbs: [decrypt]}
-- {apiGroups: [secret.grafana.app], resources: [decrypters], resourceNames: [k6-cloud], verbs: [use]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: k6, namespace: default}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: k6}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
-`
+var bindings = harness.ClusterRole("k6", harness.Rule("decrypt", "securevalues"), harness.Rule("use", "decrypters", "k6-cloud")) +
+	harness.Grant("k6", "k6", "default")
 
 // target is the server of this process.
 type target struct {

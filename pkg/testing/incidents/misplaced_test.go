@@ -25,7 +25,7 @@ func TestRecordCopiedInEtcd(t *testing.T) {
 	s := start(t, "--etcd-servers="+strings.Join(db.Endpoints(), ","))
 	canary := harness.Canary()
 	for _, name := range []string{"a", "b", "c", "d"} {
-		put(t, s, "default", name, canary, "k6-cloud")
+		s.Create(t, "default", name, canary, "k6-cloud")
 	}
 	const root = "/registry/secret.grafana.app/secret.grafana.app/securevalues/default/"
 	record, err := db.Client().Get(t.Context(), root+"a")
@@ -61,11 +61,11 @@ func TestRecordCopiedInEtcd(t *testing.T) {
 	}
 	const misplaced = `securevalue \"b\": etcd holds the record of another object in its place: restore its record ` +
 		`from a backup, or delete it`
-	edit := strings.Replace(object(t, "b", canary, "k6-cloud"), `"name"`, `"resourceVersion":"1","name"`, 1)
+	edit := strings.Replace(harness.Object(t, "b", canary, "k6-cloud"), `"name"`, `"resourceVersion":"1","name"`, 1)
 	for _, request := range [][4]string{
 		{http.MethodGet, "/b"}, {http.MethodGet, "/b?resourceVersion=0"},
-		{http.MethodPut, "/b", jsonType, object(t, "b", canary, "k6-cloud")}, {http.MethodPut, "/b", jsonType, edit},
-		{http.MethodPut, "/b?dryRun=All", jsonType, object(t, "b", canary, "k6-cloud")},
+		{http.MethodPut, "/b", jsonType, harness.Object(t, "b", canary, "k6-cloud")}, {http.MethodPut, "/b", jsonType, edit},
+		{http.MethodPut, "/b?dryRun=All", jsonType, harness.Object(t, "b", canary, "k6-cloud")},
 		{http.MethodPatch, "/b", mergeType, `{"metadata":{"labels":{"x":"y"}}}`},
 		{http.MethodPatch, "/b?dryRun=All", mergeType, `{"metadata":{"labels":{"x":"y"}}}`},
 		{http.MethodPost, "/b/rewrap", jsonType, "{}"}, {http.MethodPost, "/b/rewrap?dryRun=All", jsonType, "{}"},
@@ -99,7 +99,7 @@ func TestRecordCopiedInEtcd(t *testing.T) {
 	wantStatus("DELETE, dry run", ask(http.MethodDelete, "/b?dryRun=All", "", ""), http.StatusOK, "Success")
 	wantStatus("DELETE", ask(http.MethodDelete, "/b", "", ""), http.StatusOK, "Success")
 	wantStatus("GET after it", ask(http.MethodGet, "/b", "", ""), http.StatusNotFound, "not found")
-	put(t, s, "default", "b", canary, "k6-cloud")
+	s.Create(t, "default", "b", canary, "k6-cloud")
 	if value, code := open(t, s, "b"); value != canary {
 		t.Errorf("b after its return: %d", code)
 	}
@@ -136,8 +136,8 @@ func TestDryRunAnswersAsTheRequestWould(t *testing.T) {
 	options := access("--etcd-servers="+strings.Join(db.Endpoints(), ","), "--rewrap=false")
 	s := harness.Start(t, options)
 	canary := harness.Canary()
-	put(t, s, "default", "a", canary, "k6-cloud")
-	put(t, s, "default", "b", canary, "k6-cloud")
+	s.Create(t, "default", "a", canary, "k6-cloud")
+	s.Create(t, "default", "b", canary, "k6-cloud")
 	s.Stop(t)
 	keys := filepath.Join(s.DataDir, "encryption.yaml")
 	harness.WriteFile(t, keys, strings.Replace(string(harness.ReadFile(t, keys)),

@@ -18,7 +18,7 @@ import (
 func TestIncident02ErrorsEchoNoValue(t *testing.T) {
 	s := start(t)
 	stored, canary := harness.Canary(), harness.Canary()
-	put(t, s, "default", "a", stored)
+	s.Create(t, "default", "a", stored)
 	all := harness.Collection("default")
 	bodies := map[string]string{
 		"cut short":    `{"metadata":{"name":"x"},"spec":{"description":"d","value":"` + canary,
@@ -66,9 +66,9 @@ func TestIncident03CredentialsStayOutOfTheLog(t *testing.T) {
 	options := access()
 	options.Tokens = append(options.Tokens, harness.Token(good, "k6"))
 	s := harness.Start(t, options)
-	put(t, s, "default", "a", "value", "k6-cloud")
-	for _, server := range []*harness.Server{s, onDecryptPort(s)} {
-		for _, path := range []string{harness.Collection("default"), decryptPath("a"), "/metrics", "/no/such/path"} {
+	s.Create(t, "default", "a", "value", "k6-cloud")
+	for _, server := range []*harness.Server{s, s.OnDecryptPort()} {
+		for _, path := range []string{harness.Collection("default"), harness.DecryptPath("default", "a"), "/metrics", "/no/such/path"} {
 			for name, header := range map[string]http.Header{
 				"bearer":      {"Authorization": {"Bearer " + good}},
 				"lower case":  {"Authorization": {"bearer " + good}},
@@ -108,7 +108,7 @@ func TestIncident03CredentialsStayOutOfTheLog(t *testing.T) {
 func TestIncident04FailingCommandsPrintNoSecret(t *testing.T) {
 	s := start(t)
 	value, key := harness.Canary(), harness.Canary()
-	put(t, s, "default", "a", value)
+	s.Create(t, "default", "a", value)
 	s.Stop(t)
 	dir := t.TempDir()
 	file := func(name, content string) string {

@@ -26,7 +26,7 @@ func TestIncident23AnOlderRecordShowsInTheAudit(t *testing.T) {
 	}
 	t.Cleanup(db.Stop)
 	s := start(t, "--etcd-servers="+strings.Join(db.Endpoints(), ","))
-	put(t, s, "default", "a", "old", "k6-cloud")
+	s.Create(t, "default", "a", "old", "k6-cloud")
 	records, err := db.Client().Get(t.Context(), "/registry/secret.grafana.app/", clientv3.WithPrefix())
 	if err != nil {
 		t.Fatal(err)

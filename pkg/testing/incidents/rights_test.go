@@ -28,8 +28,8 @@ var forms = []string{
 func TestIncident10ListsShowNoMoreThanGet(t *testing.T) {
 	s := start(t)
 	canary := harness.Canary()
-	put(t, s, "default", "a", canary, "k6-cloud")
-	put(t, s, "default", "b", canary, "k6-cloud")
+	s.Create(t, "default", "a", canary, "k6-cloud")
+	s.Create(t, "default", "b", canary, "k6-cloud")
 	all := harness.Collection("default")
 	ask := func(token, path, form string) harness.Response {
 		t.Helper()
@@ -78,8 +78,8 @@ func TestIncident10ListsShowNoMoreThanGet(t *testing.T) {
 func TestIncident14NamespacesAreApart(t *testing.T) {
 	s := start(t)
 	canary := harness.Canary()
-	put(t, s, "default", "a", "value", "k6-cloud")
-	put(t, s, "other", "hidden", canary, "k6-cloud")
+	s.Create(t, "default", "a", "value", "k6-cloud")
+	s.Create(t, "other", "hidden", canary, "k6-cloud")
 	uid := s.Do(t, harness.Request{Method: http.MethodGet, Path: harness.Collection("other") + "/hidden",
 		Token: s.AdminToken}).
 		Object(t)["metadata"].(map[string]any)["uid"].(string)
@@ -91,7 +91,7 @@ func TestIncident14NamespacesAreApart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := onDecryptPort(s).Do(t, harness.Request{
+			got := s.OnDecryptPort().Do(t, harness.Request{
 				Method: http.MethodPost, Path: "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues",
 				Token: k6Token, ContentType: jsonType, Body: string(body),
 			})
@@ -115,7 +115,7 @@ func TestIncident14NamespacesAreApart(t *testing.T) {
 // whatever it claims.
 func TestIncident17RightsAreAskedOfTheStoredObject(t *testing.T) {
 	s := start(t)
-	put(t, s, "default", "a", "value", "synthetic-monitoring")
+	s.Create(t, "default", "a", "value", "synthetic-monitoring")
 	one := harness.Collection("default") + "/a"
 	stored := func() map[string]any {
 		return s.Do(t, harness.Request{Method: http.MethodGet, Path: one, Token: s.AdminToken}).Object(t)
@@ -158,7 +158,7 @@ func TestIncident17RightsAreAskedOfTheStoredObject(t *testing.T) {
 				`"spec":{"description":"d",` + added + `}}`},
 		"rewrap with a spec": {Method: http.MethodPost, Path: "/rewrap", Body: `{"spec":{` + added + `}}`},
 		"create over it": {Method: http.MethodPost,
-			Body: object(t, "a", "", "synthetic-monitoring", "k6-cloud")},
+			Body: harness.Object(t, "a", "", "synthetic-monitoring", "k6-cloud")},
 	} {
 		request.Path, request.Token = one+request.Path, writerToken
 		if got := s.Do(t, request); got.Code < 400 || got.Code >= 500 {
@@ -178,21 +178,21 @@ func TestIncident17RightsAreAskedOfTheStoredObject(t *testing.T) {
 func TestIncident22ViewersSeeMetadataOnly(t *testing.T) {
 	s := start(t)
 	canary := harness.Canary()
-	put(t, s, "default", "a", canary, "k6-cloud")
+	s.Create(t, "default", "a", canary, "k6-cloud")
 	one := harness.Collection("default") + "/a"
 	seen := s.Do(t, harness.Request{Method: http.MethodGet, Path: one, Token: readerToken}).Object(t)
-	want := map[string]any{"description": "an incident", "decrypters": []any{"k6-cloud"}}
+	want := map[string]any{"description": "a test", "decrypters": []any{"k6-cloud"}}
 	if diff := cmp.Diff(want, seen["spec"]); diff != "" {
 		t.Errorf("a viewer's spec (-want +got):\n%s", diff)
 	}
-	for _, server := range []*harness.Server{s, onDecryptPort(s)} {
+	for _, server := range []*harness.Server{s, s.OnDecryptPort()} {
 		for _, path := range append([]string{one + "?watch=true&timeoutSeconds=1"}, everyPath...) {
 			if strings.HasPrefix(path, "/\\") || strings.HasPrefix(path, "//") {
 				continue // no address that this client can send
 			}
 			for _, token := range []string{"", readerToken, k6Token, s.AdminToken} {
 				got := server.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: token})
-				if token != k6Token || path != decryptPath("a") || server == s {
+				if token != k6Token || path != harness.DecryptPath("default", "a") || server == s {
 					clean(t, path, got, canary)
 				}
 				if got.Header.Get("Cache-Control") != "no-store" {

@@ -28,7 +28,7 @@ var everyPath = []string{
 	"/livez", "/livez/",
 	"/readyz/", "/healthz/", "/version", "/version/", "/logs", "/logs/", "/debug/pprof", "/debug/pprof/", "/configz",
 	"/flagz", "/statusz",
-	decryptPath("a"), decryptPath("a") + "/", "/decrypt/v1", "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues",
+	harness.DecryptPath("default", "a"), harness.DecryptPath("default", "a") + "/", "/decrypt/v1", "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues",
 	"/.well-known/openid-configuration", "//evil.example/", "/%2fevil.example", "/\\evil.example", "/apis/..",
 	"/apis/../metrics",
 }
@@ -37,8 +37,8 @@ var everyPath = []string{
 // (CVE-2018-1002105, CVE-2020-8559).
 func TestIncident06NoUpgrade(t *testing.T) {
 	s := start(t)
-	put(t, s, "default", "a", "value", "k6-cloud")
-	for _, server := range []*harness.Server{s, onDecryptPort(s)} {
+	s.Create(t, "default", "a", "value", "k6-cloud")
+	for _, server := range []*harness.Server{s, s.OnDecryptPort()} {
 		for _, path := range everyPath {
 			for name, header := range map[string]http.Header{
 				"websocket": {"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"},
@@ -82,8 +82,8 @@ func doHTTP1(t *testing.T, s *harness.Server, method, path string, header http.H
 // (CVE-2022-3172).
 func TestIncident07NoRedirect(t *testing.T) {
 	s := start(t)
-	put(t, s, "default", "a", "value", "k6-cloud")
-	for _, server := range []*harness.Server{s, onDecryptPort(s)} {
+	s.Create(t, "default", "a", "value", "k6-cloud")
+	for _, server := range []*harness.Server{s, s.OnDecryptPort()} {
 		for _, path := range everyPath {
 			for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut,
 				http.MethodOptions} {
@@ -118,7 +118,7 @@ func TestIncident09CallersHeadersReachNoBackend(t *testing.T) {
 	for _, name := range []string{"a", "b"} {
 		got := s.Do(t, harness.Request{
 			Method: http.MethodPost, Path: harness.Collection("default"), Token: s.AdminToken, Header: header,
-			Body: object(t, name, "value", "k6-cloud"),
+			Body: harness.Object(t, name, "value", "k6-cloud"),
 		})
 		if got.Code != http.StatusCreated {
 			t.Fatalf("%d %s", got.Code, got.Body)
@@ -128,7 +128,7 @@ func TestIncident09CallersHeadersReachNoBackend(t *testing.T) {
 	s.Stop(t) // a new server knows no data key, so that opening asks the plugin
 	options.DataDir = s.DataDir
 	s = harness.Start(t, options)
-	got := onDecryptPort(s).Do(t, harness.Request{Method: http.MethodGet, Path: decryptPath("a"), Token: token,
+	got := s.OnDecryptPort().Do(t, harness.Request{Method: http.MethodGet, Path: harness.DecryptPath("default", "a"), Token: token,
 		Header: header})
 	if got.Code != http.StatusOK || p.Calls().Decrypt == before {
 		t.Fatalf("%d %s, calls %+v: the plugin was not asked", got.Code, got.Body, p.Calls())
@@ -152,9 +152,9 @@ func TestIncident09CallersHeadersReachNoBackend(t *testing.T) {
 func TestIncident11NamesThatMeanSomethingElse(t *testing.T) {
 	s := start(t)
 	hidden := harness.Canary()
-	put(t, s, "default", "a", "value", "k6-cloud")
-	put(t, s, "default", "b", hidden, "k6-cloud")
-	put(t, s, "other", "a", hidden, "k6-cloud")
+	s.Create(t, "default", "a", "value", "k6-cloud")
+	s.Create(t, "default", "b", hidden, "k6-cloud")
+	s.Create(t, "other", "a", hidden, "k6-cloud")
 	all := harness.Collection("default")
 	for _, odd := range []string{
 		"/b", "/a/../b", "/./b", "//b", "/a%2f..%2fb", "/%2e%2e/b", "/a%2fb", "/b%00a", "/a;b", "/b;a", "/A", "/a%20",
@@ -173,7 +173,7 @@ func TestIncident11NamesThatMeanSomethingElse(t *testing.T) {
 	for _, name := range []string{"..", ".", "a/b", "a%2fb", "a;b", "A", " a", "a ", "a\n", "ä", "a\u200b", "a\x00",
 		strings.Repeat("a", 254), "-a", "a..b"} {
 		got := s.Do(t, harness.Request{Method: http.MethodPost, Path: all, Token: s.AdminToken,
-			Body: object(t, name, hidden)})
+			Body: harness.Object(t, name, hidden)})
 		if got.Code != http.StatusBadRequest {
 			t.Errorf("an object named %q: %d %s", name, got.Code, got.Body)
 		}
@@ -182,7 +182,7 @@ func TestIncident11NamesThatMeanSomethingElse(t *testing.T) {
 	for _, decrypter := range []string{"K6-cloud", " k6-cloud", "k6-cloud ", "k6-cloud\n", "k6–cloud", "k6-cloud/",
 		"*", "", "k6-cloud\x00", "ｋ6-cloud"} {
 		got := s.Do(t, harness.Request{Method: http.MethodPost, Path: all, Token: s.AdminToken,
-			Body: object(t, "c", hidden, decrypter)})
+			Body: harness.Object(t, "c", hidden, decrypter)})
 		if got.Code != http.StatusBadRequest {
 			t.Errorf("the decrypter %q: %d %s", decrypter, got.Code, got.Body)
 		}

@@ -3,59 +3,24 @@
 package keys
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
-	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
 	typed "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// patience bounds a wait on a busy machine. A plugin that works is asked for its key once a minute.
-const patience = 4 * time.Minute
-
 const namespace = "keys"
-
-// eventually waits until something is true.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if done() {
-			return
-		}
-	}
-	t.Fatalf("waited in vain until %s", what)
-}
-
-func client(t *testing.T, s *harness.Server) typed.SecureValueInterface {
-	t.Helper()
-	return versioned.NewForConfigOrDie(s.RESTConfig(t, "")).SecretV1beta1().SecureValues(namespace)
-}
-
-func newValue(name, value string, decrypters ...string) *v1beta1.SecureValue {
-	return &v1beta1.SecureValue{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       v1beta1.SecureValueSpec{Description: "test", Value: sensitive.New(value), Decrypters: decrypters},
-	}
-}
 
 // create stores values NAME-0 to NAME-(n-1) as fast as the server takes them.
 func create(t *testing.T, values typed.SecureValueInterface, name string, n int, decrypters ...string) map[string]string {
@@ -68,7 +33,7 @@ func create(t *testing.T, values typed.SecureValueInterface, name string, n int,
 	for range workers {
 		go func() {
 			for name := range work {
-				if _, err := values.Create(t.Context(), newValue(name, stored[name], decrypters...), metav1.CreateOptions{}); err != nil {
+				if _, err := values.Create(t.Context(), harness.NewValue(name, stored[name], decrypters...), metav1.CreateOptions{}); err != nil {
 					failed <- err
 				}
 			}
@@ -120,24 +85,6 @@ func versions(t *testing.T, values typed.SecureValueInterface) map[string]string
 	return found
 }
 
-// metric returns a sample of /metrics, or -1 when there is none.
-func metric(t *testing.T, s *harness.Server, sample string) float64 {
-	t.Helper()
-	response := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/metrics", Token: s.AdminToken})
-	lines := bufio.NewScanner(bytes.NewReader(response.Body))
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		if text, ok := strings.CutPrefix(lines.Text(), sample+" "); ok {
-			value, err := strconv.ParseFloat(text, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return value
-		}
-	}
-	return -1
-}
-
 // secretKey is a new key of 32 bytes as the configuration has it.
 func secretKey() string {
 	key := make([]byte, 32)
@@ -167,7 +114,7 @@ func rotate(t *testing.T, s *harness.Server, name string) {
 	file := filepath.Join(s.DataDir, "encryption.yaml")
 	harness.WriteFile(t, file, strings.Replace(string(harness.ReadFile(t, file)),
 		"keys:\n", "keys:\n      - name: "+name+"\n        secret: "+secretKey()+"\n", 1))
-	eventually(t, "the key "+name+" seals", func() bool { return metric(t, s, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1 })
+	harness.Eventually(t, "the key "+name+" seals", func() bool { return s.Metric(t, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1 })
 }
 
 // controller is a secret-controller-manager as a process.
@@ -204,22 +151,4 @@ func startController(t *testing.T, s *harness.Server, args ...string) *controlle
 func (c *controller) kill() {
 	_ = c.command.Process.Kill()
 	_ = c.command.Wait()
-}
-
-// freePort returns a port that nobody listens on: a server that is started again keeps its address.
-func freePort(t *testing.T) string {
-	t.Helper()
-	var config net.ListenConfig
-	listener, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return port
 }

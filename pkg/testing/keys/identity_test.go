@@ -16,7 +16,6 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
-	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -25,17 +24,9 @@ func localOptions(t *testing.T, providers string) (options harness.Options, conf
 	t.Helper()
 	config = filepath.Join(t.TempDir(), "keys.yaml")
 	harness.WriteFile(t, config, configHead+providers)
-	options = harness.Options{
-		Args:      []string{"--encryption-provider-config=" + config, "--encryption-provider-config-automatic-reload", "--rewrap-probe-interval=500ms"},
-		Tokens:    []string{harness.Token(readerToken, "k6")},
-		RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
-		RBAC: []string{`apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: k6, namespace: keys}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:decrypter-k6-cloud'}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
-`},
-	}
+	options = harness.Options{Args: []string{
+		"--encryption-provider-config=" + config, "--encryption-provider-config-automatic-reload", "--rewrap-probe-interval=500ms",
+	}}.WithK6(namespace)
 	return options, config
 }
 
@@ -67,16 +58,14 @@ func TestSameNameOtherSecret(t *testing.T) {
 	first, second := secretKey(), secretKey()
 	options, config := localOptions(t, aesgcm("key", first))
 	s := harness.Start(t, options)
-	values := client(t, s)
+	values := s.Values(t, "", namespace)
 	create(t, values, "value", 3, "k6-cloud")
 
 	harness.WriteFile(t, config, configHead+aesgcm("new", secretKey(), "key", second))
-	eventually(t, "the reload is refused", func() bool {
-		return metric(t, s, `secret_reload_total{result="failure",source="encryption-provider-config"}`) > 0
-	})
+	harness.Eventually(t, "the reload is refused", func() bool { return s.Metric(t, `secret_reload_total{result="failure",source="encryption-provider-config"}`) > 0 })
 	create(t, values, "after", 1, "k6-cloud")
 	for _, name := range []string{"value-0", "after-0"} {
-		if code := decrypt(t, s, name); code != http.StatusOK {
+		if code := s.Decrypt(t, harness.K6Token, namespace, name).Code; code != http.StatusOK {
 			t.Errorf("decrypting %s after the refused reload: %d", name, code)
 		}
 	}
@@ -102,7 +91,7 @@ func TestSameNameOtherSecret(t *testing.T) {
 	harness.WriteFile(t, config, configHead+aesgcm("new", secretKey(), "key", first))
 	options.DataDir = s.DataDir
 	s = harness.Start(t, options)
-	if code := decrypt(t, s, "value-0"); code != http.StatusOK {
+	if code := s.Decrypt(t, harness.K6Token, namespace, "value-0").Code; code != http.StatusOK {
 		t.Errorf("after the start with the right secret: %d", code)
 	}
 }
@@ -114,7 +103,7 @@ func TestNamesWithAColon(t *testing.T) {
 	secret := secretKey()
 	options, config := localOptions(t, aesgcm("team", secret))
 	s := harness.Start(t, options)
-	stored := create(t, client(t, s), "value", 5, "k6-cloud")
+	stored := create(t, s.Values(t, "", namespace), "value", 5, "k6-cloud")
 	s.Stop(t)
 	editRecords(t, s.DataDir, func(envelope string) string { return strings.Replace(envelope, ":team:", ":team:2026-01:", 1) })
 
@@ -148,9 +137,9 @@ func TestNamesWithAColon(t *testing.T) {
 	}
 	options.DataDir = s.DataDir
 	s = harness.Start(t, options)
-	eventually(t, "every value is moved", func() bool { return byKey(t, client(t, s))["aesgcm/new"] == len(stored) })
+	harness.Eventually(t, "every value is moved", func() bool { return byKey(t, s.Values(t, "", namespace))["aesgcm/new"] == len(stored) })
 	for name := range stored {
-		if code := decrypt(t, s, name); code != http.StatusOK {
+		if code := s.Decrypt(t, harness.K6Token, namespace, name).Code; code != http.StatusOK {
 			t.Errorf("decrypting %s: %d", name, code)
 		}
 	}
@@ -168,7 +157,7 @@ func TestLostKey(t *testing.T) {
 	s := harness.Start(t, options)
 	canary := harness.Canary()
 	for _, name := range []string{"a", "b"} {
-		if _, err := client(t, s).Create(t.Context(), newValue(name, canary, "k6-cloud", "synthetic-monitoring"), metav1.CreateOptions{}); err != nil {
+		if _, err := s.Values(t, "", namespace).Create(t.Context(), harness.NewValue(name, canary, "k6-cloud", "synthetic-monitoring"), metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -178,7 +167,7 @@ func TestLostKey(t *testing.T) {
 	options.DataDir, options.Args = s.DataDir, append(options.Args, "--rewrap=false")
 	s = harness.Start(t, options)
 	const series = `secret_encryption_missing_key_values{key="aesgcm/lost"}`
-	eventually(t, "the values are counted", func() bool { return metric(t, s, series) == 2 })
+	harness.Eventually(t, "the values are counted", func() bool { return s.Metric(t, series) == 2 })
 	if log := s.Log(t); !containsBoth(log, "Stored values do not open", `values=2 keys="aesgcm/lost (2)"`) {
 		t.Error("the log does not say what is missing")
 	}
@@ -186,11 +175,9 @@ func TestLostKey(t *testing.T) {
 	if ready.Code != http.StatusOK || !strings.Contains(string(ready.Body), "[+]encryption-keys (values are stored under keys that the file lacks") {
 		t.Errorf("readiness: %d %s", ready.Code, ready.Body)
 	}
-	port := *s
-	port.URL = s.DecryptURL
 	object := harness.Collection(namespace) + "/a"
 	for what, response := range map[string]harness.Response{
-		"decrypt": port.Do(t, harness.Request{Method: http.MethodGet, Path: "/decrypt/v1/namespaces/keys/secrets/a/decrypt", Token: readerToken}),
+		"decrypt": s.Decrypt(t, harness.K6Token, namespace, "a"),
 		"patch": s.Do(t, harness.Request{
 			Method: http.MethodPatch, Path: object, Token: s.AdminToken, ContentType: string(types.MergePatchType),
 			Body: `{"spec":{"decrypters":["k6-cloud"]}}`,
@@ -207,8 +194,8 @@ func TestLostKey(t *testing.T) {
 	}
 
 	harness.WriteFile(t, config, configHead+aesgcm("other", other, "lost", lost))
-	eventually(t, "the key is back", func() bool { return decrypt(t, s, "a") == http.StatusOK })
-	eventually(t, "the metric says so", func() bool { return metric(t, s, series) == 0 })
+	harness.Eventually(t, "the key is back", func() bool { return s.Decrypt(t, harness.K6Token, namespace, "a").Code == http.StatusOK })
+	harness.Eventually(t, "the metric says so", func() bool { return s.Metric(t, series) == 0 })
 	s.Leaks(t, canary)
 }
 
@@ -217,7 +204,7 @@ func TestFailOnAName(t *testing.T) {
 	t.Parallel()
 	options, config := localOptions(t, aesgcm("new", secretKey(), "old", secretKey()))
 	s := harness.Start(t, options)
-	create(t, client(t, s), "value", 1)
+	create(t, s.Values(t, "", namespace), "value", 1)
 	s.Stop(t)
 	data, keys := "--data-dir="+s.DataDir, "--encryption-provider-config="+config
 	for failOn, want := range map[string]int{
@@ -238,7 +225,7 @@ func TestAttackKeyNamesInEtcd(t *testing.T) {
 	t.Parallel()
 	options, config := localOptions(t, aesgcm("key", secretKey()))
 	s := harness.Start(t, options)
-	create(t, client(t, s), "value", 2, "k6-cloud")
+	create(t, s.Values(t, "", namespace), "value", 2, "k6-cloud")
 	s.Stop(t)
 	names, n := []string{"\x1b[2J\x1b[31mgone", "\xff\xfe"}, 0
 	editRecords(t, s.DataDir, func(envelope string) string {
@@ -253,24 +240,20 @@ func TestAttackKeyNamesInEtcd(t *testing.T) {
 	}
 	options.DataDir = s.DataDir
 	s = harness.Start(t, options)
-	eventually(t, "the metrics show them", func() bool {
-		return metric(t, s, `secret_values{key="unreadable"}`) == 2 && metric(t, s, `secret_encryption_missing_key_values{key="unreadable"}`) == 2
+	harness.Eventually(t, "the metrics show them", func() bool {
+		return s.Metric(t, `secret_values{key="unreadable"}`) == 2 && s.Metric(t, `secret_encryption_missing_key_values{key="unreadable"}`) == 2
 	})
-	eventually(t, "the controller has tried", func() bool { return metric(t, s, "secret_rewrap_controller_failing_values") == 2 })
-	metrics := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/metrics", Token: s.AdminToken})
-	if metrics.Code != http.StatusOK {
-		t.Errorf("/metrics: %d %.200s", metrics.Code, metrics.Body)
-	}
-	wantClean("/metrics", string(metrics.Body))
+	harness.Eventually(t, "the controller has tried", func() bool { return s.Metric(t, "secret_rewrap_controller_failing_values") == 2 })
+	wantClean("/metrics", s.Metrics(t))
 	table := s.Do(t, harness.Request{
 		Method: http.MethodGet, Path: harness.Collection(namespace), Token: s.AdminToken,
 		Header: http.Header{"Accept": {"application/json;as=Table;v=v1;g=meta.k8s.io"}},
 	})
 	wantClean("the table", string(table.Body))
-	if got := byKey(t, client(t, s)); got["unreadable"] != 2 {
+	if got := byKey(t, s.Values(t, "", namespace)); got["unreadable"] != 2 {
 		t.Errorf("status.key: %v", got)
 	}
-	if code := decrypt(t, s, "value-0"); code != http.StatusInternalServerError {
+	if code := s.Decrypt(t, harness.K6Token, namespace, "value-0").Code; code != http.StatusInternalServerError {
 		t.Errorf("decrypt: %d", code)
 	}
 	wantClean("the log", s.Log(t))
@@ -288,15 +271,14 @@ func TestAttackKeyNamesInEtcd(t *testing.T) {
 func TestIdleServerSpendsNoNonce(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}})
-	values := client(t, s)
-	create(t, values, "value", 1)
+	create(t, s.Values(t, "", namespace), "value", 1)
 	before := seals(t, s)
 	if before == 0 {
 		t.Fatal("no seal is counted")
 	}
 	rotate(t, s, "second")
 	rotate(t, s, "third")
-	rewraps := versioned.NewForConfigOrDie(s.RESTConfig(t, "")).SecretV1beta1().SecureValues(namespace)
+	rewraps := s.Values(t, "", namespace)
 	for range 3 {
 		answer, err := rewraps.CreateRewrap(t.Context(), "value-0", &v1beta1.SecureValueRewrap{}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err != nil || answer.Status.WriteKey != "aesgcm/third" {
@@ -312,7 +294,7 @@ func TestIdleServerSpendsNoNonce(t *testing.T) {
 func seals(t *testing.T, s *harness.Server) float64 {
 	t.Helper()
 	sum := 0.0
-	for line := range strings.Lines(string(s.Do(t, harness.Request{Method: http.MethodGet, Path: "/metrics", Token: s.AdminToken}).Body)) {
+	for line := range strings.Lines(s.Metrics(t)) {
 		if strings.HasPrefix(line, "apiserver_storage_transformation_operations_total{") && strings.Contains(line, `transformation_type="to_storage"`) {
 			n, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndex(line, " "):]), 64)
 			if err != nil {

@@ -25,32 +25,10 @@ func kmsOptions(t *testing.T, p *kmsplugin.Plugin) (options harness.Options, con
 	t.Helper()
 	config = t.TempDir() + "/encryption.yaml"
 	harness.WriteFile(t, config, configHead+p.Provider("vault"))
-	return harness.Options{
-		Args: []string{
-			"--encryption-provider-config=" + config, "--encryption-provider-config-automatic-reload",
-			"--rewrap-probe-interval=500ms", "-v=2",
-		},
-		Tokens:    []string{harness.Token(readerToken, "k6")},
-		RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
-		RBAC: []string{`apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: k6, namespace: keys}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:decrypter-k6-cloud'}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]
-`},
-	}, config
-}
-
-// readerToken is that of a service which may open what lists k6-cloud.
-const readerToken = "token-of-k6"
-
-// decrypt fetches a value by the decrypt port and returns the code.
-func decrypt(t *testing.T, s *harness.Server, name string) int {
-	t.Helper()
-	port := *s
-	port.URL = s.DecryptURL
-	path := "/decrypt/v1/namespaces/" + namespace + "/secrets/" + name + "/decrypt"
-	return port.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: readerToken}).Code
+	return harness.Options{Args: []string{
+		"--encryption-provider-config=" + config, "--encryption-provider-config-automatic-reload",
+		"--rewrap-probe-interval=500ms", "-v=2",
+	}}.WithK6(namespace), config
 }
 
 // readsAndEdits does everything that needs no key.
@@ -85,7 +63,7 @@ func readsAndEdits(t *testing.T, values typed.SecureValueInterface, name string)
 func needsTheKey(t *testing.T, values typed.SecureValueInterface, name string) map[string]error {
 	t.Helper()
 	fresh := fmt.Sprintf("fresh-%d", time.Now().UnixNano())
-	_, create := values.Create(t.Context(), newValue(fresh, harness.Canary()), metav1.CreateOptions{})
+	_, create := values.Create(t.Context(), harness.NewValue(fresh, harness.Canary()), metav1.CreateOptions{})
 	_, value := values.Patch(t.Context(), name, types.MergePatchType, []byte(`{"spec":{"value":"`+harness.Canary()+`"}}`), metav1.PatchOptions{})
 	_, taken := values.Patch(t.Context(), name, types.MergePatchType, []byte(`{"spec":{"decrypters":["k6-cloud"]}}`), metav1.PatchOptions{})
 	if taken == nil {
@@ -102,8 +80,8 @@ func TestIncident19TheKMSIsAway(t *testing.T) {
 	p := kmsplugin.Start(t)
 	options, _ := kmsOptions(t, p)
 	s := harness.Start(t, options)
-	values := client(t, s)
-	if _, err := values.Create(t.Context(), newValue("held", harness.Canary(), "synthetic-monitoring", "k6-cloud"), metav1.CreateOptions{}); err != nil {
+	values := s.Values(t, "", namespace)
+	if _, err := values.Create(t.Context(), harness.NewValue("held", harness.Canary(), "synthetic-monitoring", "k6-cloud"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	before := p.Calls()
@@ -116,14 +94,14 @@ func TestIncident19TheKMSIsAway(t *testing.T) {
 	p.Stop()
 	options.DataDir = s.DataDir
 	s = harness.Start(t, options) // a plugin may come up later than the server
-	values = client(t, s)
+	values = s.Values(t, "", namespace)
 	readsAndEdits(t, values, "held")
 	for what, err := range needsTheKey(t, values, "held") {
 		if !apierrors.IsServiceUnavailable(err) || !strings.Contains(err.Error(), "encryption key unavailable; nothing was changed, retry later") {
 			t.Errorf("%s without the plugin: %v", what, err)
 		}
 	}
-	eventually(t, "the metric tells of the plugin", func() bool { return metric(t, s, "secret_encryption_kms_healthy") == 0 })
+	harness.Eventually(t, "the metric tells of the plugin", func() bool { return s.Metric(t, "secret_encryption_kms_healthy") == 0 })
 	// Unready until it is reached for the first time, so that a rollout with a wrong socket stops at its first Pod.
 	startup := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz", Token: s.AdminToken})
 	if startup.Code != http.StatusInternalServerError || !strings.Contains(string(startup.Body), "[-]kms-startup failed") {
@@ -137,7 +115,7 @@ func TestIncident19TheKMSIsAway(t *testing.T) {
 	if err := p.Listen(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "everything works again", func() bool {
+	harness.Eventually(t, "everything works again", func() bool {
 		for _, err := range needsTheKey(t, values, "held") {
 			if err != nil {
 				return false
@@ -146,7 +124,7 @@ func TestIncident19TheKMSIsAway(t *testing.T) {
 		return true
 	})
 	for _, path := range []string{"/readyz", "/readyz/kms-providers"} {
-		eventually(t, path+" tells that the plugin is back", func() bool {
+		harness.Eventually(t, path+" tells that the plugin is back", func() bool {
 			return s.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: s.AdminToken}).Code == http.StatusOK
 		})
 	}
@@ -161,14 +139,14 @@ func TestAColdStartAsksASlowPluginSeldom(t *testing.T) {
 	options, _ := kmsOptions(t, p)
 	options.Args = append(options.Args, "--rewrap=false")
 	s := harness.Start(t, options)
-	create(t, client(t, s), "value", stored, "k6-cloud")
+	create(t, s.Values(t, "", namespace), "value", stored, "k6-cloud")
 	s.Stop(t)
 
 	p.SetDelay(40 * time.Millisecond)
 	p.ResetCalls()
 	options.DataDir = s.DataDir
 	s = harness.Start(t, options)
-	if list, err := client(t, s).List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) != stored {
+	if list, err := s.Values(t, "", namespace).List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) != stored {
 		t.Fatalf("list: %v", err)
 	}
 	var group sync.WaitGroup
@@ -176,7 +154,7 @@ func TestAColdStartAsksASlowPluginSeldom(t *testing.T) {
 		group.Go(func() {
 			for n := range 4 {
 				name := fmt.Sprintf("value-%d", caller*4+n)
-				if code := decrypt(t, s, name); code != http.StatusOK {
+				if code := s.Decrypt(t, harness.K6Token, namespace, name).Code; code != http.StatusOK {
 					t.Errorf("decrypting %s: %d", name, code)
 				}
 			}
@@ -195,13 +173,13 @@ func TestAPluginThatChangesItsKey(t *testing.T) {
 	p := kmsplugin.Start(t)
 	options, _ := kmsOptions(t, p)
 	s := harness.Start(t, options)
-	values := client(t, s)
+	values := s.Values(t, "", namespace)
 	create(t, values, "value", 20)
 	old := byKey(t, values)
 	if err := p.Keys.Use("key-2"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "every value is under the plugin's new key", func() bool {
+	harness.Eventually(t, "every value is under the plugin's new key", func() bool {
 		now := byKey(t, values)
 		for key, count := range now {
 			if old[key] == 0 && strings.HasPrefix(key, "kms/vault/") && count == 20 {
@@ -221,21 +199,21 @@ func TestAPluginWithTheWrongKey(t *testing.T) {
 	options, _ := kmsOptions(t, p)
 	options.Args = append(options.Args, "--rewrap=false")
 	s := harness.Start(t, options)
-	create(t, client(t, s), "value", 1, "k6-cloud")
+	create(t, s.Values(t, "", namespace), "value", 1, "k6-cloud")
 	s.Stop(t)
 
 	p.SetWrongKey(true)
 	options.DataDir = s.DataDir
 	s = harness.Start(t, options)
-	if code := decrypt(t, s, "value-0"); code == http.StatusOK {
+	if code := s.Decrypt(t, harness.K6Token, namespace, "value-0").Code; code == http.StatusOK {
 		t.Error("a value was opened with a data key that is not its own")
 	}
-	readsAndEdits(t, client(t, s), "value-0")
+	readsAndEdits(t, s.Values(t, "", namespace), "value-0")
 	s.Stop(t)
 
 	p.SetWrongKey(false)
 	s = harness.Start(t, options)
-	if code := decrypt(t, s, "value-0"); code != http.StatusOK {
+	if code := s.Decrypt(t, harness.K6Token, namespace, "value-0").Code; code != http.StatusOK {
 		t.Errorf("the value does not open with its own key: %d", code)
 	}
 }
@@ -246,7 +224,7 @@ func TestAPluginThatFlaps(t *testing.T) {
 	p := kmsplugin.Start(t)
 	options, _ := kmsOptions(t, p)
 	s := harness.Start(t, options)
-	values := client(t, s)
+	values := s.Values(t, "", namespace)
 	p.SetFlap(3)
 	stored := create(t, values, "value", 50)
 	p.SetFlap(0)
@@ -264,10 +242,10 @@ func TestMoveFromALocalKeyToAKMS(t *testing.T) {
 	options, config := kmsOptions(t, p)
 	harness.WriteFile(t, config, configHead+aesgcm("local", local))
 	s := harness.Start(t, options)
-	values := client(t, s)
+	values := s.Values(t, "", namespace)
 	create(t, values, "value", 30)
 	harness.WriteFile(t, config, configHead+p.Provider("vault")+aesgcm("local", local))
-	eventually(t, "no value is left under the local key", func() bool {
+	harness.Eventually(t, "no value is left under the local key", func() bool {
 		_, _, code := harness.Tool(t, "keys", "report", "--data-dir="+s.DataDir, "--encryption-provider-config="+config, "--fail-on=aesgcm/local")
 		return code == 0
 	})
@@ -276,7 +254,7 @@ func TestMoveFromALocalKeyToAKMS(t *testing.T) {
 		t.Errorf("keys check: %d %s", code, stderr)
 	}
 	harness.WriteFile(t, config, configHead+p.Provider("vault"))
-	if _, err := values.Update(t.Context(), newValue("value-0", harness.Canary()), metav1.UpdateOptions{}); err != nil {
+	if _, err := values.Update(t.Context(), harness.NewValue("value-0", harness.Canary()), metav1.UpdateOptions{}); err != nil {
 		t.Errorf("writing under the KMS alone: %v", err)
 	}
 }

@@ -42,11 +42,11 @@ func TestReportOfRunningAndStoppedServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := harness.Start(t, harness.Options{DataDir: filepath.Join(t.TempDir(), dir), Args: []string{"--rewrap=false"}})
-			values := client(t, s)
+			values := s.Values(t, "", namespace)
 			stored := create(t, values, "old", 3)
 			rotate(t, s, "fresh")
 			canary := harness.Canary()
-			if _, err := values.Create(t.Context(), newValue("new", canary), metav1.CreateOptions{}); err != nil {
+			if _, err := values.Create(t.Context(), harness.NewValue("new", canary), metav1.CreateOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			running, _, code := report(t, "--data-dir="+s.DataDir)
@@ -82,7 +82,7 @@ func TestFailOnAndCheck(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "encryption.yaml")
 	harness.WriteFile(t, config, configHead+aesgcm("one", one))
 	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false", "--encryption-provider-config=" + config}})
-	create(t, client(t, s), "value", 12)
+	create(t, s.Values(t, "", namespace), "value", 12)
 	s.Stop(t)
 
 	data := "--data-dir=" + s.DataDir
@@ -115,7 +115,7 @@ func TestFailOnAndCheck(t *testing.T) {
 func TestUndecodableRecordsSpoilTheProof(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}})
-	create(t, client(t, s), "value", 2)
+	create(t, s.Values(t, "", namespace), "value", 2)
 	s.Stop(t)
 	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(s.DataDir, "etcd")})
 	if err != nil {

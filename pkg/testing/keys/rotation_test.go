@@ -19,11 +19,11 @@ import (
 // that nothing is left under an old key, and with every value as its last writer wrote it.
 func TestRotateTwiceUnderLoadWithKills(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := harness.FreePort(t)
 	options := harness.Options{Args: []string{"--secure-port=" + port, "--rewrap=false", "-v=2"}}
 	s := harness.Start(t, options)
 	options.DataDir = s.DataDir
-	values := client(t, s)
+	values := s.Values(t, "", namespace)
 	stored := create(t, values, "value", 300)
 	first := slices.Collect(maps.Keys(byKey(t, values)))[0]
 	var restarts window
@@ -32,16 +32,16 @@ func TestRotateTwiceUnderLoadWithKills(t *testing.T) {
 
 	rotate(t, s, "second")
 	c := startController(t, s, "--rewrap-qps=40")
-	eventually(t, "the rotation is in progress", func() bool { return moved("second") > 40 })
+	harness.Eventually(t, "the rotation is in progress", func() bool { return moved("second") > 40 })
 	c.kill()
 	if left := len(stored) - moved("second"); left == 0 {
 		t.Fatal("the controller was not killed in the middle")
 	}
 	controllers := []*controller{startController(t, s, "--rewrap-qps=40"), startController(t, s, "--rewrap-qps=40")}
-	eventually(t, "two controllers have ended the rotation", func() bool { return moved("second") == len(stored) })
+	harness.Eventually(t, "two controllers have ended the rotation", func() bool { return moved("second") == len(stored) })
 
 	rotate(t, s, "third")
-	eventually(t, "the second rotation is in progress", func() bool { return moved("third") > 40 })
+	harness.Eventually(t, "the second rotation is in progress", func() bool { return moved("third") > 40 })
 	restarts.open()
 	s.Kill()
 	s = harness.Start(t, options)
@@ -49,7 +49,7 @@ func TestRotateTwiceUnderLoadWithKills(t *testing.T) {
 	if moved("third") == len(stored) {
 		t.Fatal("the server was not killed in the middle")
 	}
-	eventually(t, "the second rotation has ended", func() bool { return moved("third") == len(stored) })
+	harness.Eventually(t, "the second rotation has ended", func() bool { return moved("third") == len(stored) })
 	l.end()
 	if l.writes.Load() == 0 {
 		t.Error("nobody wrote meanwhile")
@@ -73,19 +73,19 @@ func TestRotateTwiceUnderLoadWithKills(t *testing.T) {
 func TestControllerManagerOutlivesHangup(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}})
-	values := client(t, s)
+	values := s.Values(t, "", namespace)
 	create(t, values, "value", 1)
 	c := startController(t, s)
 	logs := func(text string) func() bool {
 		return func() bool { return strings.Contains(string(harness.ReadFile(t, c.logFile)), text) }
 	}
-	eventually(t, "it runs", logs("Starting the controllers"))
+	harness.Eventually(t, "it runs", logs("Starting the controllers"))
 	if err := c.command.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it got SIGHUP", logs("SIGHUP: "))
+	harness.Eventually(t, "it got SIGHUP", logs("SIGHUP: "))
 	rotate(t, s, "fresh")
-	eventually(t, "it re-encrypts", func() bool { return byKey(t, values)["aesgcm/fresh"] == 1 })
+	harness.Eventually(t, "it re-encrypts", func() bool { return byKey(t, values)["aesgcm/fresh"] == 1 })
 	if err := c.command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -98,8 +98,8 @@ func TestControllerManagerOutlivesHangup(t *testing.T) {
 func wantNoWrites(t *testing.T, s *harness.Server, versions func() map[string]string) {
 	t.Helper()
 	const probes = `secret_rewraps_total{result="unchanged"}`
-	before, from := versions(), metric(t, s, probes)
-	eventually(t, "the controllers have looked again", func() bool { return metric(t, s, probes) >= from+6 })
+	before, from := versions(), s.Metric(t, probes)
+	harness.Eventually(t, "the controllers have looked again", func() bool { return s.Metric(t, probes) >= from+6 })
 	if after := versions(); !maps.Equal(before, after) {
 		t.Error("a fresh value was written")
 	}
@@ -125,21 +125,21 @@ func TestStandaloneRotatesByItself(t *testing.T) {
 	t.Parallel()
 	options := harness.Options{Args: []string{"--rewrap-probe-interval=500ms", "--rewrap-qps=20", "-v=2"}}
 	s := harness.Start(t, options)
-	stored := create(t, client(t, s), "value", 100)
+	stored := create(t, s.Values(t, "", namespace), "value", 100)
 	rotate(t, s, "fresh")
-	count := func() float64 { return metric(t, s, `secret_values{key="aesgcm/fresh"}`) }
-	eventually(t, "the rotation is in progress", func() bool { return count() > 5 })
-	if stale := metric(t, s, "secret_values_stale"); stale <= 0 {
+	count := func() float64 { return s.Metric(t, `secret_values{key="aesgcm/fresh"}`) }
+	harness.Eventually(t, "the rotation is in progress", func() bool { return count() > 5 })
+	if stale := s.Metric(t, "secret_values_stale"); stale <= 0 {
 		t.Errorf("secret_values_stale is %v in the middle of a rotation", stale)
 	}
 	s.Kill()
 	options.DataDir = s.DataDir
 	s = harness.Start(t, options)
 	rotate(t, s, "fresher") // in the middle of the first rotation
-	count = func() float64 { return metric(t, s, `secret_values{key="aesgcm/fresher"}`) }
-	eventually(t, "both rotations have ended", func() bool { return count() == float64(len(stored)) })
-	eventually(t, "the metrics say so", func() bool {
-		return metric(t, s, "secret_values_stale") == 0 && metric(t, s, "secret_rewrap_controller_last_complete_timestamp_seconds") > 0
+	count = func() float64 { return s.Metric(t, `secret_values{key="aesgcm/fresher"}`) }
+	harness.Eventually(t, "both rotations have ended", func() bool { return count() == float64(len(stored)) })
+	harness.Eventually(t, "the metrics say so", func() bool {
+		return s.Metric(t, "secret_values_stale") == 0 && s.Metric(t, "secret_rewrap_controller_last_complete_timestamp_seconds") > 0
 	})
 	s.Stop(t)
 	opened := harness.OpenAll(t, s.DataDir)
@@ -159,24 +159,24 @@ func TestOneThatDoesNotOpenStopsNoOther(t *testing.T) {
 	options := harness.Options{Args: []string{"--encryption-provider-config=" + config, "--rewrap-probe-interval=500ms", "-v=2"}}
 	s := harness.Start(t, options)
 	options.DataDir = s.DataDir
-	create(t, client(t, s), "broken", 3)
+	create(t, s.Values(t, "", namespace), "broken", 3)
 	s.Stop(t)
 
 	harness.WriteFile(t, config, configHead+aesgcm("good", good))
 	options.Args[1] = "--rewrap=false"
 	s = harness.Start(t, options)
-	create(t, client(t, s), "value", 50)
+	create(t, s.Values(t, "", namespace), "value", 50)
 	s.Stop(t)
 
 	harness.WriteFile(t, config, configHead+aesgcm("fresh", fresh, "good", good))
 	options.Args[1] = "--rewrap-probe-interval=500ms"
 	s = harness.Start(t, options)
-	values := client(t, s)
-	eventually(t, "all others are moved", func() bool {
+	values := s.Values(t, "", namespace)
+	harness.Eventually(t, "all others are moved", func() bool {
 		counts := byKey(t, values)
 		return counts["aesgcm/fresh"] == 50 && counts["aesgcm/lost"] == 3
 	})
-	eventually(t, "the failures are counted", func() bool { return metric(t, s, "secret_rewrap_controller_failing_values") == 3 })
+	harness.Eventually(t, "the failures are counted", func() bool { return s.Metric(t, "secret_rewrap_controller_failing_values") == 3 })
 	log := s.Log(t)
 	for i := range 3 {
 		if name := fmt.Sprintf(`securevalue="%s/broken-%d"`, namespace, i); !containsBoth(log, "Could not rewrap a value", name) {
@@ -199,9 +199,9 @@ func TestOneThatDoesNotOpenStopsNoOther(t *testing.T) {
 	// Written again, they are as good as any.
 	for i := range 3 {
 		name := fmt.Sprintf("broken-%d", i)
-		if _, err := values.Update(t.Context(), newValue(name, harness.Canary()), metav1.UpdateOptions{}); err != nil {
+		if _, err := values.Update(t.Context(), harness.NewValue(name, harness.Canary()), metav1.UpdateOptions{}); err != nil {
 			t.Errorf("writing a new value over one that does not open: %v", err)
 		}
 	}
-	eventually(t, "nothing fails any more", func() bool { return metric(t, s, "secret_rewrap_controller_failing_values") == 0 })
+	harness.Eventually(t, "nothing fails any more", func() bool { return s.Metric(t, "secret_rewrap_controller_failing_values") == 0 })
 }

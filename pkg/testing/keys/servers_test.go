@@ -20,7 +20,7 @@ import (
 func waitServers(t *testing.T, database []string, what string, done func([]sealed.Server) bool) []sealed.Server {
 	t.Helper()
 	var servers []sealed.Server
-	eventually(t, what, func() bool {
+	harness.Eventually(t, what, func() bool {
 		found, stderr, code := report(t, database...)
 		if code != 0 {
 			t.Fatalf("code %d: %s", code, stderr)
@@ -56,7 +56,7 @@ func TestReportListsTheServer(t *testing.T) {
 		t.Errorf("got %+v after %+v", after, before)
 	}
 	series := `secret_servers{version="` + after.Version + `",write_key="aesgcm/fresh"}`
-	eventually(t, "the metric has the new write key", func() bool { return metric(t, s, series) == 1 })
+	harness.Eventually(t, "the metric has the new write key", func() bool { return s.Metric(t, series) == 1 })
 	table, _, _ := harness.Tool(t, append([]string{"keys", "report"}, data...)...)
 	if !containsBoth(table, "SERVER", "WRITE KEY") || !containsBoth(table, "standalone", "aesgcm/fresh") {
 		t.Errorf("the table does not list the server:\n%s", table)

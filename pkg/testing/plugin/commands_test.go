@@ -130,7 +130,7 @@ func (s *suite) decrypt(ts *testscript.TestScript, name string) (string, int) {
 	url := s.server.DecryptURL + "/decrypt/v1/namespaces/" + ts.Getenv("NAMESPACE") + "/secrets/" + name + "/decrypt"
 	request, err := http.NewRequest(http.MethodGet, url, nil) //nolint:noctx // a script has no context
 	ts.Check(err)
-	request.Header.Set("Authorization", "Bearer "+k6Token)
+	request.Header.Set("Authorization", "Bearer "+harness.K6Token)
 	request.Header.Set("Accept", "text/plain")
 	response, err := s.server.HTTPClient().Do(request)
 	ts.Check(err)

@@ -15,9 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
-	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
 	typedv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
@@ -26,8 +23,8 @@ import (
 // happens every time, the plugin reports it.
 func TestSetWithConcurrentEdits(t *testing.T) {
 	s := startServer(t)
-	client := clientOf(t, s, "")
-	create(t, client, "api-key", "first")
+	client := s.Values(t, "", "default")
+	s.Create(t, "default", "api-key", "first", "k6-cloud")
 	var edits, most atomic.Int64
 	edit := func() {
 		if edits.Load() < most.Load() {
@@ -69,15 +66,15 @@ func TestSetWithConcurrentEdits(t *testing.T) {
 // not written for an unchecked list, whether set replaces the object or patches it.
 func TestSetWithConcurrentDecrypters(t *testing.T) {
 	s := startServer(t)
-	client := clientOf(t, s, "")
+	client := s.Values(t, "", "default")
 	canary, name := harness.Canary(), ""
 	address := proxy(t, s, func() {
 		patch(t, client, name, `{"spec":{"value":"junk","decrypters":["k6-cloud","synthetic-monitoring"]}}`)
 	})
 	for owner, token := range map[string]string{"owner": ownerToken, "writer": writerToken} {
 		name = owner
-		create(t, client, name, "first")
-		patch(t, clientOf(t, s, token), name, `{"spec":{"value":"second"}}`) // the owner knows the list
+		s.Create(t, "default", name, "first", "k6-cloud")
+		patch(t, s.Values(t, token, "default"), name, `{"spec":{"value":"second"}}`) // the owner knows the list
 		command := exec.CommandContext(t.Context(), "kubectl-securevalue", "set", name, "--from-stdin",
 			"--server="+address, "--token="+token, "--kubeconfig=/dev/null", "--insecure-skip-tls-verify")
 		command.Stdin = bytes.NewBufferString(canary)
@@ -92,23 +89,6 @@ func TestSetWithConcurrentDecrypters(t *testing.T) {
 		}
 	}
 	s.Leaks(t, canary)
-}
-
-func clientOf(t *testing.T, s *harness.Server, token string) typedv1beta1.SecureValueInterface {
-	t.Helper()
-	return versioned.NewForConfigOrDie(s.RESTConfig(t, token)).SecretV1beta1().SecureValues("default")
-}
-
-func create(t *testing.T, client typedv1beta1.SecureValueInterface, name, value string) {
-	t.Helper()
-	if _, err := client.Create(t.Context(), &v1beta1.SecureValue{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: v1beta1.SecureValueSpec{
-			Description: "test", Value: sensitive.New(value), Decrypters: []string{"k6-cloud"},
-		},
-	}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // patch reports errors without ending the test, so that the proxy may call it.

@@ -14,14 +14,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/creack/pty"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
-	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
-	typedv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -36,38 +33,20 @@ func runPlugin(t *testing.T, s *harness.Server, args ...string) (stdout, stderr 
 	return out.String(), errs.String(), err
 }
 
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if done() {
-			return
-		}
-	}
-	t.Fatalf("timed out waiting until %s", what)
-}
-
 // values creates n secure values in a namespace and returns their values.
-func values(t *testing.T, client typedv1beta1.SecureValueInterface, n int) []string {
+func values(t *testing.T, s *harness.Server, namespace string, n int) []string {
 	t.Helper()
 	var canaries []string
 	for i := range n {
 		canaries = append(canaries, harness.Canary())
-		create(t, client, fmt.Sprint("value-", i), canaries[i])
+		s.Create(t, namespace, fmt.Sprint("value-", i), canaries[i], "k6-cloud")
 	}
 	return canaries
 }
 
 // TestKeys counts values by key while the test rewraps one after the other.
 func TestKeys(t *testing.T) {
-	s := harness.Start(t, harness.Options{
-		Args: []string{"--rewrap=false"}, Tokens: []string{harness.Token(readerToken, "reader")},
-		RBAC: []string{`
-{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: readers},
- roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-reader"},
- subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: reader}]}`},
-		RBACFiles: []string{"config/rbac/clusterrole-reader.yaml"},
-	})
-	client := versioned.NewForConfigOrDie(s.RESTConfig(t, "")).SecretV1beta1()
+	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}}.With("reader", "reader", ""))
 	expect := func(want string, args ...string) {
 		t.Helper()
 		out, errs, err := runPlugin(t, s, append([]string{"keys"}, args...)...)
@@ -77,8 +56,8 @@ func TestKeys(t *testing.T) {
 	}
 	expect("KEY VALUES SHARE 0 values")
 	expect("0 values", "--watch")
-	values(t, client.SecureValues("default"), 3)
-	values(t, client.SecureValues("other"), 1)
+	values(t, s, "default", 3)
+	values(t, s, "other", 1)
 	out, _, err := runPlugin(t, s, "keys", "-o", "json")
 	if err != nil || !strings.Contains(out, `"stale": 0`) {
 		t.Errorf("json: %v\n%s", err, out)
@@ -86,7 +65,7 @@ func TestKeys(t *testing.T) {
 	expect("3 values, all under the active key aesgcm/key-")
 
 	rotate(t, s)
-	eventually(t, "the new key is active", func() bool {
+	harness.Eventually(t, "the new key is active", func() bool {
 		out, _, _ := runPlugin(t, s, "keys")
 		return strings.Contains(out, "3 values, 3 still to re-encrypt with the active key aesgcm/new")
 	})
@@ -114,7 +93,7 @@ func TestKeys(t *testing.T) {
 			t.Errorf("line %q, want %q", lines.Text(), want)
 		}
 		if moved < 3 {
-			_, err := client.SecureValues("default").CreateRewrap(t.Context(), fmt.Sprint("value-", moved),
+			_, err := s.Values(t, "", "default").CreateRewrap(t.Context(), fmt.Sprint("value-", moved),
 				&v1beta1.SecureValueRewrap{}, metav1.CreateOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -160,13 +139,8 @@ func onTerminal(t *testing.T, args ...string) string {
 // TestAuditVerify verifies the decrypt audit log of a server with the plugin, intact and edited.
 func TestAuditVerify(t *testing.T) {
 	s := startServer(t)
-	client := versioned.NewForConfigOrDie(s.RESTConfig(t, "")).SecretV1beta1().SecureValues("default")
-	canary := values(t, client, 1)[0]
-	decrypting := *s
-	decrypting.URL = s.DecryptURL
-	path := "/decrypt/v1/namespaces/default/secrets/value-0/decrypt"
-	response := decrypting.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: k6Token})
-	if response.Code != http.StatusOK {
+	canary := values(t, s, "default", 1)[0]
+	if response := s.Decrypt(t, harness.K6Token, "default", "value-0"); response.Code != http.StatusOK {
 		t.Fatalf("decrypting: %d", response.Code)
 	}
 	s.Stop(t)

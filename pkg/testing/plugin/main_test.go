@@ -19,34 +19,11 @@ import (
 
 // Tokens of the callers.
 const (
-	creatorToken = "token-of-the-creator"
-	writerToken  = "token-of-the-writer"
-	ownerToken   = "token-of-the-owner"
-	readerToken  = "token-of-the-reader"
-	k6Token      = "token-of-k6"
+	creatorToken = "token-of-creator"
+	writerToken  = "token-of-writer"
+	ownerToken   = "token-of-owner"
+	readerToken  = "token-of-reader"
 )
-
-const bindings = `
-{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: creators},
- roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-creator"},
- subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: creator}]}
----
-{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: writers},
- roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-writer"},
- subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: writer}]}
----
-{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: readers},
- roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-reader"},
- subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: reader}]}
----
-{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: owners, namespace: default},
- roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:securevalues-admin"},
- subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: owner}]}
----
-{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: k6},
- roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "secret.grafana.app:decrypter-k6-cloud"},
- subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k6}]}
-`
 
 func TestMain(m *testing.M) {
 	run := func() { os.Exit(plugin.Main()) }
@@ -56,18 +33,8 @@ func TestMain(m *testing.M) {
 // startServer starts the server that all scripts share.
 func startServer(t *testing.T) *harness.Server {
 	t.Helper()
-	return harness.Start(t, harness.Options{
-		Tokens: []string{
-			harness.Token(creatorToken, "creator"), harness.Token(writerToken, "writer"),
-			harness.Token(readerToken, "reader"), harness.Token(ownerToken, "owner"), harness.Token(k6Token, "k6"),
-		},
-		RBAC: []string{bindings},
-		RBACFiles: []string{
-			"config/rbac/clusterrole-admin.yaml", "config/rbac/clusterrole-creator.yaml",
-			"config/rbac/clusterrole-writer.yaml", "config/rbac/clusterrole-reader.yaml",
-			"config/rbac/decrypter-k6-cloud.yaml", "config/rbac/decrypter-synthetic-monitoring.yaml",
-		},
-	})
+	return harness.Start(t, harness.Options{RBACFiles: []string{"config/rbac/decrypter-synthetic-monitoring.yaml"}}.WithK6("").
+		With("creator", "creator", "").With("writer", "writer", "").With("reader", "reader", "").With("owner", "admin", "default"))
 }
 
 // suite is shared by all scripts.

@@ -51,11 +51,11 @@ func TestServingCertificateIsRenewedWhileTheServerRuns(t *testing.T) {
 		usesOpenConnection(t, s, port) // opens that of the decrypt port
 	}
 	first := served(t, s.URL)
-	if got := metric(t, s, expiry+`{use="serving"}`); got != float64(first.NotAfter.Unix()) {
+	if got := s.Metric(t, expiry+`{use="serving"}`); got != float64(first.NotAfter.Unix()) {
 		t.Errorf("%s is %v for a certificate that ends at %d", expiry, got, first.NotAfter.Unix())
 	}
 	for _, use := range []string{"serving-ca", "loopback"} {
-		if metric(t, s, expiry+`{use="`+use+`"}`) <= float64(first.NotAfter.Unix()) {
+		if s.Metric(t, expiry+`{use="`+use+`"}`) <= float64(first.NotAfter.Unix()) {
 			t.Errorf("%s of %s is not after that of the serving certificate", expiry, use)
 		}
 	}
@@ -80,7 +80,7 @@ func TestServingCertificateIsRenewedWhileTheServerRuns(t *testing.T) {
 		if _, err := cert.Verify(later); err != nil || !cert.NotAfter.After(first.NotAfter) {
 			t.Errorf("%s: a certificate until %s, when the first one ends: %v", port, cert.NotAfter, err)
 		}
-		if got := metric(t, s, expiry+`{use="serving"}`); got != float64(cert.NotAfter.Unix()) {
+		if got := s.Metric(t, expiry+`{use="serving"}`); got != float64(cert.NotAfter.Unix()) {
 			t.Errorf("%s is %v for a certificate that ends at %d", expiry, got, cert.NotAfter.Unix())
 		}
 		if !usesOpenConnection(t, s, port) {

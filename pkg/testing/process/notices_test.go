@@ -53,7 +53,7 @@ func wantNotice(t *testing.T, s *harness.Server, name string, shown bool) {
 		if ready.Code != http.StatusOK {
 			t.Fatalf("%s: /readyz: %d %s", name, ready.Code, ready.Body)
 		}
-		value := metric(t, s, `secret_server_notice{notice="`+name+`"}`)
+		value := s.Metric(t, `secret_server_notice{notice="`+name+`"}`)
 		return strings.Contains(string(ready.Body), "[+]"+name+" (") == shown && (value == 1) == shown
 	})
 	want := http.StatusOK

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -101,7 +100,7 @@ func TestReloadKeys(t *testing.T) {
 	if got := keyOf(put(t, s, "old", canaries[2], 1)); got != "aesgcm/fresh" {
 		t.Errorf("a new value of the old object is sealed by %q", got)
 	}
-	harness.Eventually(t, "the write key is published", func() bool { return metric(t, s, `secret_encryption_write_key{key="aesgcm/fresh"}`) == 1 })
+	harness.Eventually(t, "the write key is published", func() bool { return s.Metric(t, `secret_encryption_write_key{key="aesgcm/fresh"}`) == 1 })
 	s.Leaks(t, canaries...)
 	s.Stop(t)
 	values := harness.OpenAll(t, s.DataDir)
@@ -126,10 +125,10 @@ func TestReloadBrokenKeys(t *testing.T) {
 		"dead-kms":   encryption("kms: {apiVersion: v2, name: away, endpoint: 'unix:///nowhere/kms.sock', timeout: 100ms}", aesgcm(leakyKey)),
 		"empty-file": "",
 	} {
-		failures := metric(t, s, `secret_reload_total{result="failure",source="encryption-provider-config"}`)
+		failures := s.Metric(t, `secret_reload_total{result="failure",source="encryption-provider-config"}`)
 		harness.WriteFile(t, file, broken)
 		harness.Eventually(t, name+" is refused", func() bool {
-			return metric(t, s, `secret_reload_total{result="failure",source="encryption-provider-config"}`) > failures
+			return s.Metric(t, `secret_reload_total{result="failure",source="encryption-provider-config"}`) > failures
 		})
 		ready := get(t, s, "/readyz?verbose")
 		if ready.Code != http.StatusOK || !strings.Contains(string(ready.Body), "[+]encryption-config (the file on disk is refused") {
@@ -157,21 +156,6 @@ func TestReloadBrokenKeys(t *testing.T) {
 	if got := len(harness.OpenAll(t, s.DataDir)); got != 6 {
 		t.Errorf("%d values open, want 6", got)
 	}
-}
-
-// metric reads one series of the server, 0 when it is not there.
-func metric(t *testing.T, s *harness.Server, series string) float64 {
-	t.Helper()
-	for line := range strings.Lines(string(get(t, s, "/metrics").Body)) {
-		if value, ok := strings.CutPrefix(line, series+" "); ok {
-			number, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return number
-		}
-	}
-	return 0
 }
 
 func keyOf(object map[string]any) string {

@@ -25,7 +25,7 @@ func rotateKeys(t *testing.T, s *harness.Server, name string) {
 	fresh := base64.StdEncoding.EncodeToString([]byte(name + "-key-of-thirty-two-bytes-or-more")[:32])
 	harness.WriteFile(t, file, strings.Replace(string(harness.ReadFile(t, file)),
 		"keys:\n", "keys:\n      - name: "+name+"\n        secret: "+fresh+"\n", 1))
-	harness.Eventually(t, "the key "+name+" seals", func() bool { return metric(t, s, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1 })
+	harness.Eventually(t, "the key "+name+" seals", func() bool { return s.Metric(t, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1 })
 }
 
 // The subresource re-encrypts a stale value and changes nothing else; a current one is not written.

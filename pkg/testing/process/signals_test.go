@@ -25,7 +25,7 @@ func TestHangup(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Signal(t, syscall.SIGHUP)
-	harness.Eventually(t, "the audit log is opened again", func() bool { return metric(t, s, "secret_audit_log_reopened_total") == 1 })
+	harness.Eventually(t, "the audit log is opened again", func() bool { return s.Metric(t, "secret_audit_log_reopened_total") == 1 })
 	s.Create(t, "hangup", "after", harness.Canary())
 	if line, err := events.ReadString('\n'); err != nil || !strings.Contains(line, `"after"`) {
 		t.Errorf("the watch: %v %s", err, line)
