@@ -12,6 +12,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
+	"github.com/securevalue/secret-apiserver/pkg/testing/malformed"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	kjson "sigs.k8s.io/json"
 	kyaml "sigs.k8s.io/yaml"
@@ -21,7 +23,7 @@ import (
 var constants = []string{
 	textNotUTF8, textNotJSON, textNotObject, textNotPatch, textTooDeep, textTooMany, textSurrogate, textNotYAML,
 	textManyYAML,
-	textYAMLRefs, textYAMLMerge, textYAMLEscape, textYAMLTwoWays, textEmpty,
+	textYAMLRefs, textYAMLMerge, textYAMLEscape, textYAMLTwoWays, textEmpty, validation.ErrManagedFields.Error(),
 	"SecureValue.secret.grafana.app is invalid: spec.value: " + textMustBeString,
 	"SecureValue.secret.grafana.app is invalid: spec.value: " + textMustBeQuoted,
 	"SecureValue.secret.grafana.app is invalid: spec: " + textMustBeObject,
@@ -64,17 +66,20 @@ func requireString(t *testing.T, object map[string]any, body []byte) {
 	}
 }
 
-func FuzzGuardJSON(f *testing.F) {
-	for _, seed := range []string{
-		`{"spec":{"value":"v"}}`, `{"spec":{"value":1}}`, `{"spec":{"value":"\ud83d\ude00"}}`,
-		`{"spec":{"value":"\ud83d"}}`,
-		`{"\u0073pec":{"value":[]}}`, `{"spec":{"value":1},"spec":{"value":"v"}}`, `{"a":[0.5e-3,true,false,null]}`,
-		`[]`, ``,
-		`[{"op":"add","path":"/spec/value","value":"v"}]`, `[{"op":"add","path":"a/spec","value":{"value":1}}]`,
-		"{\"a\":\"\xff\"}",
-	} {
+// seeds adds the malformed bodies, and good ones.
+func seeds(f *testing.F, good ...string) {
+	f.Helper()
+	for _, seed := range good {
 		f.Add([]byte(seed))
 	}
+	for _, b := range malformed.Bodies() {
+		f.Add([]byte(b.Text))
+	}
+}
+
+func FuzzGuardJSON(f *testing.F) {
+	seeds(f, `{"spec":{"value":"v"}}`, `{"spec":{"value":"\ud83d\ude00"}}`, `{"a":[0.5e-3,true,false,null]}`, `[]`,
+		`[{"op":"add","path":"/spec/value","value":"v"}]`)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		patchErr := checkJSONPatch(body)
 		if patchErr != nil {
@@ -101,17 +106,10 @@ func FuzzGuardJSON(f *testing.F) {
 }
 
 func FuzzGuardYAML(f *testing.F) {
-	for _, seed := range []string{
-		"spec:\n  value: v\n", "spec: {value: '1'}", "spec: {value: 1}", "spec: &a {value: *a}", "a: !!int 1",
-		"spec: {value: |\n a\n}",
-		"spec:\n  value: >+\n\n    a\n   b\n\n", "? spec\n: value: a\n", `{"spec":{"value":"\ud83d\ude00"}}`,
-		"a: 1\n---\nb: 2", "<<: {spec: 1}",
-		"%YAML 1.1\n---\nspec: {value: \"\\x41\\\n b\"}\n...\n", "spec: # c\n  value: a # b\n  # d\n",
-		"spec: {value: 12:30:45}", "\xef\xbb\xbfspec: {value: y}",
-		"spec:\n  value: a\n   b\n\n   c\n", "spec: {value: ! \"\"}", "spec: {value: 'it''s'}",
-	} {
-		f.Add([]byte(seed))
-	}
+	seeds(f, "spec:\n  value: v\n", "spec: {value: '1'}", "spec: {value: |\n a\n}", "spec:\n  value: >+\n\n    a\n   b\n\n",
+		"? spec\n: value: a\n", "%YAML 1.1\n---\nspec: {value: \"\\x41\\\n b\"}\n...\n",
+		"spec: # c\n  value: a # b\n  # d\n", "spec: {value: 12:30:45}", "\xef\xbb\xbfspec: {value: y}",
+		"spec:\n  value: a\n   b\n\n   c\n", "spec: {value: ! \"\"}", "spec: {value: 'it''s'}")
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if err := checkYAML(body); err != nil {
 			requireConstant(t, err)

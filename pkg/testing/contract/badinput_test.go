@@ -14,9 +14,9 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// TestBadInput sends everything that the server must refuse, and then searches answers, audit log and server log for
+// TestIncident02BadInputIsNotEchoed (CVE-2025-4166, CVE-2025-52893) sends everything that the server must refuse, and then searches answers, audit log and server log for
 // the smallest part of what was in it.
-func TestBadInput(t *testing.T) {
+func TestIncident02BadInputIsNotEchoed(t *testing.T) {
 	a := startAPI(t)
 	t.Run("objects", func(t *testing.T) { runBad(t, a, badObjects()) })
 	t.Run("replacements", func(t *testing.T) { runBad(t, a, asReplacements(badObjects())) })
@@ -53,7 +53,7 @@ type bad struct {
 // runBad sends each request and checks the answer, and that what is stored stays as it is.
 func runBad(t *testing.T, a *api, cases []bad) {
 	t.Helper()
-	namespace := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(t.Name(), "TestBadInput/"), "_", "-"))
+	namespace := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(t.Name(), "TestIncident02BadInputIsNotEchoed/"), "_", "-"))
 	a.create(t, namespace, "kept", nil)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -37,11 +37,7 @@ const badRequest = metav1.StatusReasonBadRequest
 func mergePatches(contentType string) []bad {
 	value, description := []string{"spec.value"}, []string{"spec.description"}
 	cases := []bad{
-		{name: "a number", body: `{"spec":{"value":DIGITS}}`, causes: value},
-		{name: "a list", body: `{"spec":{"value":["CANARY"]}}`, causes: value},
-		{name: "an object", body: `{"spec":{"value":{"CANARY":"CANARY"}}}`, causes: value},
 		{name: "an empty value", body: `{"spec":{"value":""}}`, causes: value},
-		{name: "a spec that is a string", body: `{"spec":"CANARY"}`, causes: []string{"spec"}},
 		{name: "no description", body: `{"spec":{"description":null,"value":"CANARY"}}`, causes: description},
 		{name: "no spec", body: `{"spec":null}`, causes: description},
 		{name: "26 characters", body: `{"spec":{"description":"abcdefghijklmnopqrstuvwxyz","value":"CANARY"}}`,
@@ -62,12 +58,6 @@ func mergePatches(contentType string) []bad {
 			causes: []string{"metadata.resourceVersion"}},
 		{name: "an old resourceVersion", body: `{"metadata":{"resourceVersion":"1"},"spec":{"value":"CANARY"}}`,
 			code: http.StatusConflict, reason: metav1.StatusReasonConflict},
-		{name: "a list at the top", body: `[{"spec":{"value":"CANARY"}}]`, reason: badRequest},
-		{name: "a word", body: `CANARY`, reason: badRequest},
-		{name: "half a patch", body: `{"spec":{"value":"CANARY`, reason: badRequest},
-		{name: "nothing", body: ``, reason: badRequest},
-		{name: "a lone surrogate", body: `{"spec":{"value":"CANARY\ud800"}}`, reason: badRequest},
-		{name: "invalid UTF-8", body: "{\"spec\":{\"value\":\"CANARY\xff\"}}", reason: badRequest},
 		{name: "a decrypter more", body: `{"spec":{"decrypters":["k6-cloud","synthetic-monitoring"]}}`,
 			code: http.StatusForbidden, reason: metav1.StatusReasonForbidden},
 	}
@@ -94,14 +84,8 @@ func strategicDirectives() []bad {
 func jsonPatches() []bad {
 	value := []string{"spec.value"}
 	cases := []bad{
-		{name: "a number", body: `[{"op":"add","path":"/spec/value","value":DIGITS}]`, causes: value},
-		{name: "a list", body: `[{"op":"add","path":"/spec/value","value":["CANARY"]}]`, causes: value},
 		{name: "a ref", body: `[{"op":"add","path":"/spec/ref","value":"CANARY"}]`, causes: []string{"spec.ref"}},
-		{name: "a number in a spec",
-			body: `[{"op":"replace","path":"/spec","value":{"description":"d","value":DIGITS}}]`, causes: value},
 		{name: "an empty value", body: `[{"op":"add","path":"/spec/value","value":""}]`, causes: value},
-		{name: "a spec that is a string", body: `[{"op":"replace","path":"/spec","value":"CANARY"}]`,
-			causes: []string{"spec"}},
 		{name: "an unknown operation", body: `[{"op":"CANARY","path":"/spec/value","value":"CANARY"}]`},
 		{name: "removing what is not there", body: `[{"op":"remove","path":"/spec/CANARY"}]`},
 		{name: "removing the value", body: `[{"op":"remove","path":"/spec/value"}]`},
@@ -123,12 +107,6 @@ func jsonPatches() []bad {
 		{name: "a decrypter twice",
 			body: `[{"op":"add","path":"/spec/decrypters/-","value":"k6-cloud"},{"op":"add","path":"/spec/value",` +
 				`"value":"CANARY"}]`, causes: []string{"spec.decrypters[1]"}},
-		{name: "an object", body: `{"op":"add","path":"/spec/value","value":"CANARY"}`, reason: badRequest},
-		{name: "a list of words", body: `["CANARY"]`, reason: badRequest},
-		{name: "half a patch", body: `[{"op":"add","path":"/spec/value","value":"CANARY`, reason: badRequest},
-		{name: "a lone surrogate", body: `[{"op":"add","path":"/spec/value","value":"CANARY\udfff"}]`,
-			reason: badRequest},
-		{name: "nothing", body: ``, reason: badRequest},
 	}
 	for i := range cases {
 		cases[i].contentType = patchType
@@ -140,16 +118,10 @@ func applyPatches() []bad {
 	const head = "apiVersion: secret.grafana.app/v1beta1\nkind: SecureValue\nmetadata: {name: kept}\n"
 	value := []string{"spec.value"}
 	cases := []bad{
-		{name: "a number", body: head + "spec: {description: d, value: DIGITS}\n", causes: value},
-		{name: "a date", body: head + "spec: {description: d, value: 2024-01-15}\n", causes: value},
-		{name: "an object", body: head + "spec: {description: d, value: {CANARY: CANARY}}\n", causes: value},
 		{name: "an empty value", body: head + "spec: {description: d, value: \"\"}\n", causes: value},
 		{name: "a ref", body: head + "spec: {description: d, ref: CANARY}\n", causes: []string{"spec.ref"}},
 		{name: "a keeper beside a value", body: head + "spec: {description: d, value: CANARY, keeper: system}\n",
 			causes: []string{"spec.keeper"}},
-		{name: "an anchor", body: head + "spec: {description: d, value: &CANARY CANARY}\n", reason: badRequest},
-		{name: "an alias", body: head + "spec: {description: d, value: *CANARY}\n", reason: badRequest},
-		{name: "a tag", body: head + "spec: {description: d, value: !!int CANARY}\n", reason: badRequest},
 		{name: "26 characters", body: head + "spec: {description: abcdefghijklmnopqrstuvwxyz, value: CANARY}\n",
 			causes: []string{"spec.description"}},
 		{name: "a description of digits", body: head + "spec: {description: DIGITS, value: CANARY}\n"},
@@ -164,10 +136,6 @@ func applyPatches() []bad {
 			"other}\nspec: {description: d, value: CANARY}\n"},
 		{name: "managedFields", body: "apiVersion: secret.grafana.app/v1beta1\nkind: SecureValue\nmetadata: {name: " +
 			"kept, managedFields: [{manager: CANARY}]}\nspec: {description: d, value: CANARY}\n"},
-		{name: "two documents", body: head + "spec: {description: d, value: CANARY}\n---\n" + head, reason: badRequest},
-		{name: "a word", body: "CANARY", reason: badRequest},
-		{name: "half a document", body: head + "spec: {description: d, value: \"CANARY", reason: badRequest},
-		{name: "nothing", body: ``, reason: badRequest},
 	}
 	for i := range cases {
 		cases[i].contentType = applyType
