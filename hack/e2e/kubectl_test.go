@@ -3,11 +3,6 @@
 package e2e
 
 import (
-	"context"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -75,54 +70,4 @@ func TestKubectlAuthCanI(t *testing.T) {
 	if err == nil || strings.TrimSpace(stdout) != "no" {
 		t.Errorf("got %q (%v), want no", stdout, err)
 	}
-}
-
-// TestKubectlEdit changes an object in an editor, as people do.
-func TestKubectlEdit(t *testing.T) {
-	namespace := newNamespace(t)
-	create(t, namespace, "x")
-	editor := filepath.Join(t.TempDir(), "editor.sh")
-	script := "#!/bin/sh\nsed -i 's/description: .*/description: edited/' \"$1\"\n"
-	if err := os.WriteFile(editor, []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("KUBE_EDITOR", editor)
-	mustKubectl(t, "", "edit", "sv", "x", "-n", namespace)
-	if got := mustKubectl(t, "", "get", "sv", "x", "-n", namespace, "-o", "jsonpath={.spec.description} {.status.version}"); got != "edited 1" {
-		t.Errorf("after kubectl edit: %q", got)
-	}
-}
-
-// TestKubectlWatch sees changes as they happen.
-func TestKubectlWatch(t *testing.T) {
-	namespace := newNamespace(t)
-	out, err := os.Create(filepath.Join(t.TempDir(), "watch"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = out.Close() }()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	watch := exec.CommandContext(ctx, filepath.Join(root, "bin", "kubectl"), "--kubeconfig="+cluster.Kubeconfig,
-		"get", "sv", "-n", namespace, "--watch", "--output-watch-events", "--no-headers")
-	watch.Stdout, watch.Stderr = out, out
-	if err := watch.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cancel()
-		_ = watch.Wait()
-	}()
-	create(t, namespace, "x")
-	mustKubectl(t, "", "label", "sv", "x", "-n", namespace, "a=b")
-	mustKubectl(t, "", "delete", "sv", "x", "-n", namespace)
-	eventually(t, "the watch saw it all", func(context.Context) error {
-		seen := string(harness.ReadFile(t, out.Name()))
-		for _, event := range []string{"ADDED", "DELETED"} {
-			if !strings.Contains(seen, event) {
-				return fmt.Errorf("no %s in %q", event, seen)
-			}
-		}
-		return nil
-	})
 }

@@ -4,7 +4,6 @@ package gitops
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -18,18 +17,10 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-const (
-	fluxToken = "token-of-flux"
-	k6Token   = "token-of-k6"
-)
+const fluxToken = "token-of-flux"
 
 // deleter is what the rights of docs/examples/gitops leave out.
-const deleter = `apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: gitops-deletes, namespace: default}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'secret.grafana.app:securevalues-deleter'}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: gitops}]
-`
+var deleter = harness.Grant("gitops", "secret.grafana.app:securevalues-deleter", "default")
 
 // flux is a server, and what kustomize-controller does with one manifest on it.
 type flux struct {
@@ -44,7 +35,7 @@ type flux struct {
 func start(t *testing.T, rbac ...string) *flux {
 	t.Helper()
 	s := harness.Start(t, harness.Options{
-		Tokens: []string{harness.Token(fluxToken, "gitops"), harness.Token(k6Token, "k6")},
+		Tokens: []string{harness.Token(fluxToken, "gitops"), harness.Token(harness.K6Token, "k6")},
 		RBAC:   rbac,
 		RBACFiles: []string{
 			"docs/examples/gitops/rbac.yaml", "config/rbac/decrypter-k6-cloud.yaml", "config/rbac/clusterrole-reader.yaml",
@@ -135,19 +126,8 @@ func (f *flux) live(path string) string {
 // opens expects that the version that is stored opens to a value.
 func (f *flux) opens(version, value string) {
 	f.t.Helper()
-	request, err := http.NewRequestWithContext(f.t.Context(), http.MethodGet, f.DecryptURL+"/decrypt/v1/namespaces/default/secrets/x/decrypt", nil)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	request.Header = http.Header{"Accept": {"text/plain"}, "Authorization": {"Bearer " + k6Token}}
-	response, err := f.HTTPClient().Do(request)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK || string(body) != value {
-		f.t.Errorf("the value opens to something else: %d, %v", response.StatusCode, err)
+	if got := f.Decrypt(f.t, harness.K6Token, "default", "x"); got.Code != http.StatusOK || string(got.Body) != value {
+		f.t.Errorf("the value opens to something else: %d", got.Code)
 	}
 	if got := f.live("{.status.version}"); got != version {
 		f.t.Errorf("version %s, want %s", got, version)

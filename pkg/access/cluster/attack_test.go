@@ -15,7 +15,7 @@ import (
 )
 
 // Clients other than the front proxy may send any header.
-func TestForgedHeaders(t *testing.T) {
+func TestIncident08ForgedHeaders(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	server := w.listen(t, w.authn.Request())

@@ -15,49 +15,6 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/kubeapi"
 )
 
-// Forged headers on the real port: the package tests have every form.
-func TestIncident08ForgedHeaders(t *testing.T) {
-	t.Parallel()
-	c := harness.NewCluster(t)
-	c.API.Allow(allowUsers("ann", "bob"))
-	s := harness.StartAggregated(t, c)
-	masters := remote("admin", "system:masters")
-	for name, test := range map[string]struct {
-		server *harness.Server
-		header http.Header
-		want   int
-	}{
-		"the front proxy":           {s.As(t, c.ProxyCA.Client(t, harness.FrontProxy)), remote("ann"), http.StatusOK},
-		"no certificate":            {s, masters, http.StatusUnauthorized},
-		"front-proxy CA, other CN":  {s.As(t, c.ProxyCA.Client(t, "somebody")), masters, http.StatusUnauthorized},
-		"client CA, with rights":    {s.As(t, c.ClientCA.Client(t, "bob")), masters, http.StatusOK},
-		"client CA, without rights": {s.As(t, c.ClientCA.Client(t, "eve")), masters, http.StatusForbidden},
-	} {
-		if got := list(t, test.server, "", test.header); got != test.want {
-			t.Errorf("%s: %d, want %d", name, got, test.want)
-		}
-	}
-}
-
-// The list of allowed names is emptied, and the CAs are replaced, while the server runs.
-func TestConfigMapIsFollowed(t *testing.T) {
-	t.Parallel()
-	c := harness.NewCluster(t)
-	c.API.Allow(allowUsers("ann"))
-	s := harness.StartAggregated(t, c)
-	proxy := s.As(t, c.ProxyCA.Client(t, harness.FrontProxy))
-	if got := list(t, proxy, "", remote("ann")); got != http.StatusOK {
-		t.Fatalf("list: %d", got)
-	}
-	data := c.ConfigMap()
-	data["requestheader-allowed-names"] = "[]"
-	c.API.SetConfigMap(t, data)
-	// The same connection all the while.
-	harness.Eventually(t, "headers are not believed any more", func() bool { return list(t, proxy, "", remote("ann")) == http.StatusUnauthorized })
-	c.API.SetConfigMap(t, c.ConfigMap())
-	harness.Eventually(t, "headers are believed again", func() bool { return list(t, proxy, "", remote("ann")) == http.StatusOK })
-}
-
 // A revoked token, and a right that was taken away, stop working. A token never reaches the log, at -v=10.
 func TestTokens(t *testing.T) {
 	t.Parallel()

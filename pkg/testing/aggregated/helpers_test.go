@@ -5,7 +5,6 @@ package aggregated
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -47,32 +46,4 @@ func create(t *testing.T, proxy *harness.Server, namespace, name, value string, 
 func list(t *testing.T, s *harness.Server, token string, as http.Header) int {
 	t.Helper()
 	return s.Do(t, harness.Request{Method: http.MethodGet, Path: harness.Collection("default"), Token: token, Header: as}).Code
-}
-
-// serial is the serial number of the certificate that a new connection gets.
-func serial(t *testing.T, s *harness.Server) string {
-	t.Helper()
-	s.HTTPClient().CloseIdleConnections()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/livez", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := s.HTTPClient().Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	return response.TLS.PeerCertificates[0].SerialNumber.String()
-}
-
-// flagValue is what args say of a flag.
-func flagValue(t *testing.T, args []string, flag string) string {
-	t.Helper()
-	for _, arg := range args {
-		if value, ok := strings.CutPrefix(arg, flag+"="); ok {
-			return value
-		}
-	}
-	t.Fatalf("no %s in %v", flag, args)
-	return ""
 }

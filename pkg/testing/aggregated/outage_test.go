@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+	"github.com/securevalue/secret-apiserver/pkg/testing/kubeapi"
 )
 
 // probe is the readiness probe that docs/cluster.md names.
@@ -53,8 +54,11 @@ func TestKubeAPIServerIsDown(t *testing.T) {
 	c.API.SetDown(true)
 	for what, test := range map[string]struct{ got, want int }{
 		"a user who would have to be asked about": {list(t, proxy, "", remote("ann")), http.StatusInternalServerError},
-		"system:masters":      {list(t, proxy, "", remote("root", "system:masters")), http.StatusOK},
-		"a token":             {list(t, s, "token", nil), http.StatusUnauthorized},
+		"system:masters": {list(t, proxy, "", remote("root", "system:masters")), http.StatusOK},
+		"a token":        {list(t, s, "token", nil), http.StatusUnauthorized},
+		"a token for the decrypt port": {
+			s.Decrypt(t, kubeapi.JWT("token", audience), "default", "one").Code, http.StatusUnauthorized,
+		},
 		"/livez":              {code(t, s, "/livez"), http.StatusOK},
 		"the readiness probe": {code(t, s, probe), http.StatusOK},
 	} {

@@ -28,16 +28,3 @@ func TestStop(t *testing.T) {
 	}
 	s.Leaks(t, value)
 }
-
-// The serving certificate is a mounted Secret that somebody renews.
-func TestServingCertificateIsReloaded(t *testing.T) {
-	t.Parallel()
-	c := harness.NewCluster(t)
-	args := c.Args(t)
-	s := harness.StartAggregated(t, c, args...)
-	before := serial(t, s)
-	certificate, key := c.ServingCA.Serving(t)
-	harness.WriteFile(t, flagValue(t, args, "--tls-private-key-file"), key)
-	harness.WriteFile(t, flagValue(t, args, "--tls-cert-file"), certificate)
-	harness.Eventually(t, "the new certificate is served", func() bool { return serial(t, s) != before })
-}

@@ -117,7 +117,15 @@ func badNames() []bad {
 	name := []string{"metadata.name"}
 	generated := []string{"metadata.generateName", "metadata.name"}
 	put := http.MethodPut
-	return []bad{
+	var cases []bad
+	for _, odd := range []string{".", "a/b", "a;b", "A", " a", "a ", `a\n`, `a\u200b`, "-a", "a..b"} {
+		cases = append(cases, bad{name: "named " + odd, body: withMeta(`{"name":"` + odd + `"}`), causes: name})
+	}
+	for _, odd := range []string{"K6-cloud", " k6-cloud", "k6-cloud ", `k6-cloud\n`, "k6–cloud", "k6-cloud/", "*", `k6-cloud\u0000`, "ｋ6-cloud"} {
+		cases = append(cases, bad{name: "decrypter " + odd, causes: []string{"spec.decrypters[0]"},
+			body: withSpec(`{"description":"d","value":"CANARY","decrypters":["` + odd + `"]}`)})
+	}
+	return append(cases, []bad{
 		{name: "no metadata", body: `{"spec":{"description":"d","value":"CANARY"}}`, causes: name},
 		{name: "no name", body: withMeta(`{}`), causes: name},
 		{name: "empty name", body: withMeta(`{"name":""}`), causes: name},
@@ -156,7 +164,7 @@ func badNames() []bad {
 			causes: []string{"metadata.resourceVersion"}},
 		{name: "taken", body: withMeta(`{"name":"kept"}`), code: http.StatusConflict,
 			reason: metav1.StatusReasonAlreadyExists},
-	}
+	}...)
 }
 
 // badMediaTypes are bodies in a format that is not served; PATCH knows no default.

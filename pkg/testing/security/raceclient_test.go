@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package concurrency
+package security
 
 import (
 	"bytes"
@@ -17,8 +17,6 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
-
-const mergePatch = "application/merge-patch+json"
 
 // object is what a client writes and reads: JSON, so that a half object would show.
 type object struct {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package incidents
+package security
 
 import (
 	"go/parser"

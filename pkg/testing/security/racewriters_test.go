@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package concurrency
+package security
 
 import (
 	"fmt"
@@ -126,7 +126,7 @@ func (r *race) putUnconditionally(i int) {
 func (r *race) patchValue(i int) {
 	value := newValue()
 	body := map[string]any{"spec": map[string]any{"value": value}}
-	got, _ := r.must(http.MethodPatch, name(i), mergePatch, body, http.StatusOK)
+	got, _ := r.must(http.MethodPatch, name(i), mergeType, body, http.StatusOK)
 	r.wroteValue(i, got, value)
 }
 
@@ -156,7 +156,7 @@ func (r *race) countUp(i int) {
 // describe changes the description to one that nobody else writes; a 409 would be wrong.
 func (r *race) describe(i int) {
 	body := map[string]any{"spec": map[string]any{"description": newValue()[:25]}}
-	r.must(http.MethodPatch, name(i), mergePatch, body, http.StatusOK)
+	r.must(http.MethodPatch, name(i), mergeType, body, http.StatusOK)
 	r.counts[i].descriptions.Add(1)
 }
 
@@ -166,7 +166,7 @@ func (r *race) annotateConditionally(i int) {
 		"resourceVersion": r.get(name(i)).Metadata.ResourceVersion,
 		"annotations":     map[string]string{"race": newValue()},
 	}
-	_, code := r.must(http.MethodPatch, name(i), mergePatch, map[string]any{"metadata": metadata}, http.StatusOK,
+	_, code := r.must(http.MethodPatch, name(i), mergeType, map[string]any{"metadata": metadata}, http.StatusOK,
 		http.StatusConflict)
 	if code == http.StatusOK {
 		r.counts[i].others.Add(1)
@@ -176,5 +176,5 @@ func (r *race) annotateConditionally(i int) {
 // dryRun changes nothing, however it falls between the others.
 func (r *race) dryRun(i int) {
 	body := map[string]any{"spec": map[string]any{"value": newValue(), "description": "never stored"}}
-	r.must(http.MethodPatch, name(i)+"?dryRun=All", mergePatch, body, http.StatusOK)
+	r.must(http.MethodPatch, name(i)+"?dryRun=All", mergeType, body, http.StatusOK)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package attack
+package security
 
 import (
 	"encoding/json"
@@ -15,38 +15,28 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-const (
-	jsonType  = "application/json"
-	mergeType = "application/merge-patch+json"
-	applyType = "application/apply-patch+yaml"
+const protobufType = "application/vnd.kubernetes.protobuf"
 
-	protobufType = "application/vnd.kubernetes.protobuf"
-)
-
-// object is a SecureValue with more members in its metadata and spec.
-func object(name, metadata, spec string) string {
+// withFault is a SecureValue with more members in its metadata and spec.
+func withFault(name, metadata, spec string) string {
 	return fmt.Sprintf(`{"apiVersion":"secret.grafana.app/v1beta1","kind":"SecureValue","metadata":{"name":%q%s},`+
-		`"spec":{"description":"d"%s}}`,
-		name, metadata, spec)
+		`"spec":{"description":"d"%s}}`, name, metadata, spec)
 }
 
 const value = `,"value":"not-to-be-read"`
 
-// start runs a server that holds the object "kept".
-func start(t *testing.T) (s *harness.Server, all, one string) {
+// startKept runs a server that holds the object "kept".
+func startKept(t *testing.T) (s *harness.Server, all, one string) {
 	t.Helper()
 	s = harness.Start(t, harness.Options{})
+	s.Create(t, "default", "kept", "not-to-be-read")
 	all = harness.Collection("default")
-	if got := send(t, s, http.MethodPost, all, jsonType, object("kept", "", value)); got.Code != http.StatusCreated {
-		t.Fatalf("got %d: %s", got.Code, got.Body)
-	}
 	return s, all, all + "/kept"
 }
 
 func send(t *testing.T, s *harness.Server, method, path, contentType, body string) harness.Response {
 	t.Helper()
-	return s.Do(t, harness.Request{Method: method, Path: path, Token: s.AdminToken, ContentType: contentType,
-		Body: body})
+	return s.Do(t, harness.Request{Method: method, Path: path, Token: s.AdminToken, ContentType: contentType, Body: body})
 }
 
 // wantRefused asks for a 400 that blames the field, and nothing else.
@@ -70,10 +60,10 @@ func many(format string, n int) string {
 }
 
 // protobuf is an object in what typed clients send.
-func protobuf(t *testing.T, object string) string {
+func protobuf(t *testing.T, text string) string {
 	t.Helper()
 	var sv v1beta1.SecureValue
-	if err := json.Unmarshal([]byte(object), &sv); err != nil {
+	if err := json.Unmarshal([]byte(text), &sv); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := sv.Marshal()
@@ -91,7 +81,7 @@ func protobuf(t *testing.T, object string) string {
 // Faults by the thousand: upstream joins their texts in time that grows with the square of their number, and prints all
 // owners into the fault of each controller too many. One dry run took ten gigabytes.
 func TestFaultsByTheThousand(t *testing.T) {
-	s, all, one := start(t)
+	s, all, one := startKept(t)
 	const most = 2000 // of what the request guard lets pass; it does not read protobuf
 	for _, fault := range []struct {
 		field, metadata string
@@ -112,13 +102,13 @@ func TestFaultsByTheThousand(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s %d", fault.field, fault.members), func(t *testing.T) {
 			wantRefused(t, send(t, s, http.MethodPost, all+"?dryRun=All", protobufType,
-				protobuf(t, object("many", fault.metadata, value))), fault.field)
+				protobuf(t, withFault("many", fault.metadata, value))), fault.field)
 			wantRefused(t, send(t, s, http.MethodPut, one, protobufType,
-				protobuf(t, object("kept", fault.metadata, value))), fault.field)
+				protobuf(t, withFault("kept", fault.metadata, value))), fault.field)
 			inJSON := []harness.Response{
-				send(t, s, http.MethodPost, all+"?dryRun=All", jsonType, object("many", fault.metadata, value)),
-				send(t, s, http.MethodPut, one, jsonType, object("kept", fault.metadata, value)),
-				send(t, s, http.MethodPatch, one, mergeType, object("kept", fault.metadata, "")),
+				send(t, s, http.MethodPost, all+"?dryRun=All", jsonType, withFault("many", fault.metadata, value)),
+				send(t, s, http.MethodPut, one, jsonType, withFault("kept", fault.metadata, value)),
+				send(t, s, http.MethodPatch, one, mergeType, withFault("kept", fault.metadata, "")),
 			}
 			for _, got := range inJSON {
 				if fault.members <= most {
@@ -132,22 +122,22 @@ func TestFaultsByTheThousand(t *testing.T) {
 	}
 	controllers := `,"ownerReferences":[` +
 		many(`{"apiVersion":"v1","kind":"A","name":"a","uid":"%d","controller":true}`, 400) + `]`
-	wantRefused(t, send(t, s, http.MethodPatch, one+"?fieldManager=m", applyType, object("kept", controllers, "")),
+	wantRefused(t, send(t, s, http.MethodPatch, one+"?fieldManager=m", applyType, withFault("kept", controllers, "")),
 		"metadata.ownerReferences[1].controller")
 }
 
 // Zero for a resourceVersion: registry.Store takes it for none, so a PUT with it has seen no stored value that it could
 // mean to keep.
 func TestZeroResourceVersion(t *testing.T) {
-	s, _, one := start(t)
+	s, _, one := startKept(t)
 	for _, version := range []string{"0", "00"} {
 		wantRefused(t, send(t, s, http.MethodPut, one, jsonType,
-			object("kept", `,"resourceVersion":"`+version+`"`, "")), "spec.value")
+			withFault("kept", `,"resourceVersion":"`+version+`"`, "")), "spec.value")
 	}
 }
 
 // A watch from nowhere: the client's fault was answered with 500.
 func TestWatchFromNowhere(t *testing.T) {
-	s, all, _ := start(t)
+	s, all, _ := startKept(t)
 	wantRefused(t, send(t, s, http.MethodGet, all+"?watch=true&resourceVersion=nowhere", "", ""), "resourceVersion")
 }
