@@ -3,7 +3,6 @@
 package local
 
 import (
-	"context"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -57,19 +56,6 @@ func TestTokenFileReload(t *testing.T) {
 	settle(t.Context(), a)
 	want(t, names(t, s, "one", "two"), "", "carol")
 	step("one,dave,4\n", "dave", "")
-}
-
-func TestHalfWrittenFileIsNotUsed(t *testing.T) {
-	path := writeFile(t, "tokens.csv", "one,alice,1\n")
-	a := newAuthenticator(t, Config{TokenAuthFile: path})
-	s := serve(t, a)
-	for _, half := range []string{"", "one,ali", "one,alice,1\ntw", "one,alice,1\ntwo,bob,2\n"} {
-		rewrite(t, path, half)
-		a.files[0].Check(t.Context(), false)
-		want(t, names(t, s, "one", "two"), "alice", "")
-	}
-	a.files[0].Check(t.Context(), false)
-	want(t, names(t, s, "one", "two"), "alice", "bob")
 }
 
 func TestReloadThroughSymlink(t *testing.T) {
@@ -172,23 +158,4 @@ func TestReloadTakesAnIssuerAwayWhileAnotherIsDown(t *testing.T) {
 	rewrite(t, path, configOf("v1", down.entry(plainMappings)))
 	settle(t.Context(), a)
 	want(t, names(t, s, token), "")
-}
-
-func TestRunAppliesChanges(t *testing.T) {
-	path := writeFile(t, "tokens.csv", "one,alice,1\n")
-	a := newAuthenticator(t, Config{TokenAuthFile: path})
-	s := serve(t, a)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		a.Run(ctx)
-	}()
-	rewrite(t, path, "two,bob,2\n")
-	for names(t, s, "two")[0] != "bob" {
-		time.Sleep(time.Millisecond)
-	}
-	want(t, names(t, s, "one"), "")
-	cancel()
-	<-done
 }

@@ -108,21 +108,6 @@ func TestFolderReloads(t *testing.T) {
 	w.wantHealthy(true)
 }
 
-func TestFolderWaitsUntilTheFolderIsQuiet(t *testing.T) {
-	dir := t.TempDir()
-	writeFile(t, dir, "a.yaml", grants("get"))
-	w := newWatched(t, dir)
-	writeFile(t, dir, "a.yaml", grants("get")[:100])
-	w.Check(w.t.Context(), false)
-	w.wantHealthy(true)
-	writeFile(t, dir, "a.yaml", grants("list"))
-	w.Check(w.t.Context(), false)
-	w.wantVerb("get")
-	w.Check(w.t.Context(), false)
-	w.wantVerb("list")
-	w.wantHealthy(true)
-}
-
 func TestFolderKeepsTheLastGoodSet(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, dir, "a.yaml", grants("get"))

@@ -38,9 +38,7 @@ func TestMadeUpTokensCostNoReview(t *testing.T) {
 			token = kubeapi.JWT(token, audience+".evil")
 		}
 		r := harness.Request{Method: http.MethodGet, Path: "/decrypt/v1/namespaces/default/secrets/a/decrypt", Token: token}
-		if got := decrypt.Do(t, r); got.Code != http.StatusUnauthorized {
-			t.Fatalf("%d %s", got.Code, got.Body)
-		}
+		decrypt.Do(t, r).Want(t, http.StatusUnauthorized)
 	}
 	if got := c.API.Count("tokenreviews") - before; got != 0 {
 		t.Errorf("%d reviews, want none", got)
@@ -84,7 +82,7 @@ func TestReviewsInFlight(t *testing.T) {
 			port := *s
 			port.URL = test.port(s)
 			ask := func(token string) harness.Response {
-				return port.Do(t, harness.Request{Method: http.MethodGet, Path: test.path, Token: token})
+				return port.Get(t, test.path, token)
 			}
 			ann := kubeapi.JWT("ann", test.audience)
 			c.API.SetToken(ann, kubeapi.Token{User: "ann", Audiences: []string{test.audience}})
@@ -156,13 +154,9 @@ func TestHalfRequestsHoldNoSeat(t *testing.T) {
 		bodies = append(bodies, writer)
 		began := make(chan struct{})
 		group.Go(func() {
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+harness.Collection("default"), body)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			request.Header = remote("flood")
-			response, err := proxy.HTTPClient().Do(request)
+			response, err := proxy.Send(t.Context(), harness.Request{
+				Method: http.MethodPost, Path: harness.Collection("default"), Header: remote("flood"), Stream: body,
+			})
 			if err != nil {
 				t.Error(err)
 				return
@@ -180,9 +174,7 @@ func TestHalfRequestsHoldNoSeat(t *testing.T) {
 		<-began
 	}
 	for n := range 50 {
-		if got := create(t, proxy, "default", fmt.Sprint("other-", n), "v", remote("ann")); got.Code != http.StatusCreated {
-			t.Fatalf("%d %s", got.Code, got.Body)
-		}
+		create(t, proxy, "default", fmt.Sprint("other-", n), "v", remote("ann")).Want(t, http.StatusCreated)
 	}
 	for _, body := range bodies {
 		_ = body.Close()

@@ -22,11 +22,9 @@ func TestEtcdIsDown(t *testing.T) {
 	c.API.Allow(allowUsers("ann"))
 	s := harness.StartAggregated(t, c)
 	proxy := s.As(t, c.ProxyCA.Client(t, harness.FrontProxy))
-	if got := create(t, proxy, "default", "one", harness.Canary(), remote("ann")); got.Code != http.StatusCreated {
-		t.Fatalf("create: %d %s", got.Code, got.Body)
-	}
+	create(t, proxy, "default", "one", harness.Canary(), remote("ann")).Want(t, http.StatusCreated)
 	c.StopEtcd()
-	harness.Eventually(t, "/readyz says so", func() bool { return code(t, s, "/readyz") == http.StatusInternalServerError })
+	harness.Eventually(t, "/readyz says so", func() bool { return s.Get(t, "/readyz", "").Code == http.StatusInternalServerError })
 	masters := remote("system:kube-aggregator", "system:masters")
 	for _, path := range []string{"/apis", "/apis/secret.grafana.app", "/apis/secret.grafana.app/v1beta1", "/openapi/v2", "/openapi/v3", "/openapi/v3/apis/secret.grafana.app/v1beta1"} {
 		if got := proxy.Do(t, harness.Request{Method: http.MethodGet, Path: path, Header: masters}).Code; got != http.StatusOK {
@@ -38,7 +36,7 @@ func TestEtcdIsDown(t *testing.T) {
 		t.Errorf("a list of any age: %d %s", cached.Code, cached.Body)
 	}
 	for _, path := range []string{"/livez", probe} {
-		if got := code(t, s, path); got != http.StatusOK {
+		if got := s.Get(t, path, "").Code; got != http.StatusOK {
 			t.Errorf("%s: %d without etcd, want 200", path, got)
 		}
 	}
@@ -59,8 +57,8 @@ func TestKubeAPIServerIsDown(t *testing.T) {
 		"a token for the decrypt port": {
 			s.Decrypt(t, kubeapi.JWT("token", audience), "default", "one").Code, http.StatusUnauthorized,
 		},
-		"/livez":              {code(t, s, "/livez"), http.StatusOK},
-		"the readiness probe": {code(t, s, probe), http.StatusOK},
+		"/livez":              {s.Get(t, "/livez", "").Code, http.StatusOK},
+		"the readiness probe": {s.Get(t, probe, "").Code, http.StatusOK},
 	} {
 		if test.got != test.want {
 			t.Errorf("%s: %d, want %d", what, test.got, test.want)
@@ -84,9 +82,4 @@ func TestNotServed(t *testing.T) {
 			t.Errorf("%s: %d, want 404", path, got)
 		}
 	}
-}
-
-func code(t *testing.T, s *harness.Server, path string) int {
-	t.Helper()
-	return s.Do(t, harness.Request{Method: http.MethodGet, Path: path}).Code
 }

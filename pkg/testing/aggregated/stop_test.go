@@ -18,7 +18,7 @@ func TestStop(t *testing.T) {
 	s := harness.StartAggregated(t, c, "--shutdown-delay-duration=5s")
 	proxy := s.As(t, c.ProxyCA.Client(t, harness.FrontProxy))
 	s.Signal(t, syscall.SIGTERM)
-	harness.Eventually(t, "it is not ready", func() bool { return code(t, s, probe) != http.StatusOK })
+	harness.Eventually(t, "it is not ready", func() bool { return s.Get(t, probe, "").Code != http.StatusOK })
 	value := harness.Canary()
 	if got := create(t, proxy, "default", "one", value, remote("ann")); got.Code != http.StatusCreated {
 		t.Errorf("create while stopping: %d %s", got.Code, got.Body)

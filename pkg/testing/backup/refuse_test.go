@@ -36,28 +36,6 @@ func TestBackupNeverOverwrites(t *testing.T) {
 	}
 }
 
-func TestRefusedFlags(t *testing.T) {
-	t.Parallel()
-	for want, args := range map[string][]string{
-		"name one of --data-dir and --etcd-servers":              {"backup", "--to=x"},
-		"--to is required":                                       {"backup", "--data-dir=x"},
-		"--verify and --encryption-provider-config go together":  {"backup", "--data-dir=x", "--to=y", "--verify"},
-		"--verify and --encryption-provider-config go together;": {"restore", "--from=x", "--data-dir=y", "--verify"},
-		"no database in":                                         {"backup", "--data-dir=" + t.TempDir(), "--to=" + file(t)},
-		"no answer from etcd at http://127.0.0.1:1":              {"backup", "--etcd-servers=http://127.0.0.1:1", "--to=" + file(t)},
-		"--from is required":                                     {"restore", "--data-dir=x"},
-		"--data-dir is required":                                 {"restore", "--from=x"},
-		"--etcd-prefix must not be empty":                        {"restore", "--from=x", "--data-dir=y", "--etcd-prefix="},
-		"--encryption-provider-config is required":               {"backup", "verify", "--from=x"},
-		"--from is required;":                                    {"backup", "verify", "--encryption-provider-config=x"},
-		"--encryption-provider-config: open absent":              {"backup", "verify", "--from=x", "--encryption-provider-config=absent"},
-		"absent: no such file or directory":                      {"restore", "--from=absent", "--data-dir=" + filepath.Join(t.TempDir(), "x")},
-		"unknown command":                                        {"backup", "everything"},
-	} {
-		refused(t, want, args...)
-	}
-}
-
 // withSum puts a checksum behind content, as somebody who edits a backup with care would.
 func withSum(content []byte) []byte {
 	sum := sha256.Sum256(content)

@@ -12,7 +12,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/securevalue/secret-apiserver/pkg/etcd"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -111,10 +110,7 @@ func wantLines(t *testing.T, text string, patterns ...string) {
 // one copied to another name, one to another namespace, and one with the ciphertext of its neighbour.
 func tamper(t *testing.T, dataDir string) {
 	t.Helper()
-	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(dataDir, "etcd")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := harness.Etcd(t, dataDir)
 	defer db.Stop()
 	const root = "/registry/secret.grafana.app/secret.grafana.app/securevalues/"
 	read := func(name string) []byte {

@@ -5,11 +5,9 @@ package contract
 import (
 	"bufio"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -99,16 +97,7 @@ func (a *api) exchange(t *testing.T, raw string) (got harness.Response, ok bool)
 
 func (a *api) dial(t *testing.T) *tls.Conn {
 	t.Helper()
-	address, err := url.Parse(a.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(harness.ReadFile(t, a.CAFile)) {
-		t.Fatal("no certificate of the CA")
-	}
-	dialer := &tls.Dialer{Config: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
-	conn, err := dialer.DialContext(t.Context(), "tcp", address.Host)
+	conn, err := (&tls.Dialer{Config: a.TLS()}).DialContext(t.Context(), "tcp", strings.TrimPrefix(a.URL, "https://"))
 	if err != nil {
 		t.Fatal(err)
 	}

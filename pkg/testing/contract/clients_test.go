@@ -195,10 +195,7 @@ func (a *api) whoAndWhen(t *testing.T) {
 				`"spec":{"value":"` + a.canary() + `"}}`},
 	} {
 		request.Path, request.Token = one, extenderToken
-		got := a.send(t, request)
-		if got.Code != http.StatusOK {
-			t.Fatalf("%s: want 200, got %d: %s", name, got.Code, got.Body)
-		}
+		got := a.send(t, request).Want(t, http.StatusOK)
 		annotations, _ := at(got.Object(t), "metadata", "annotations").(map[string]any)
 		if annotations["grafana.app/createdBy"] != "editor" || annotations["grafana.app/updatedBy"] != "extender" {
 			t.Errorf("%s: want created by editor and updated by extender, got %v", name, annotations)

@@ -17,10 +17,7 @@ func (a *api) planted(t *testing.T) {
 	write := func(name, token, method, contentType, body string) harness.Response {
 		t.Helper()
 		got := a.send(t, harness.Request{Method: method, Path: path(namespace, name), Token: token,
-			ContentType: contentType, Body: body})
-		if got.Code != http.StatusOK {
-			t.Fatalf("%s %s %s: %d, %s", token, method, contentType, got.Code, got.Body)
-		}
+			ContentType: contentType, Body: body}).Want(t, http.StatusOK)
 		return got
 	}
 	version := func() string {

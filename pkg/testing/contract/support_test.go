@@ -103,10 +103,7 @@ func (a *api) quiet(t *testing.T, response harness.Response) {
 // want sends a request as do does and fails the test unless the code is the expected one.
 func (a *api) want(t *testing.T, code int, method, path, contentType, body string) harness.Response {
 	t.Helper()
-	response := a.do(t, method, path, contentType, body)
-	if response.Code != code {
-		t.Fatalf("%s %s: want %d, got %d: %s", method, path, code, response.Code, response.Body)
-	}
+	response := a.do(t, method, path, contentType, body).Want(t, code)
 	return response
 }
 

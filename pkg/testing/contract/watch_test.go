@@ -23,20 +23,7 @@ type stream struct {
 // watch opens a watch that ends with the test.
 func (a *api) watch(t *testing.T, target string) *stream {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.URL+target, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+editorToken)
-	response, err := a.HTTPClient().Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = response.Body.Close() })
-	if response.StatusCode != http.StatusOK {
-		t.Fatalf("GET %s: want 200, got %d", target, response.StatusCode)
-	}
-	scanner := bufio.NewScanner(response.Body)
+	scanner := bufio.NewScanner(a.Watch(t, target, editorToken))
 	scanner.Buffer(nil, 1<<20)
 	return &stream{scanner: scanner, api: a}
 }

@@ -143,9 +143,7 @@ func wantGet(t *testing.T, got harness.Response, code int, canary string) {
 func TestRevoked(t *testing.T) {
 	s := start(t)
 	s.Create(t, namespace, "a", "value", "k6-cloud")
-	if got := get(t, s, k6Token, namespace, "a"); got.Code != ok {
-		t.Fatalf("got %d %s", got.Code, got.Body)
-	}
+	get(t, s, k6Token, namespace, "a").Want(t, ok)
 	file := filepath.Join(s.RBACDir, "test-0.yaml")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ package decrypt
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -62,13 +61,10 @@ func clusterWith(t *testing.T, canary string, args ...string) (*harness.Cluster,
 		c.API.SetToken(kubeapi.JWT(token, audience), whose)
 	}
 	s := harness.StartAggregated(t, c, args...)
-	got := s.As(t, c.ProxyCA.Client(t, harness.FrontProxy)).Do(t, harness.Request{
+	s.As(t, c.ProxyCA.Client(t, harness.FrontProxy)).Do(t, harness.Request{
 		Method: http.MethodPost, Path: harness.Collection(namespace), Header: http.Header{"X-Remote-User": {"writer"}},
 		Body: `{"metadata":{"name":"a"},"spec":{"description":"d","value":"` + canary + `","decrypters":["k6-cloud"]}}`,
-	})
-	if got.Code != http.StatusCreated {
-		t.Fatalf("%d %s", got.Code, got.Body)
-	}
+	}).Want(t, http.StatusCreated)
 	return c, s
 }
 
@@ -144,13 +140,10 @@ func TestAttackAdministratorsInACluster(t *testing.T) {
 // resumed asks the decrypt port with a TLS session that a certificate has opened on the API port.
 func resumed(t *testing.T, s *harness.Server, certificate tls.Certificate, header http.Header) harness.Response {
 	t.Helper()
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(harness.ReadFile(t, s.CAFile))
-	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{
-		RootCAs: pool, MinVersion: tls.VersionTLS12, ServerName: "127.0.0.1",
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil },
-		ClientSessionCache:   tls.NewLRUClientSessionCache(1),
-	}}
+	config := s.TLS()
+	config.ServerName, config.ClientSessionCache = "127.0.0.1", tls.NewLRUClientSessionCache(1)
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }
+	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: config}
 	var last harness.Response
 	for _, url := range []string{s.URL + "/apis", s.DecryptURL + harness.DecryptPath(namespace, "a")} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)

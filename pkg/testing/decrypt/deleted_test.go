@@ -22,14 +22,9 @@ func TestDeletedValueDoesNotOpen(t *testing.T) {
 	canaries := []string{harness.Canary(), harness.Canary()}
 	s.Create(t, namespace, "a", canaries[0], "k6-cloud")
 	s.Create(t, namespace, "b", canaries[1], "k6-cloud")
-	if got := get(t, s, k6Token, namespace, "a"); got.Code != ok {
-		t.Fatalf("before the delete: %d", got.Code)
-	}
+	get(t, s, k6Token, namespace, "a").Want(t, ok)
 	hold(t, s, "a", `["example.com/hold"]`)
-	got := s.Do(t, harness.Request{Method: http.MethodDelete, Path: harness.Collection(namespace) + "/a", Token: s.AdminToken})
-	if got.Code != ok {
-		t.Fatalf("delete: %d %s", got.Code, got.Body)
-	}
+	s.Do(t, harness.Request{Method: http.MethodDelete, Path: harness.Collection(namespace) + "/a", Token: s.AdminToken}).Want(t, ok)
 	wantDeleted(t, s, "a")
 	s.Stop(t)
 	if opened := harness.OpenAll(t, s.DataDir); len(opened) != 1 || opened[namespace+"/b"] != canaries[1] {
@@ -55,13 +50,10 @@ func TestDeletedValueDoesNotOpen(t *testing.T) {
 // hold sets the finalizers of a value, given as JSON.
 func hold(t *testing.T, s *harness.Server, name, finalizers string) {
 	t.Helper()
-	got := s.Do(t, harness.Request{
+	s.Do(t, harness.Request{
 		Method: http.MethodPatch, Path: harness.Collection(namespace) + "/" + name, Token: s.AdminToken,
 		ContentType: "application/merge-patch+json", Body: `{"metadata":{"finalizers":` + finalizers + `}}`,
-	})
-	if got.Code != ok {
-		t.Fatalf("setting the finalizers of %s: %d %s", name, got.Code, got.Body)
-	}
+	}).Want(t, ok)
 }
 
 // wantDeleted asks for a deleted value, and looks at what was recorded.

@@ -76,9 +76,7 @@ func TestKMSDead(t *testing.T) {
 			Body: `{"metadata":{"name":"a"},"spec":{"description":"d","value":"` + canary + `","decrypters":["k6-cloud"]}}`,
 		}).Code == http.StatusCreated
 	})
-	if got := get(t, s, k6Token, namespace, "a"); got.Code != ok {
-		t.Fatalf("with the KMS: %d %s", got.Code, got.Body)
-	}
+	get(t, s, k6Token, namespace, "a").Want(t, ok)
 	s.Stop(t)
 	plugin.CleanUp()
 	cold := harness.Start(t, harness.Options{

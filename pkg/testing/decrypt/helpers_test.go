@@ -4,8 +4,6 @@ package decrypt
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -36,14 +34,12 @@ func start(t testing.TB, args ...string) *harness.Server {
 // ask sends a request to the decrypt port.
 func ask(t testing.TB, s *harness.Server, r harness.Request) harness.Response {
 	t.Helper()
-	port := *s
-	port.URL = s.DecryptURL
-	return port.Do(t, r)
+	return s.OnDecryptPort().Do(t, r)
 }
 
 func get(t testing.TB, s *harness.Server, token, namespace, name string) harness.Response {
 	t.Helper()
-	return ask(t, s, harness.Request{Method: http.MethodGet, Path: harness.DecryptPath(namespace, name), Token: token})
+	return s.OnDecryptPort().Get(t, harness.DecryptPath(namespace, name), token)
 }
 
 // connectJSON is a call by Connect with JSON, as curl sends it.
@@ -78,10 +74,8 @@ func results(t testing.TB, r harness.Response) map[string]string {
 // dial is a gRPC connection of google.golang.org/grpc, which knows nothing of this project's server.
 func dial(t testing.TB, s *harness.Server) *grpc.ClientConn {
 	t.Helper()
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(harness.ReadFile(t, s.CAFile))
 	conn, err := grpc.NewClient(strings.TrimPrefix(s.DecryptURL, "https://"),
-		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12})))
+		grpc.WithTransportCredentials(credentials.NewTLS(s.TLS())))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ package decrypt
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net/http"
 	"strings"
@@ -87,10 +86,7 @@ type rawAnswer struct {
 // rawHTTP2 sends one request in frames, so that :path can be anything.
 func rawHTTP2(t *testing.T, s *harness.Server, path, token string, grpc bool) rawAnswer {
 	t.Helper()
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(harness.ReadFile(t, s.CAFile))
-	dialer := tls.Dialer{Config: &tls.Config{RootCAs: pool, NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12}}
-	conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(s.DecryptURL, "https://"))
+	conn, err := (&tls.Dialer{Config: s.TLS("h2")}).DialContext(t.Context(), "tcp", strings.TrimPrefix(s.DecryptURL, "https://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +217,7 @@ func TestAttackMethodsAndUpgrades(t *testing.T) {
 	if got.Code != http.StatusForbidden {
 		t.Errorf("the admin as k6: %d", got.Code)
 	}
-	got = s.Do(t, harness.Request{Method: http.MethodGet, Path: harness.DecryptPath(namespace, "a"), Token: k6Token})
+	got = s.Get(t, harness.DecryptPath(namespace, "a"), k6Token)
 	if got.Code == ok || len(harness.Find(got.Body, canary)) > 0 {
 		t.Errorf("the API port answers for the decrypt port: %d", got.Code)
 	}

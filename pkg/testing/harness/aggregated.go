@@ -6,10 +6,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/securevalue/secret-apiserver/pkg/etcd"
 	"github.com/securevalue/secret-apiserver/pkg/testing/certs"
 	"github.com/securevalue/secret-apiserver/pkg/testing/kubeapi"
 )
@@ -43,17 +41,12 @@ type Cluster struct {
 // NewCluster starts a cluster until the test ends.
 func NewCluster(t *testing.T) *Cluster {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "etcd")
-	db, err := etcd.Start(t.Context(), etcd.Config{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop := sync.OnceFunc(db.Stop)
-	t.Cleanup(stop)
+	dir := t.TempDir()
+	db := Etcd(t, dir)
 	c := &Cluster{
 		API:     kubeapi.Start(t),
 		ProxyCA: certs.NewCA(t, "front-proxy-ca"), ClientCA: certs.NewCA(t, "client-ca"), ServingCA: certs.NewCA(t, "serving-ca"),
-		EtcdServers: strings.Join(db.Endpoints(), ","), EtcdDir: dir, StopEtcd: stop,
+		EtcdServers: strings.Join(db.Endpoints(), ","), EtcdDir: dir, StopEtcd: db.Stop,
 	}
 	c.API.SetConfigMap(t, c.ConfigMap())
 	for _, name := range []string{"default", "other"} {

@@ -4,6 +4,7 @@ package harness
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -34,6 +35,8 @@ type Request struct {
 	// Header has further fields.
 	Header http.Header
 	Body   string
+	// Stream is sent instead of Body if set.
+	Stream io.Reader
 }
 
 // Response is what came back.
@@ -41,6 +44,15 @@ type Response struct {
 	Code   int
 	Header http.Header
 	Body   []byte
+}
+
+// Want returns the response, and fails the test when it has another code.
+func (r Response) Want(t testing.TB, code int) Response {
+	t.Helper()
+	if r.Code != code {
+		t.Fatalf("got %d %.500s, want %d", r.Code, r.Body, code)
+	}
+	return r
 }
 
 // Status decodes a metav1.Status and fails the test when the body is something else.
@@ -63,12 +75,15 @@ func (r Response) Object(t testing.TB) map[string]any {
 	return object
 }
 
-// Do sends a request and reads the whole response.
-func (s *Server) Do(t testing.TB, r Request) Response {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), r.Method, s.URL+r.Path, strings.NewReader(r.Body))
+// Send sends a request and returns the response with its body unread. The caller closes it.
+func (s *Server) Send(ctx context.Context, r Request) (*http.Response, error) {
+	body := r.Stream
+	if body == nil {
+		body = strings.NewReader(r.Body)
+	}
+	request, err := http.NewRequestWithContext(ctx, r.Method, s.URL+r.Path, body)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	maps.Copy(request.Header, r.Header)
 	if r.Token != "" {
@@ -77,7 +92,13 @@ func (s *Server) Do(t testing.TB, r Request) Response {
 	if r.ContentType != "" {
 		request.Header.Set("Content-Type", r.ContentType)
 	}
-	response, err := s.client.Do(request)
+	return s.client.Do(request)
+}
+
+// Do sends a request and reads the whole response.
+func (s *Server) Do(t testing.TB, r Request) Response {
+	t.Helper()
+	response, err := s.Send(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,10 +131,7 @@ func (s *Server) Create(t testing.TB, namespace, name, value string, decrypters 
 	t.Helper()
 	response := s.Do(t, Request{
 		Method: http.MethodPost, Path: Collection(namespace), Token: s.AdminToken, Body: Object(t, name, value, decrypters...),
-	})
-	if response.Code != http.StatusCreated {
-		t.Fatalf("creating %s/%s: %d %s", namespace, name, response.Code, response.Body)
-	}
+	}).Want(t, http.StatusCreated)
 	return response.Object(t)
 }
 
@@ -127,6 +145,27 @@ func (s *Server) OnDecryptPort() *Server {
 	port := *s
 	port.URL = s.DecryptURL
 	return &port
+}
+
+// Watch opens a watch, or another response that does not end by itself, until the test ends.
+func (s *Server) Watch(t testing.TB, path, token string) io.Reader {
+	t.Helper()
+	response, err := s.Send(t.Context(), Request{Method: http.MethodGet, Path: path, Token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = response.Body.Close() })
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("GET %s: %s", path, response.Status)
+	}
+	return response.Body
+}
+
+// TLS trusts the server's CA, for clients that are not HTTPClient.
+func (s *Server) TLS(protocols ...string) *tls.Config {
+	config := s.client.Transport.(*http.Transport).TLSClientConfig.Clone()
+	config.NextProtos, config.ServerName = protocols, "localhost"
+	return config
 }
 
 // HTTPClient trusts the server's CA and follows no redirect.

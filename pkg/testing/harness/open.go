@@ -4,7 +4,9 @@ package harness
 
 import (
 	"bytes"
+	"io"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -75,13 +77,26 @@ func EditAll(t testing.TB, dataDir string, edit func(*secret.SecureValue)) {
 	})
 }
 
-// withRecords hands over every record in the data folder of a stopped server.
-func withRecords(t testing.TB, dataDir string, visit func(*etcd.Server, *mvccpb.KeyValue)) {
+// Etcd starts the database of a data folder, empty or that of a stopped server, until Stop or the end of the test.
+func Etcd(t testing.TB, dataDir string) *etcd.Server {
 	t.Helper()
-	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(dataDir, "etcd")})
+	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(dataDir, "etcd"), LogOutput: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(db.Stop)
+	return db
+}
+
+// EtcdServers is the flag of a server that uses a database.
+func EtcdServers(db *etcd.Server) string {
+	return "--etcd-servers=" + strings.Join(db.Endpoints(), ",")
+}
+
+// withRecords hands over every record in the data folder of a stopped server.
+func withRecords(t testing.TB, dataDir string, visit func(*etcd.Server, *mvccpb.KeyValue)) {
+	t.Helper()
+	db := Etcd(t, dataDir)
 	defer db.Stop()
 	records, err := db.Client().Get(t.Context(), recordPrefix, clientv3.WithPrefix())
 	if err != nil {

@@ -3,7 +3,10 @@
 package harness
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,20 +47,10 @@ func (s *Server) Get(t testing.TB, path, token string) Response {
 	return s.Do(t, Request{Method: http.MethodGet, Path: path, Token: token})
 }
 
-// Want is Do that fails the test when the response has another code.
-func (s *Server) Want(t testing.TB, code int, r Request) Response {
-	t.Helper()
-	got := s.Do(t, r)
-	if got.Code != code {
-		t.Fatalf("%s %s: %d %s, want %d", r.Method, r.Path, got.Code, got.Body, code)
-	}
-	return got
-}
-
 // Metrics is the page of /metrics.
 func (s *Server) Metrics(t testing.TB) string {
 	t.Helper()
-	return string(s.Want(t, http.StatusOK, Request{Method: http.MethodGet, Path: "/metrics", Token: s.AdminToken}).Body)
+	return string(s.Get(t, "/metrics", s.AdminToken).Want(t, http.StatusOK).Body)
 }
 
 // Metric is the sum of a series of /metrics: of all samples of a name, or of those whose labels start as series says.
@@ -80,4 +73,17 @@ func (s *Server) Metric(t testing.TB, series string) float64 {
 		return -1
 	}
 	return sum
+}
+
+// Rotate puts a new key in front of those of the data folder and waits until it seals.
+func (s *Server) Rotate(t testing.TB, name string) {
+	t.Helper()
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	file := filepath.Join(s.DataDir, "encryption.yaml")
+	WriteFile(t, file, strings.Replace(string(ReadFile(t, file)), "keys:\n",
+		"keys:\n      - name: "+name+"\n        secret: "+base64.StdEncoding.EncodeToString(key)+"\n", 1))
+	Eventually(t, "the key "+name+" seals", func() bool {
+		return s.Metric(t, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1
+	})
 }

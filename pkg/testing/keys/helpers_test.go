@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -106,15 +105,6 @@ func aesgcm(keys ...string) string {
 		text += fmt.Sprintf("      - {name: %s, secret: %s}\n", pair[0], pair[1])
 	}
 	return text
-}
-
-// rotate puts a new key in front of the data folder's own and waits until it seals.
-func rotate(t *testing.T, s *harness.Server, name string) {
-	t.Helper()
-	file := filepath.Join(s.DataDir, "encryption.yaml")
-	harness.WriteFile(t, file, strings.Replace(string(harness.ReadFile(t, file)),
-		"keys:\n", "keys:\n      - name: "+name+"\n        secret: "+secretKey()+"\n", 1))
-	harness.Eventually(t, "the key "+name+" seals", func() bool { return s.Metric(t, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1 })
 }
 
 // controller is a secret-controller-manager as a process.

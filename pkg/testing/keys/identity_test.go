@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
-	"github.com/securevalue/secret-apiserver/pkg/etcd"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -33,10 +32,7 @@ func localOptions(t *testing.T, providers string) (options harness.Options, conf
 // editRecords changes the envelopes that a stopped server has stored.
 func editRecords(t *testing.T, dataDir string, edit func(envelope string) string) {
 	t.Helper()
-	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(dataDir, "etcd")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := harness.Etcd(t, dataDir)
 	defer db.Stop()
 	records, err := db.Client().Get(t.Context(), "/registry/secret.grafana.app/secret.grafana.app/", clientv3.WithPrefix())
 	if err != nil || len(records.Kvs) == 0 {
@@ -171,7 +167,7 @@ func TestLostKey(t *testing.T) {
 	if log := s.Log(t); !containsBoth(log, "Stored values do not open", `values=2 keys="aesgcm/lost (2)"`) {
 		t.Error("the log does not say what is missing")
 	}
-	ready := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz?verbose", Token: s.AdminToken})
+	ready := s.Get(t, "/readyz?verbose", s.AdminToken)
 	if ready.Code != http.StatusOK || !strings.Contains(string(ready.Body), "[+]encryption-keys (values are stored under keys that the file lacks") {
 		t.Errorf("readiness: %d %s", ready.Code, ready.Body)
 	}
@@ -276,8 +272,8 @@ func TestIdleServerSpendsNoNonce(t *testing.T) {
 	if before == 0 {
 		t.Fatal("no seal is counted")
 	}
-	rotate(t, s, "second")
-	rotate(t, s, "third")
+	s.Rotate(t, "second")
+	s.Rotate(t, "third")
 	rewraps := s.Values(t, "", namespace)
 	for range 3 {
 		answer, err := rewraps.CreateRewrap(t.Context(), "value-0", &v1beta1.SecureValueRewrap{}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})

@@ -103,11 +103,11 @@ func TestIncident19TheKMSIsAway(t *testing.T) {
 	}
 	harness.Eventually(t, "the metric tells of the plugin", func() bool { return s.Metric(t, "secret_encryption_kms_healthy") == 0 })
 	// Unready until it is reached for the first time, so that a rollout with a wrong socket stops at its first Pod.
-	startup := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz", Token: s.AdminToken})
+	startup := s.Get(t, "/readyz", s.AdminToken)
 	if startup.Code != http.StatusInternalServerError || !strings.Contains(string(startup.Body), "[-]kms-startup failed") {
 		t.Errorf("readiness of a server that never reached its plugin: %d %s", startup.Code, startup.Body)
 	}
-	ready := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz?verbose&exclude=kms-startup", Token: s.AdminToken})
+	ready := s.Get(t, "/readyz?verbose&exclude=kms-startup", s.AdminToken)
 	if ready.Code != http.StatusOK || !strings.Contains(string(ready.Body), "[+]kms-providers (a KMS plugin is unavailable") {
 		t.Errorf("readiness without the plugin: %d %s", ready.Code, ready.Body)
 	}
@@ -125,7 +125,7 @@ func TestIncident19TheKMSIsAway(t *testing.T) {
 	})
 	for _, path := range []string{"/readyz", "/readyz/kms-providers"} {
 		harness.Eventually(t, path+" tells that the plugin is back", func() bool {
-			return s.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: s.AdminToken}).Code == http.StatusOK
+			return s.Get(t, path, s.AdminToken).Code == http.StatusOK
 		})
 	}
 }

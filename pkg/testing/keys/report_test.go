@@ -11,7 +11,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/securevalue/secret-apiserver/pkg/etcd"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 	"github.com/securevalue/secret-apiserver/pkg/tools/keys"
 )
@@ -44,7 +43,7 @@ func TestReportOfRunningAndStoppedServer(t *testing.T) {
 			s := harness.Start(t, harness.Options{DataDir: filepath.Join(t.TempDir(), dir), Args: []string{"--rewrap=false"}})
 			values := s.Values(t, "", namespace)
 			stored := create(t, values, "old", 3)
-			rotate(t, s, "fresh")
+			s.Rotate(t, "fresh")
 			canary := harness.Canary()
 			if _, err := values.Create(t.Context(), harness.NewValue("new", canary), metav1.CreateOptions{}); err != nil {
 				t.Fatal(err)
@@ -117,10 +116,7 @@ func TestUndecodableRecordsSpoilTheProof(t *testing.T) {
 	s := harness.Start(t, harness.Options{Args: []string{"--rewrap=false"}})
 	create(t, s.Values(t, "", namespace), "value", 2)
 	s.Stop(t)
-	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(s.DataDir, "etcd")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := harness.Etcd(t, s.DataDir)
 	records, err := db.Client().Get(t.Context(), "/registry/secret.grafana.app/secret.grafana.app/", clientv3.WithPrefix())
 	if err != nil || len(records.Kvs) != 2 {
 		t.Fatalf("%d records, %v", len(records.Kvs), err)
@@ -148,37 +144,5 @@ func TestUndecodableRecordsSpoilTheProof(t *testing.T) {
 	}
 	if leaked := harness.Find([]byte(table+stderr), canary); len(leaked) > 0 {
 		t.Errorf("the report quotes a record: %v", leaked)
-	}
-}
-
-func TestRefusals(t *testing.T) {
-	t.Parallel()
-	empty := t.TempDir()
-	for name, test := range map[string]struct {
-		args []string
-		want string
-	}{
-		"no database":      {[]string{"report"}, "name one of --data-dir and --etcd-servers"},
-		"two databases":    {[]string{"report", "--data-dir=x", "--etcd-servers=http://127.0.0.1:1"}, "name one of"},
-		"an empty folder":  {[]string{"report", "--data-dir=" + empty}, "no database in"},
-		"nobody listens":   {[]string{"report", "--etcd-servers=http://127.0.0.1:1"}, "no answer from etcd"},
-		"no such CA":       {[]string{"report", "--etcd-servers=https://127.0.0.1:1", "--etcd-cafile=absent"}, "reading --etcd-cafile"},
-		"half a pair":      {[]string{"report", "--etcd-servers=https://127.0.0.1:1", "--etcd-keyfile=x"}, "go together"},
-		"form":             {[]string{"report", "--data-dir=x", "--output=yaml"}, "--output must be table or json"},
-		"no provider":      {[]string{"report", "--data-dir=x", "--fail-on=old"}, "PROVIDER/NAME"},
-		"unknown provider": {[]string{"report", "--data-dir=x", "--fail-on=aesgmc/old"}, "PROVIDER/NAME"},
-		"no name":          {[]string{"report", "--data-dir=x", "--fail-on=aesgcm/"}, "PROVIDER/NAME"},
-		"no file":          {[]string{"check", "--data-dir=x"}, "--encryption-provider-config is required"},
-		"file is absent":   {[]string{"check", "--data-dir=x", "--encryption-provider-config=absent"}, "reading --encryption-provider-config"},
-		"an argument":      {[]string{"report", "x"}, "unknown command"},
-		"no subcommand":    {[]string{"rotate"}, "unknown command"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			_, stderr, code := harness.Tool(t, append([]string{"keys"}, test.args...)...)
-			if code != 1 || !strings.Contains(stderr, test.want) {
-				t.Errorf("code %d: %q, want %q", code, stderr, test.want)
-			}
-		})
 	}
 }

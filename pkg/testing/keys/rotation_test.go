@@ -30,7 +30,7 @@ func TestRotateTwiceUnderLoadWithKills(t *testing.T) {
 	l := startLoad(t, values, &restarts, stored, 2)
 	moved := func(key string) int { return byKey(t, values)["aesgcm/"+key] }
 
-	rotate(t, s, "second")
+	s.Rotate(t, "second")
 	c := startController(t, s, "--rewrap-qps=40")
 	harness.Eventually(t, "the rotation is in progress", func() bool { return moved("second") > 40 })
 	c.kill()
@@ -40,7 +40,7 @@ func TestRotateTwiceUnderLoadWithKills(t *testing.T) {
 	controllers := []*controller{startController(t, s, "--rewrap-qps=40"), startController(t, s, "--rewrap-qps=40")}
 	harness.Eventually(t, "two controllers have ended the rotation", func() bool { return moved("second") == len(stored) })
 
-	rotate(t, s, "third")
+	s.Rotate(t, "third")
 	harness.Eventually(t, "the second rotation is in progress", func() bool { return moved("third") > 40 })
 	restarts.open()
 	s.Kill()
@@ -84,7 +84,7 @@ func TestControllerManagerOutlivesHangup(t *testing.T) {
 		t.Fatal(err)
 	}
 	harness.Eventually(t, "it got SIGHUP", logs("SIGHUP: "))
-	rotate(t, s, "fresh")
+	s.Rotate(t, "fresh")
 	harness.Eventually(t, "it re-encrypts", func() bool { return byKey(t, values)["aesgcm/fresh"] == 1 })
 	if err := c.command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestStandaloneRotatesByItself(t *testing.T) {
 	options := harness.Options{Args: []string{"--rewrap-probe-interval=500ms", "--rewrap-qps=20", "-v=2"}}
 	s := harness.Start(t, options)
 	stored := create(t, s.Values(t, "", namespace), "value", 100)
-	rotate(t, s, "fresh")
+	s.Rotate(t, "fresh")
 	count := func() float64 { return s.Metric(t, `secret_values{key="aesgcm/fresh"}`) }
 	harness.Eventually(t, "the rotation is in progress", func() bool { return count() > 5 })
 	if stale := s.Metric(t, "secret_values_stale"); stale <= 0 {
@@ -135,7 +135,7 @@ func TestStandaloneRotatesByItself(t *testing.T) {
 	s.Kill()
 	options.DataDir = s.DataDir
 	s = harness.Start(t, options)
-	rotate(t, s, "fresher") // in the middle of the first rotation
+	s.Rotate(t, "fresher") // in the middle of the first rotation
 	count = func() float64 { return s.Metric(t, `secret_values{key="aesgcm/fresher"}`) }
 	harness.Eventually(t, "both rotations have ended", func() bool { return count() == float64(len(stored)) })
 	harness.Eventually(t, "the metrics say so", func() bool {

@@ -47,7 +47,7 @@ func TestReportListsTheServer(t *testing.T) {
 		len(before.Keys) != 1 || before.WriteKey != before.Keys[0] || before.Refused || before.Started.IsZero() {
 		t.Errorf("got %+v", before)
 	}
-	rotate(t, s, "fresh")
+	s.Rotate(t, "fresh")
 	after := waitServers(t, data, "the new write key is listed", func(servers []sealed.Server) bool {
 		return len(servers) == 1 && servers[0].WriteKey == "aesgcm/fresh"
 	})[0]

@@ -4,7 +4,7 @@ package leak
 
 import (
 	"fmt"
-	"slices"
+	"regexp"
 	"strings"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/malformed"
@@ -19,12 +19,56 @@ const (
 	refused
 )
 
-// kind is one way to get a body right or wrong. build places fresh canaries where a user puts a value.
+// kind is one way to get a body right or wrong.
 type kind struct {
 	name    string
 	formats []format
 	want    outcome
-	build   func(c *caster) document
+	// document has CANARY where a user puts a value, ESCAPED for one that is written in escapes, and DIGITS for a number.
+	document document
+	// mangle changes the written body, in which word is the first canary, and may write more of the placeholders.
+	mangle func(body, word string) string
+}
+
+// build places fresh canaries.
+func (k kind) build(c *caster) document {
+	d, before := k.document, len(c.made)
+	d.text, d.raw, d.annotation = c.fill(d.text), c.fill(d.raw), c.fill(d.annotation)
+	d.spec, d.top = c.fillAll(d.spec), c.fillAll(d.top)
+	if k.mangle != nil {
+		word := ""
+		if len(c.made) > before {
+			word = c.made[before]
+		}
+		d.mangle = func(body string) string { return c.fill(k.mangle(body, word)) }
+	}
+	return d
+}
+
+func (c *caster) fillAll(members []member) []member {
+	filled := make([]member, 0, len(members))
+	for _, m := range members {
+		filled = append(filled, member{m.name, c.fill(m.raw)})
+	}
+	return filled
+}
+
+var placeholder = regexp.MustCompile("CANARY|ESCAPED|DIGITS")
+
+func (c *caster) fill(text string) string {
+	return placeholder.ReplaceAllStringFunc(text, func(found string) string {
+		switch found {
+		case "DIGITS":
+			return c.number()
+		case "ESCAPED":
+			var b strings.Builder
+			for _, r := range c.word() {
+				fmt.Fprintf(&b, `\u%04x`, r)
+			}
+			return b.String()
+		}
+		return c.word()
+	})
 }
 
 var (
@@ -36,222 +80,100 @@ var (
 	protos = []format{asProtobuf}
 )
 
-// kinds are ordered from good to broken.
-var kinds = slices.Concat(goodKinds, misplacedKinds, typeKinds, brokenKinds, yamlKinds, malformedKinds())
+var (
+	// misspelt are names that a hand types for value, misplaced places that users of core Secrets think of.
+	misspelt = []member{
+		{"vlaue", `"CANARY"`}, {"Value", `"CANARY"`}, {"values", `["CANARY"]`}, {"data", `{"value":"CANARY"}`}, {"secret", "DIGITS"},
+	}
+	misplaced = []member{
+		{"value", `"CANARY"`}, {"data", `{"value":"CANARY"}`}, {"stringData", `{"value":"CANARY"}`}, {"sealed", `"CANARY"`},
+	}
+)
+
+func raw(text string) document                 { return document{raw: text} }
+func annotated(text string) document           { return document{text: "CANARY", annotation: text} }
+func typed(contentType string) document        { return document{text: "CANARY", contentType: contentType} }
+func with(raw string, spec ...member) document { return document{raw: raw, spec: spec} }
+
+var plain = document{text: "CANARY"}
+
+// kinds are ordered from good to broken. malformed has what cannot be parsed at all.
+var kinds = append([]kind{
+	{"good", every, accepted, plain, nil},
+	{"several lines", every, accepted, document{text: "CANARY\nCANARY\r\n"}, nil},
+	{"characters that need escapes", every, accepted, document{text: "CANARY<>&\"'\\\n\t%{}$\u2028é☃😀\x00CANARY"}, nil},
+	{"written in escapes", jsons, accepted, raw(`"ESCAPED\ud83d\ude00"`), nil},
+	{"of the largest size", every, accepted, document{text: "CANARY" + strings.Repeat("x", 24576-2*wordSize) + "CANARY"}, nil},
+	{"last-applied manifest", every, accepted, annotated(document{
+		name: "n", kind: "SecureValue", raw: `"CANARY"`, spec: misspelt, top: misplaced,
+	}.json()), nil},
+	{"last-applied with a key twice", every, accepted, annotated(document{
+		name: "n", kind: "SecureValue", raw: `"CANARY","value":"CANARY"`,
+	}.json()), nil},
+	{"last-applied with spec twice", every, accepted,
+		annotated(`{"spec":{"value":"CANARY"},"spec":{"value":["CANARY"]}}`), nil},
+	{"last-applied with the value elsewhere", every, accepted,
+		annotated(`{"Spec":{"value":"CANARY"},"status":{"value":"CANARY"},"spec":"CANARY"}`), nil},
+	{"last-applied that is not JSON", every, accepted, annotated("spec:\n  value: CANARY"), nil},
+	{"last-applied cut short", every, accepted, annotated(`{"spec":{"value":"CANARY`), nil},
+	{"plain scalar", yamls, accepted, raw("CANARY"), nil},
+	{"single-quoted scalar", yamls, accepted, raw("'CANARY '' CANARY'"), nil},
+	{"literal block", yamls, accepted, raw("|\n    CANARY\n    CANARY"), nil},
+	{"folded block", yamls, accepted, raw(">-\n    CANARY\n    CANARY"), nil},
+	{"value in a comment", yamls, accepted, raw("CANARY # CANARY"), nil},
+	{"directive", yamls, either, raw("CANARY"), func(body, _ string) string { return "%CANARY\n---\n" + body }},
+
+	{"beside unknown fields", text, either, document{text: "CANARY", spec: misspelt, top: misplaced}, nil},
+	{"only in misspelt fields", text, either, document{spec: misspelt}, nil},
+	{"only in misplaced fields", text, either, document{top: misplaced}, nil},
+	{"deep in an unknown field", text, either,
+		document{text: "CANARY", spec: []member{{"secret", malformed.Nested(50, `"CANARY"`)}}}, nil},
+	{"core Secret", text, either, document{kind: "Secret", top: misplaced}, nil},
+	{"wrong kind", every, either, document{kind: "SecureValueList", text: "CANARY"}, nil},
+	{"unknown kind", every, either, document{kind: "Password", text: "CANARY"}, nil},
+
+	{"bool", text, refused, with("true", misspelt...), nil},
+	{"null", text, either, with("null", misspelt...), nil},
+	{"exponent", text, refused, raw("DIGITSe200"), nil},
+	{"spec is the value", trees, either, document{top: []member{{"spec", `"CANARY"`}}}, nil},
+	{"too large a value", every, refused, document{text: "CANARY" + strings.Repeat("x", 24576) + "CANARY"}, nil},
+	{"too large a body", every, refused, document{text: "CANARY" + strings.Repeat("x", 1<<20) + "CANARY"}, nil},
+	{"too large an annotation", every, either, annotated(strings.Repeat("x", 300000) + "CANARY"), nil},
+	{"key twice", trees, either, with(`"CANARY"`, member{"value", `"CANARY"`}), nil},
+	{"key twice, a number first", trees, either, with(`"CANARY"`, member{"value", "DIGITS"}), nil},
+	{"invalid UTF-8", every, refused, plain, func(body, word string) string {
+		return strings.Replace(body, word, word[:8]+"\xff"+word[9:], 1)
+	}},
+
+	{"empty list", every, either, plain, func(string, string) string { return `["CANARY"]` }},
+	{"nothing but the value", every, refused, document{}, func(string, string) string { return "CANARY" }},
+	{"cut inside of the value", every, refused, plain,
+		func(body, word string) string { return body[:strings.Index(body, word)+12] }},
+	{"value in front", []format{asJSON, asJSONPatch, asProtobuf}, refused, plain,
+		func(body, _ string) string { return "CANARY " + body }},
+	{"garbage in protobuf", protos, refused, plain,
+		func(body, _ string) string { return body[:4] + "\x12\x7fCANARY" + body }},
+	{"length of the value too long", protos, refused, plain,
+		func(body, word string) string { return strings.Replace(body, "\x10"+word, "\x7f"+word, 1) }},
+	{"connection broken off", every, either, document{text: "CANARY", breakOff: true}, nil},
+	{"as text/plain", every, refused, typed("text/plain"), nil},
+	{"as a form", every, refused, typed("application/x-www-form-urlencoded"), nil},
+	{"as JSON", []format{asYAML, asProtobuf}, refused, typed("application/json"), nil},
+	{"as YAML", []format{asJSON, asProtobuf}, either, typed("application/yaml"), nil},
+	{"as protobuf", text, refused, typed("application/vnd.kubernetes.protobuf"), nil},
+	{"as CBOR", every, refused, typed("application/cbor"), nil},
+	{"as a patch", every, either, typed("application/merge-patch+json"), nil},
+	{"as an apply patch", every, either, typed("application/apply-patch+yaml"), nil},
+	{"as nonsense", every, refused, typed("nonsense;;="), nil},
+}, malformedKinds()...)
 
 // malformedKinds are those of the bodies that all suites share that have a value in them.
 func malformedKinds() (all []kind) {
 	for _, b := range malformed.Bodies() {
-		if !strings.Contains(b.Text, "CANARY") {
-			continue
+		if strings.Contains(b.Text, "CANARY") {
+			written := map[string]format{malformed.YAML: asYAML, malformed.Apply: asYAML, malformed.Patch: asJSONPatch}[b.Type]
+			all = append(all, kind{b.Name, []format{written}, refused, document{}, func(string, string) string { return b.Text }})
 		}
-		written := map[string]format{malformed.YAML: asYAML, malformed.Apply: asYAML, malformed.Patch: asJSONPatch}[b.Type]
-		all = append(all, kind{b.Name, []format{written}, refused, func(c *caster) document {
-			digits := "1"
-			if strings.Contains(b.Text, "DIGITS") {
-				digits = c.number()
-			}
-			text := b.With(c.word(), digits)
-			return document{mangle: func(string) string { return text }}
-		}})
 	}
 	return all
-}
-
-var goodKinds = []kind{
-	{"good", every, accepted, func(c *caster) document { return document{text: c.word()} }},
-	{"several lines", every, accepted, func(c *caster) document {
-		return document{text: c.word() + "\n" + c.word() +
-			"\r\n"}
-	}},
-	{"characters that need escapes", every, accepted, func(c *caster) document {
-		return document{text: c.word() + "<>&\"'\\\n\t%{}$\u2028é☃😀\x00" + c.word()}
-	}},
-	{"written in escapes", jsons, accepted, func(c *caster) document {
-		var b strings.Builder
-		for _, r := range c.word() {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-		return document{raw: `"` + b.String() + `\ud83d\ude00"`}
-	}},
-	{"of the largest size", every, accepted, func(c *caster) document {
-		return document{text: c.word() + strings.Repeat("x", 24576-2*wordSize) + c.word()}
-	}},
-	{"last-applied manifest", every, accepted, func(c *caster) document {
-		manifest := document{
-			name: "n", kind: "SecureValue", raw: quote(c.word()), spec: misspelt(c), top: misplaced(c),
-		}
-		return document{text: c.word(), annotation: manifest.json()}
-	}},
-	{"last-applied with a key twice", every, accepted, func(c *caster) document {
-		manifest := document{name: "n", kind: "SecureValue", raw: quote(c.word()) + `,"value":` + quote(c.word())}
-		return document{text: c.word(), annotation: manifest.json()}
-	}},
-	{"last-applied with spec twice", every, accepted, func(c *caster) document {
-		return document{text: c.word(), annotation: `{"spec":{"value":"` + c.word() + `"},"spec":{"value":["` +
-			c.word() + `"]}}`}
-	}},
-	{"last-applied with the value elsewhere", every, accepted, func(c *caster) document {
-		return document{text: c.word(), annotation: `{"Spec":{"value":"` + c.word() + `"},"status":{"value":"` +
-			c.word() + `"},"spec":"` + c.word() + `"}`}
-	}},
-	{"last-applied that is not JSON", every, accepted, func(c *caster) document {
-		return document{text: c.word(), annotation: "spec:\n  value: " + c.word()}
-	}},
-	{"last-applied cut short", every, accepted, func(c *caster) document {
-		return document{text: c.word(), annotation: `{"spec":{"value":"` + c.word()}
-	}},
-}
-
-var misplacedKinds = []kind{
-	{"beside unknown fields", text, either, func(c *caster) document {
-		return document{text: c.word(), spec: misspelt(c), top: misplaced(c)}
-	}},
-	{"only in misspelt fields", text, either, func(c *caster) document { return document{spec: misspelt(c)} }},
-	{"only in misplaced fields", text, either, func(c *caster) document { return document{top: misplaced(c)} }},
-	{"deep in an unknown field", text, either, func(c *caster) document {
-		return document{text: c.word(), spec: []member{{"secret", nested(50, quote(c.word()))}}}
-	}},
-	{"core Secret", text, either, func(c *caster) document {
-		return document{kind: "Secret", top: misplaced(c)}
-	}},
-	{"wrong kind", every, either, func(c *caster) document {
-		return document{kind: "SecureValueList",
-			text: c.word()}
-	}},
-	{"unknown kind", every, either, func(c *caster) document { return document{kind: "Password", text: c.word()} }},
-}
-
-// misspelt are names that a hand types for value.
-func misspelt(c *caster) []member {
-	return []member{
-		{"vlaue", quote(c.word())}, {"Value", quote(c.word())}, {"values", `["` + c.word() + `"]`},
-		{"data", `{"value":"` + c.word() + `"}`}, {"secret", c.number()},
-	}
-}
-
-// misplaced are places that users of core Secrets think of.
-func misplaced(c *caster) []member {
-	return []member{
-		{"value", quote(c.word())}, {"data", `{"value":"` + c.word() + `"}`},
-		{"stringData", `{"value":"` + c.word() + `"}`}, {"sealed", quote(c.word())},
-	}
-}
-
-var typeKinds = []kind{
-	{"number", text, refused, func(c *caster) document { return document{raw: c.number()} }},
-	{"fraction", text, refused, func(c *caster) document { return document{raw: "0." + c.number()} }},
-	{"exponent", text, refused, func(c *caster) document { return document{raw: c.number() + "e200"} }},
-	{"bool", text, refused, func(c *caster) document { return document{raw: "true", spec: misspelt(c)} }},
-	{"null", text, either, func(c *caster) document { return document{raw: "null", spec: misspelt(c)} }},
-	{"object", text, refused, func(c *caster) document {
-		return document{raw: `{"` + c.word() + `":"` + c.word() +
-			`"}`}
-	}},
-	{"array", text, refused, func(c *caster) document { return document{raw: `["` + c.word() + `"]`} }},
-	{"deep", text, refused, func(c *caster) document { return document{raw: nested(150, quote(c.word()))} }},
-	{"deeper than any stack", text, refused, func(c *caster) document {
-		return document{raw: nested(20000,
-			quote(c.word()))}
-	}},
-	{"spec is the value", trees, either, func(c *caster) document {
-		return document{top: []member{{"spec",
-			quote(c.word())}}}
-	}},
-	{"too large a value", every, refused, func(c *caster) document {
-		return document{text: c.word() + strings.Repeat("x", 24576) + c.word()}
-	}},
-	{"too large a body", every, refused, func(c *caster) document {
-		return document{text: c.word() + strings.Repeat("x", 1<<20) + c.word()}
-	}},
-	{"too large an annotation", every, either, func(c *caster) document {
-		return document{text: c.word(), annotation: strings.Repeat("x", 300000) + c.word()}
-	}},
-	{"key twice", trees, either, func(c *caster) document {
-		return document{raw: quote(c.word()), spec: []member{{"value", quote(c.word())}}}
-	}},
-	{"key twice, a number first", trees, either, func(c *caster) document {
-		return document{raw: quote(c.word()), spec: []member{{"value", c.number()}}}
-	}},
-	{"invalid UTF-8", every, refused, func(c *caster) document {
-		word := c.word()
-		return document{text: word, mangle: replace(word, word[:8]+"\xff"+word[9:])}
-	}},
-	{"lone surrogate", text, refused, func(c *caster) document { return document{raw: `"` + c.word() + `\ud800"`} }},
-	{"lone surrogate in front", text, refused,
-		func(c *caster) document { return document{raw: `"\udfff` + c.word() + `"`} }},
-}
-
-var brokenKinds = []kind{
-	{"empty list", every, either, func(c *caster) document {
-		word := c.word()
-		return document{text: word, mangle: func(string) string { return `["` + word + `"]` }}
-	}},
-	{"nothing but the value", every, refused, func(c *caster) document {
-		word := c.word()
-		return document{mangle: func(string) string { return word }}
-	}},
-	{"cut inside of the value", every, refused, func(c *caster) document {
-		word := c.word()
-		return document{text: word, mangle: func(body string) string { return body[:strings.Index(body, word)+12] }}
-	}},
-	{"value in front", []format{asJSON, asJSONPatch, asProtobuf}, refused, func(c *caster) document {
-		word := c.word()
-		return document{text: c.word(), mangle: func(body string) string { return word + " " + body }}
-	}},
-	{"garbage in protobuf", protos, refused, func(c *caster) document {
-		word := c.word()
-		return document{text: c.word(), mangle: func(body string) string { return body[:4] + "\x12\x7f" + word + body }}
-	}},
-	{"length of the value too long", protos, refused, func(c *caster) document {
-		word := c.word()
-		return document{text: word, mangle: replace("\x10"+word, "\x7f"+word)}
-	}},
-	{"connection broken off", every, either, func(c *caster) document {
-		return document{text: c.word(),
-			breakOff: true}
-	}},
-	{"as text/plain", every, refused, typed("text/plain")},
-	{"as a form", every, refused, typed("application/x-www-form-urlencoded")},
-	{"as JSON", []format{asYAML, asProtobuf}, refused, typed("application/json")},
-	{"as YAML", []format{asJSON, asProtobuf}, either, typed("application/yaml")},
-	{"as protobuf", text, refused, typed("application/vnd.kubernetes.protobuf")},
-	{"as CBOR", every, refused, typed("application/cbor")},
-	{"as a patch", every, either, typed("application/merge-patch+json")},
-	{"as an apply patch", every, either, typed("application/apply-patch+yaml")},
-	{"as nonsense", every, refused, typed("nonsense;;=")},
-}
-
-var yamlKinds = []kind{
-	{"plain scalar", yamls, accepted, func(c *caster) document { return document{raw: c.word()} }},
-	{"single-quoted scalar", yamls, accepted,
-		func(c *caster) document { return document{raw: "'" + c.word() + " '' " + c.word() + "'"} }},
-	{"literal block", yamls, accepted, func(c *caster) document {
-		return document{raw: "|\n    " + c.word() +
-			"\n    " + c.word()}
-	}},
-	{"folded block", yamls, accepted, func(c *caster) document {
-		return document{raw: ">-\n    " + c.word() +
-			"\n    " + c.word()}
-	}},
-	{"value in a comment", yamls, accepted, func(c *caster) document {
-		return document{raw: c.word() + " # " +
-			c.word()}
-	}},
-	{"directive", yamls, either, func(c *caster) document {
-		word := c.word()
-		return document{raw: c.word(), mangle: func(body string) string { return "%" + word + "\n---\n" + body }}
-	}},
-}
-
-func nested(depth int, raw string) string {
-	return strings.Repeat("[", depth) + raw + strings.Repeat("]", depth)
-}
-
-func replace(old, with string) func(string) string {
-	return func(body string) string { return strings.Replace(body, old, with, 1) }
-}
-
-func typed(contentType string) func(c *caster) document {
-	return func(c *caster) document { return document{text: c.word(), contentType: contentType} }
 }

@@ -7,7 +7,6 @@ package observe
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -82,7 +81,7 @@ func (w *workload) traffic(t *testing.T, round int) {
 	w.create(t, fmt.Sprintf("more-%d", round), "k6-cloud")
 	w.decryptAll(t)
 	for _, path := range []string{"", "/open-0", "/absent"} {
-		w.Do(t, harness.Request{Method: http.MethodGet, Path: harness.Collection("default") + path, Token: w.AdminToken})
+		w.Get(t, harness.Collection("default")+path, w.AdminToken)
 	}
 }
 

@@ -81,9 +81,7 @@ func (w *workload) decrypt(t *testing.T, token string, want int, namespace strin
 	port := w.OnDecryptPort()
 	if len(names) == 1 {
 		path := harness.DecryptPath(namespace, names[0])
-		if got := port.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: token}); got.Code != want {
-			t.Fatalf("decrypting %s/%s: %d %s", namespace, names, got.Code, got.Body)
-		}
+		port.Get(t, path, token).Want(t, want)
 		return
 	}
 	body, err := json.Marshal(map[string]any{"namespace": namespace, "names": names})
@@ -91,10 +89,7 @@ func (w *workload) decrypt(t *testing.T, token string, want int, namespace strin
 		t.Fatal(err)
 	}
 	path := "/decryptv1beta1.SecureValueDecrypter/DecryptSecureValues"
-	got := port.Do(t, harness.Request{Method: http.MethodPost, Path: path, Token: token, ContentType: "application/json", Body: string(body)})
-	if got.Code != want {
-		t.Fatalf("decrypting %s/%s: %d %s", namespace, names, got.Code, got.Body)
-	}
+	port.Do(t, harness.Request{Method: http.MethodPost, Path: path, Token: token, ContentType: "application/json", Body: string(body)}).Want(t, want)
 }
 
 // keysFile is the encryption configuration in force.
@@ -118,10 +113,7 @@ func (w *workload) rotate(t *testing.T) {
 // metrics is the text of /metrics, as the caller of docs/metrics.md gets it.
 func (w *workload) metrics(t *testing.T) []byte {
 	t.Helper()
-	got := w.Do(t, harness.Request{Method: http.MethodGet, Path: "/metrics", Token: prometheusToken})
-	if got.Code != http.StatusOK {
-		t.Fatalf("metrics: %d %s", got.Code, got.Body)
-	}
+	got := w.Get(t, "/metrics", prometheusToken).Want(t, http.StatusOK)
 	return got.Body
 }
 

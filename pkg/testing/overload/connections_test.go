@@ -87,13 +87,7 @@ func writeSlowly(t *testing.T, s *harness.Server) int {
 	t.Helper()
 	body, writer := io.Pipe()
 	defer func() { _ = writer.Close() }()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+harness.Collection(namespace), body)
-	if err != nil {
-		t.Error(err)
-		return 0
-	}
-	request.Header.Set("Authorization", "Bearer "+floodToken)
-	response, err := s.HTTPClient().Do(request)
+	response, err := s.Send(t.Context(), harness.Request{Method: http.MethodPost, Path: harness.Collection(namespace), Token: floodToken, Stream: body})
 	if err != nil {
 		t.Errorf("a slow writer: %v", err)
 		return 0
@@ -189,12 +183,7 @@ func TestManyWatches(t *testing.T) {
 	var group sync.WaitGroup
 	var seen atomic.Int64
 	for range watches {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+harness.Collection(namespace)+"?watch=true", http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("Authorization", "Bearer "+workToken)
-		response, err := s.HTTPClient().Do(request)
+		response, err := s.Send(ctx, harness.Request{Method: http.MethodGet, Path: harness.Collection(namespace) + "?watch=true", Token: workToken})
 		if err != nil || response.StatusCode != http.StatusOK {
 			t.Fatalf("watch: %v %v", response, err)
 		}

@@ -146,9 +146,7 @@ func startFair(t *testing.T, users int, args ...string) (s *harness.Server, toke
 		Tokens: lines, RBAC: rbac, RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"}, Args: append([]string{"-v=1"}, args...),
 	})
 	body := `{"metadata":{"name":"a"},"spec":{"description":"d","value":"v","decrypters":["k6-cloud"]}}`
-	if got := s.Do(t, harness.Request{Method: http.MethodPost, Path: harness.Collection(namespace), Token: workToken, Body: body}); got.Code != http.StatusCreated {
-		t.Fatalf("%d %s", got.Code, got.Body)
-	}
+	s.Do(t, harness.Request{Method: http.MethodPost, Path: harness.Collection(namespace), Token: workToken, Body: body}).Want(t, http.StatusCreated)
 	return s, tokens
 }
 
@@ -216,9 +214,7 @@ func TestStandingReadersLeaveAPlace(t *testing.T) {
 		standing(t, s, "h2")
 	}
 	for range scale(t, 50) {
-		if got := s.Do(t, harness.Request{Method: http.MethodGet, Path: harness.Collection(namespace), Token: workToken}); got.Code != http.StatusOK {
-			t.Fatalf("%d %s", got.Code, got.Body)
-		}
+		s.Get(t, harness.Collection(namespace), workToken).Want(t, http.StatusOK)
 	}
 }
 

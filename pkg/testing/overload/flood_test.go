@@ -196,7 +196,7 @@ func TestURIIsTooLong(t *testing.T) {
 			{decrypt, "/decrypt/", []int{http.StatusNotFound, http.StatusUnauthorized}},
 		} {
 			whole := test.path + canary + strings.Repeat("x", httpguard.MaxURIBytes+1-len(test.path+canary))
-			got := test.server.Do(t, harness.Request{Method: http.MethodGet, Path: whole, Token: token})
+			got := test.server.Get(t, whole, token)
 			status := got.Status(t)
 			if got.Code != http.StatusRequestURITooLong || int(status.Code) != got.Code || !strings.Contains(status.Message, "the limit is 65536") {
 				t.Errorf("%s of %d bytes: %d %s", test.path, len(whole), got.Code, got.Body)
@@ -204,7 +204,7 @@ func TestURIIsTooLong(t *testing.T) {
 			if len(harness.Find(got.Body, canary)) > 0 || got.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("%s: %v %s", test.path, got.Header, got.Body)
 			}
-			if got := test.server.Do(t, harness.Request{Method: http.MethodGet, Path: test.path + strings.Repeat("x", httpguard.MaxURIBytes-len(test.path)), Token: token}); !slices.Contains(test.served, got.Code) {
+			if got := test.server.Get(t, test.path+strings.Repeat("x", httpguard.MaxURIBytes-len(test.path)), token); !slices.Contains(test.served, got.Code) {
 				t.Errorf("%s of %d bytes: %d %s", test.path, httpguard.MaxURIBytes, got.Code, got.Body[:min(len(got.Body), 300)])
 			}
 		}

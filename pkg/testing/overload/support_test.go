@@ -5,7 +5,6 @@ package overload
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -181,17 +180,7 @@ func (o *others) wait(t *testing.T) {
 // try sends a request and returns the error: under load a connection may end.
 func try(t *testing.T, s *harness.Server, r harness.Request) (int, http.Header, error) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), r.Method, s.URL+r.Path, strings.NewReader(r.Body))
-	if err != nil {
-		return 0, nil, err
-	}
-	if r.Token != "" {
-		request.Header.Set("Authorization", "Bearer "+r.Token)
-	}
-	if r.ContentType != "" {
-		request.Header.Set("Content-Type", r.ContentType)
-	}
-	response, err := s.HTTPClient().Do(request)
+	response, err := s.Send(t.Context(), r)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -204,8 +193,6 @@ const smallBuffer = 4 << 10
 // dial opens a TLS connection that speaks a protocol.
 func dial(t *testing.T, s *harness.Server, url, protocol string) (net.Conn, error) {
 	t.Helper()
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(harness.ReadFile(t, s.CAFile))
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "https://"))
 	if err != nil {
 		return nil, err
@@ -213,7 +200,7 @@ func dial(t *testing.T, s *harness.Server, url, protocol string) (net.Conn, erro
 	if err := conn.(*net.TCPConn).SetReadBuffer(smallBuffer); err != nil {
 		return nil, err
 	}
-	client := tls.Client(conn, &tls.Config{RootCAs: pool, NextProtos: []string{protocol}, MinVersion: tls.VersionTLS12, ServerName: "localhost"})
+	client := tls.Client(conn, s.TLS(protocol))
 	return client, client.HandshakeContext(t.Context())
 }
 

@@ -5,8 +5,6 @@ package plugin
 import (
 	"bufio"
 	"bytes"
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -64,7 +62,7 @@ func TestKeys(t *testing.T) {
 	}
 	expect("3 values, all under the active key aesgcm/key-")
 
-	rotate(t, s)
+	s.Rotate(t, "new")
 	harness.Eventually(t, "the new key is active", func() bool {
 		out, _, _ := runPlugin(t, s, "keys")
 		return strings.Contains(out, "3 values, 3 still to re-encrypt with the active key aesgcm/new")
@@ -111,16 +109,6 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// rotate adds a new active key.
-func rotate(t *testing.T, s *harness.Server) {
-	t.Helper()
-	key := make([]byte, 32)
-	_, _ = rand.Read(key)
-	file := filepath.Join(s.DataDir, "encryption.yaml")
-	harness.WriteFile(t, file, strings.Replace(string(harness.ReadFile(t, file)),
-		"keys:\n", "keys:\n      - name: new\n        secret: "+base64.StdEncoding.EncodeToString(key)+"\n", 1))
-}
-
 // onTerminal runs the plugin on a pseudo-terminal and returns its output.
 func onTerminal(t *testing.T, args ...string) string {
 	t.Helper()
@@ -140,9 +128,7 @@ func onTerminal(t *testing.T, args ...string) string {
 func TestAuditVerify(t *testing.T) {
 	s := startServer(t)
 	canary := values(t, s, "default", 1)[0]
-	if response := s.Decrypt(t, harness.K6Token, "default", "value-0"); response.Code != http.StatusOK {
-		t.Fatalf("decrypting: %d", response.Code)
-	}
+	s.Decrypt(t, harness.K6Token, "default", "value-0").Want(t, http.StatusOK)
 	s.Stop(t)
 	args := []string{
 		"audit", "verify", "--key-file", filepath.Join(s.DataDir, "decrypt-audit.key"),

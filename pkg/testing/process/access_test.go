@@ -135,10 +135,10 @@ func wantTexts(t *testing.T, s *harness.Server) {
 			t.Errorf("%s: %d %s", name, got.Code, got.Body)
 		}
 	}
-	if got := code(t, s, path+"?access_token="+s.AdminToken, ""); got != http.StatusUnauthorized {
+	if got := s.Get(t, path+"?access_token="+s.AdminToken, "").Code; got != http.StatusUnauthorized {
 		t.Errorf("a token in the query: %d", got)
 	}
-	got := s.Do(t, harness.Request{Method: http.MethodGet, Path: path + "/mine", Token: "t-nobody"})
+	got := s.Get(t, path+"/mine", "t-nobody")
 	want := `securevalues.secret.grafana.app "mine" is forbidden: User "nobody" cannot get resource "securevalues" in API group "secret.grafana.app" in the namespace "rbac"`
 	if status := got.Status(t); status.Reason != "Forbidden" || !strings.HasPrefix(status.Message, want) || status.Details.Name != "mine" {
 		t.Errorf("403: %s", got.Body)

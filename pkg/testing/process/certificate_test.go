@@ -37,7 +37,7 @@ func served(t *testing.T, url string) *x509.Certificate {
 func TestServingCertificateIsRenewedWhileTheServerRuns(t *testing.T) {
 	wall := clock.New(t)
 	s := harness.Start(t, harness.Options{Program: clock.Server(t), Env: []string{wall.Env()}})
-	events := bufio.NewReader(watch(t, s, "renewal"))
+	events := bufio.NewReader(s.Watch(t, harness.Collection("renewal")+"?watch=true", s.AdminToken))
 	seen := func(name string) {
 		t.Helper()
 		s.Create(t, "renewal", name, harness.Canary())
@@ -126,7 +126,7 @@ func TestTLSSANs(t *testing.T) {
 	if served(t, again.URL).VerifyHostname("secrets.example.com") == nil {
 		t.Error("a name that is not asked for any more is still in the certificate")
 	}
-	if got := code(t, again, "/readyz", ""); got != http.StatusOK { // by the CA of the folder
+	if got := again.Get(t, "/readyz", "").Code; got != http.StatusOK { // by the CA of the folder
 		t.Errorf("/readyz: %d", got)
 	}
 }

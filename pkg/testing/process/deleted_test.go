@@ -43,12 +43,12 @@ func TestDeletedAreFreedAtStart(t *testing.T) {
 
 	again := harness.Start(t, harness.Options{DataDir: s.DataDir})
 	harness.Eventually(t, "the objects that only a garbage collector held are gone", func() bool {
-		return code(t, again, harness.Collection("default")+"/foreground", again.AdminToken) == http.StatusNotFound &&
-			code(t, again, harness.Collection("default")+"/orphan", again.AdminToken) == http.StatusNotFound
+		return again.Get(t, harness.Collection("default")+"/foreground", again.AdminToken).Code == http.StatusNotFound &&
+			again.Get(t, harness.Collection("default")+"/orphan", again.AdminToken).Code == http.StatusNotFound
 	})
 	for _, name := range []string{"both", "user"} {
 		harness.Eventually(t, name+" has only the finalizer of a user, and no ciphertext", func() bool {
-			got := again.Do(t, harness.Request{Method: http.MethodGet, Path: harness.Collection("default") + "/" + name, Token: again.AdminToken})
+			got := again.Get(t, harness.Collection("default")+"/"+name, again.AdminToken)
 			var sv v1beta1.SecureValue
 			if err := json.Unmarshal(got.Body, &sv); err != nil {
 				t.Fatal(err)
@@ -56,8 +56,7 @@ func TestDeletedAreFreedAtStart(t *testing.T) {
 			return slices.Equal(sv.Finalizers, []string{"example.com/a"}) && sv.Status.Key == ""
 		})
 	}
-	metrics := again.Do(t, harness.Request{Method: http.MethodGet, Path: "/metrics", Token: again.AdminToken}).Body
-	if found := regexp.MustCompile(`(?m)^secret_values\{key="([^"]*)"\} (.*)$`).FindAllStringSubmatch(string(metrics), -1); len(found) != 1 ||
+	if found := regexp.MustCompile(`(?m)^secret_values\{key="([^"]*)"\} (.*)$`).FindAllStringSubmatch(again.Metrics(t), -1); len(found) != 1 ||
 		found[0][1] == "" || found[0][2] != "1" {
 		t.Errorf("the metrics count %q, want one value under one key", found)
 	}

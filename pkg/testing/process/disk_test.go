@@ -21,15 +21,11 @@ const (
 	// diskBytes hold what a server takes for a start, its margin of 64 MiB, and some values.
 	diskBytes = 400 << 20
 	noRoom    = "the disk of the database is nearly full"
-	readerOf  = "reader-token"
 )
 
 // onDisk are the options of a server whose values user reader may open.
 func onDisk(dir string, args ...string) harness.Options {
-	return harness.Options{
-		DataDir: dir, Args: args, Tokens: []string{harness.Token(readerOf, "k6")}, RBACFiles: []string{harness.K6File},
-		RBAC: []string{harness.Grant("k6", harness.K6Role, "default")},
-	}
+	return harness.Options{DataDir: dir, Args: args}.WithK6("default")
 }
 
 // writers store values until they are stopped, and remember what was acknowledged.
@@ -106,21 +102,21 @@ func store(t *testing.T, s *harness.Server, name, value string) harness.Response
 // open asks the decrypt port.
 func open(t *testing.T, s *harness.Server, name string) harness.Response {
 	t.Helper()
-	return s.OnDecryptPort().Do(t, harness.Request{Method: http.MethodGet, Path: harness.DecryptPath("default", name), Token: readerOf})
+	return s.OnDecryptPort().Get(t, harness.DecryptPath("default", name), harness.K6Token)
 }
 
 // wantServing wants reads, lists and decrypts to go on.
 func wantServing(t *testing.T, s *harness.Server, values map[string]string) {
 	t.Helper()
-	if got := code(t, s, harness.Collection("default"), s.AdminToken); got != http.StatusOK {
+	if got := s.Get(t, harness.Collection("default"), s.AdminToken).Code; got != http.StatusOK {
 		t.Errorf("list: %d", got)
 	}
-	if got := code(t, s, "/readyz", s.AdminToken); got != http.StatusOK {
+	if got := s.Get(t, "/readyz", s.AdminToken).Code; got != http.StatusOK {
 		t.Errorf("readyz: %d", got)
 	}
 	checked := 0
 	for name, value := range values {
-		if got := code(t, s, harness.Collection("default")+"/"+name, s.AdminToken); got != http.StatusOK {
+		if got := s.Get(t, harness.Collection("default")+"/"+name, s.AdminToken).Code; got != http.StatusOK {
 			t.Errorf("get %s: %d", name, got)
 		}
 		var body struct{ Plaintext string }
@@ -150,7 +146,7 @@ func TestFullDisk(t *testing.T) {
 	harness.WithDisk(t, diskBytes, func(t *testing.T, disk harness.Disk) {
 		dir := filepath.Join(disk.Dir, "data")
 		s := harness.Start(t, onDisk(dir))
-		events := bufio.NewReader(watch(t, s, "watched"))
+		events := bufio.NewReader(s.Watch(t, harness.Collection("watched")+"?watch=true", s.AdminToken))
 		w := startWriters(t, s, "first")
 		harness.Eventually(t, "values are written", func() bool { return w.count() > 20 })
 		disk.Fill(t)
@@ -194,7 +190,7 @@ func TestFullDisk(t *testing.T) {
 func wantRefusal(t *testing.T, s *harness.Server, text string) {
 	t.Helper()
 	harness.Eventually(t, fmt.Sprintf("/readyz?verbose has the notice %q", text), func() bool {
-		got := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz?verbose", Token: s.AdminToken})
+		got := s.Get(t, "/readyz?verbose", s.AdminToken)
 		_, notice, found := strings.Cut(string(got.Body), "[+]writes-refused (")
 		return got.Code == http.StatusOK && found == (text != "") && strings.Contains(notice, text)
 	})
@@ -205,9 +201,7 @@ func TestDiskBelowTheMargin(t *testing.T) {
 	s := harness.Start(t, onDisk("", "--data-dir-min-free=0"))
 	kept := map[string]string{"kept": harness.Canary()}
 	for name, value := range map[string]string{"kept": kept["kept"], "gone": "v"} {
-		if got := store(t, s, name, value); got.Code != http.StatusCreated {
-			t.Fatalf("%d %s", got.Code, got.Body)
-		}
+		store(t, s, name, value).Want(t, http.StatusCreated)
 	}
 	s.Signal(t, syscall.SIGTERM)
 	if err := s.Wait(t); err != nil {
@@ -232,7 +226,7 @@ func TestDiskBelowTheMargin(t *testing.T) {
 	if got.Code != http.StatusOK {
 		t.Errorf("delete: %d %s", got.Code, got.Body)
 	}
-	metrics := string(s.Do(t, harness.Request{Method: http.MethodGet, Path: "/metrics", Token: s.AdminToken}).Body)
+	metrics := string(s.Get(t, "/metrics", s.AdminToken).Body)
 	if !strings.Contains(metrics, `secret_writes_refused_total{reason="disk"} 3`) {
 		t.Error("the refused writes are not counted")
 	}

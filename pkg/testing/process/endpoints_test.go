@@ -25,13 +25,13 @@ func TestEndpoints(t *testing.T) {
 		"/debug/pprof/": {401, 404}, "/debug/pprof/heap": {401, 404}, "/debug/flags/v": {401, 404}, "/logs": {401, 404},
 		"/configz": {401, 404}, "/flagz": {401, 404}, harness.Collection("default"): {401, 200},
 	} {
-		if got := code(t, s, path, ""); got != want.anonymous {
+		if got := s.Get(t, path, "").Code; got != want.anonymous {
 			t.Errorf("GET %s without credentials: %d, want %d", path, got, want.anonymous)
 		}
-		if got := code(t, s, path, "wrong"); got != http.StatusUnauthorized {
+		if got := s.Get(t, path, "wrong").Code; got != http.StatusUnauthorized {
 			t.Errorf("GET %s with a wrong token: %d, want 401", path, got)
 		}
-		if got := code(t, s, path, s.AdminToken); got != want.admin {
+		if got := s.Get(t, path, s.AdminToken).Code; got != want.admin {
 			t.Errorf("GET %s as admin: %d, want %d", path, got, want.admin)
 		}
 	}
@@ -55,11 +55,7 @@ func TestEndpoints(t *testing.T) {
 
 func get(t *testing.T, s *harness.Server, path string) harness.Response {
 	t.Helper()
-	response := s.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: s.AdminToken})
-	if response.Code != http.StatusOK {
-		t.Fatalf("GET %s: %d %s", path, response.Code, response.Body)
-	}
-	return response
+	return s.Get(t, path, s.AdminToken).Want(t, http.StatusOK)
 }
 
 // wantChecks: unavailable etcd and keys make the server not ready, and do not restart it.

@@ -35,10 +35,20 @@ func TestExitCodesAreFrozen(t *testing.T) {
 	var table strings.Builder
 	for _, line := range []string{
 		"--help", "--version", "--no-such-flag", "no-such-command", "--standalone --secure-port=-1",
-		"keys", "keys --help", "keys report", "keys check", "keys report --data-dir=DIR/none",
+		"keys", "keys --help", "keys report", "keys check", "keys report x", "keys rotate", "keys report --data-dir=DIR/none",
+		"keys report --data-dir=x --etcd-servers=http://127.0.0.1:1", "keys report --etcd-servers=http://127.0.0.1:1",
+		"keys report --etcd-servers=https://127.0.0.1:1 --etcd-cafile=absent",
+		"keys report --etcd-servers=https://127.0.0.1:1 --etcd-keyfile=x", "keys report --data-dir=x --output=yaml",
+		"keys report --data-dir=x --fail-on=old", "keys report --data-dir=x --fail-on=aesgmc/old",
+		"keys report --data-dir=x --fail-on=aesgcm/", "keys check --data-dir=x",
+		"keys check --data-dir=x --encryption-provider-config=absent",
 		"audit", "audit verify", "audit verify --key-file=DIR/none DIR", "audit verify --head=x DIR",
-		"backup", "backup --to=DIR/b", "backup --to=DIR/b --data-dir=DIR/none", "backup verify", "backup verify --from=DIR/none",
-		"restore", "restore --from=DIR/none --data-dir=DIR/new",
+		"backup", "backup --to=DIR/b", "backup --data-dir=x", "backup --to=DIR/b --data-dir=DIR/none", "backup everything",
+		"backup --data-dir=x --to=y --verify", "backup --etcd-servers=http://127.0.0.1:1 --to=DIR/b",
+		"backup verify", "backup verify --from=DIR/none", "backup verify --encryption-provider-config=x",
+		"backup verify --from=x --encryption-provider-config=absent",
+		"restore", "restore --from=x", "restore --data-dir=x", "restore --from=DIR/none --data-dir=DIR/new",
+		"restore --from=x --data-dir=y --verify", "restore --from=x --data-dir=y --etcd-prefix=",
 	} {
 		_, stderr, code := harness.Tool(t, strings.Fields(strings.ReplaceAll(line, "DIR", dir))...)
 		fmt.Fprintf(&table, "%s\n  %d %s\n", line, code, strings.TrimSpace(strings.ReplaceAll(stderr, dir, "DIR")))

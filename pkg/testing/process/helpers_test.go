@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,12 +66,6 @@ func copyTree(t *testing.T, from, to string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// code asks a path with a token and returns the status code.
-func code(t *testing.T, s *harness.Server, path, token string) int {
-	t.Helper()
-	return s.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: token}).Code
 }
 
 // lines splits text into its lines.

@@ -32,7 +32,7 @@ func wantCertificates(t *testing.T, s *harness.Server, ca *certs.CA) {
 		"of another CA":    {another.Client(t, "certified"), harness.Collection("rbac"), http.StatusUnauthorized},
 		"other CA, health": {another.Client(t, "certified"), "/livez", http.StatusUnauthorized},
 	} {
-		if got := code(t, s.As(t, test.certificate), test.path, ""); got != test.want {
+		if got := s.As(t, test.certificate).Get(t, test.path, "").Code; got != test.want {
 			t.Errorf("%s: %d, want %d", name, got, test.want)
 		}
 	}
@@ -42,7 +42,7 @@ func wantJWT(t *testing.T, s *harness.Server, i *issuer.Issuer) {
 	t.Helper()
 	path := harness.Collection("rbac")
 	good := i.Token(t, nil)
-	harness.Eventually(t, "the issuer's tokens are accepted", func() bool { return code(t, s, path, good) == http.StatusOK })
+	harness.Eventually(t, "the issuer's tokens are accepted", func() bool { return s.Get(t, path, good).Code == http.StatusOK })
 	for name, test := range map[string]struct {
 		token string
 		want  int
@@ -55,7 +55,7 @@ func wantJWT(t *testing.T, s *harness.Server, i *issuer.Issuer) {
 		"another key":        {i.Forged(t, nil), http.StatusUnauthorized},
 		"cut":                {good[:len(good)-4], http.StatusUnauthorized},
 	} {
-		if got := code(t, s, path, test.token); got != test.want {
+		if got := s.Get(t, path, test.token).Code; got != test.want {
 			t.Errorf("%s: %d, want %d", name, got, test.want)
 		}
 	}

@@ -31,7 +31,7 @@ func TestReloadAccess(t *testing.T) {
 	path := harness.Collection("default")
 	becomes := func(token string, want int) {
 		t.Helper()
-		harness.Eventually(t, token+" gets another code", func() bool { return code(t, s, path, token) == want })
+		harness.Eventually(t, token+" gets another code", func() bool { return s.Get(t, path, token).Code == want })
 	}
 	logs := func(text string) {
 		t.Helper()
@@ -65,59 +65,4 @@ func TestReloadAccess(t *testing.T) {
 		t.Fatal(err)
 	}
 	becomes("t-first", http.StatusForbidden)
-}
-
-// A broken edit of the keys keeps the last good ones, one that would store in clear too, and log, metric and readiness
-// say so until it is mended.
-func TestReloadBrokenKeys(t *testing.T) {
-	t.Parallel()
-	s := harness.Start(t, harness.Options{})
-	file := filepath.Join(s.DataDir, "encryption.yaml")
-	good := string(harness.ReadFile(t, file))
-	key := keyOf(s.Create(t, "keys", "first", harness.Canary()))
-	canaries := []string{leakyKey}
-	for name, broken := range map[string]string{
-		"syntax":     "resources: [" + leakyKey,
-		"identity":   encryption("identity: {}"),
-		"short":      encryption(aesgcm(shortKey)),
-		"dead-kms":   encryption("kms: {apiVersion: v2, name: away, endpoint: 'unix:///nowhere/kms.sock', timeout: 100ms}", aesgcm(leakyKey)),
-		"empty-file": "",
-	} {
-		failures := s.Metric(t, `secret_reload_total{result="failure",source="encryption-provider-config"}`)
-		harness.WriteFile(t, file, broken)
-		harness.Eventually(t, name+" is refused", func() bool {
-			return s.Metric(t, `secret_reload_total{result="failure",source="encryption-provider-config"}`) > failures
-		})
-		ready := get(t, s, "/readyz?verbose")
-		if ready.Code != http.StatusOK || !strings.Contains(string(ready.Body), "[+]encryption-config (the file on disk is refused") {
-			t.Errorf("%s: /readyz?verbose: %d %s", name, ready.Code, ready.Body)
-		}
-		// Many may ask, so the answer names neither file nor fault.
-		own := s.Do(t, harness.Request{Method: http.MethodGet, Path: "/readyz/encryption-config", Token: s.AdminToken})
-		if own.Code != http.StatusInternalServerError || strings.Contains(string(own.Body), "encryption.yaml") {
-			t.Errorf("%s: /readyz/encryption-config: %d %s", name, own.Code, own.Body)
-		}
-		canaries = append(canaries, harness.Canary())
-		if got := keyOf(s.Create(t, "keys", "after-"+name, canaries[len(canaries)-1])); got != key {
-			t.Errorf("after %s %q seals, want %q", name, got, key)
-		}
-		harness.WriteFile(t, file, good)
-		harness.Eventually(t, name+" is mended", func() bool {
-			return code(t, s, "/readyz/encryption-config", s.AdminToken) == http.StatusOK
-		})
-	}
-	if log := s.Log(t); !strings.Contains(log, "File not reloaded, its last good content stays in force") {
-		t.Error("the log does not tell of the broken edits")
-	}
-	s.Leaks(t, canaries...)
-	s.Stop(t)
-	if got := len(harness.OpenAll(t, s.DataDir)); got != 6 {
-		t.Errorf("%d values open, want 6", got)
-	}
-}
-
-func keyOf(object map[string]any) string {
-	status, _ := object["status"].(map[string]any)
-	key, _ := status["key"].(string)
-	return key
 }

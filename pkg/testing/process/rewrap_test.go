@@ -3,10 +3,7 @@
 package process
 
 import (
-	"encoding/base64"
 	"net/http"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,16 +14,6 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
-
-// rotateKeys puts a new key in front of the data folder's own and waits until it seals.
-func rotateKeys(t *testing.T, s *harness.Server, name string) {
-	t.Helper()
-	file := filepath.Join(s.DataDir, "encryption.yaml")
-	fresh := base64.StdEncoding.EncodeToString([]byte(name + "-key-of-thirty-two-bytes-or-more")[:32])
-	harness.WriteFile(t, file, strings.Replace(string(harness.ReadFile(t, file)),
-		"keys:\n", "keys:\n      - name: "+name+"\n        secret: "+fresh+"\n", 1))
-	harness.Eventually(t, "the key "+name+" seals", func() bool { return s.Metric(t, `secret_encryption_write_key{key="aesgcm/`+name+`"}`) == 1 })
-}
 
 // The subresource re-encrypts a stale value and changes nothing else; a current one is not written.
 func TestRewrapThroughTheTypedClient(t *testing.T) {
@@ -39,7 +26,7 @@ func TestRewrapThroughTheTypedClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rotateKeys(t, s, "fresh")
+	s.Rotate(t, "fresh")
 	rewrap := func(options metav1.CreateOptions) *v1beta1.SecureValueRewrap {
 		t.Helper()
 		out, err := client.CreateRewrap(t.Context(), "one", &v1beta1.SecureValueRewrap{}, options)
@@ -104,7 +91,7 @@ func TestIncident16RewrapIsItsOwnRightAndCarriesNoValue(t *testing.T) {
 	canary, smuggled := harness.Canary(), harness.Canary()
 	s.Create(t, "keys", "one", canary)
 	path := harness.Collection("keys") + "/one"
-	stored := s.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: s.AdminToken}).Object(t)
+	stored := s.Get(t, path, s.AdminToken).Object(t)
 	uid := stored["metadata"].(map[string]any)["uid"].(string)
 	for name, test := range map[string]struct {
 		request harness.Request

@@ -20,7 +20,7 @@ import (
 func TestHangup(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{})
-	events := bufio.NewReader(watch(t, s, "hangup"))
+	events := bufio.NewReader(s.Watch(t, harness.Collection("hangup")+"?watch=true", s.AdminToken))
 	if err := os.Rename(s.AuditFile, s.AuditFile+".1"); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestSecondSignal(t *testing.T) {
 	s := harness.Start(t, harness.Options{Args: args})
 	created := s.Create(t, "second", "kept", harness.Canary())
 	s.Signal(t, syscall.SIGTERM)
-	harness.Eventually(t, "it drains", func() bool { return code(t, s, "/readyz", "") == http.StatusInternalServerError })
+	harness.Eventually(t, "it drains", func() bool { return s.Get(t, "/readyz", "").Code == http.StatusInternalServerError })
 	s.Signal(t, syscall.SIGTERM)
 	if err := s.Wait(t); err == nil {
 		t.Error("the exit code is 0, as after an orderly stop")

@@ -196,7 +196,7 @@ func refuseSecond(t *testing.T, s *harness.Server) {
 			t.Errorf("%s: exit code %d, %s", name, code, out)
 		}
 	}
-	if got := code(t, s, "/readyz", ""); got != http.StatusOK {
+	if got := s.Get(t, "/readyz", "").Code; got != http.StatusOK {
 		t.Errorf("the first server is not ready any more: %d", got)
 	}
 }
@@ -241,7 +241,7 @@ func wantKept(t *testing.T, s *harness.Server, created map[string]any) {
 	t.Helper()
 	meta := created["metadata"].(map[string]any)
 	path := harness.Collection(meta["namespace"].(string)) + "/" + meta["name"].(string)
-	got := s.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: s.AdminToken}).Object(t)
+	got := s.Get(t, path, s.AdminToken).Object(t)
 	if diff := cmp.Diff(created, got); diff != "" {
 		t.Errorf("%s changed (-was +is):\n%s", path, diff)
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,7 +22,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/net/http2"
 
-	"github.com/securevalue/secret-apiserver/pkg/etcd"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -38,7 +36,7 @@ func TestGracefulStop(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := harness.Start(t, harness.Options{Args: test.args})
-			stream := watch(t, s, "stop")
+			stream := s.Watch(t, harness.Collection("stop")+"?watch=true", s.AdminToken)
 			created := s.Create(t, "stop", "seen", harness.Canary())
 			events := bufio.NewReader(stream)
 			if line, err := events.ReadString('\n'); err != nil || !strings.Contains(line, `"ADDED"`) {
@@ -116,9 +114,7 @@ func dial(t *testing.T, address string) net.Conn {
 // http2Conn ends the handshake of conn and greets; nil if the server does not want it any more.
 func http2Conn(t *testing.T, s *harness.Server, conn net.Conn) *http2.Framer {
 	t.Helper()
-	config := s.HTTPClient().Transport.(*http.Transport).TLSClientConfig.Clone()
-	config.NextProtos, config.ServerName = []string{http2.NextProtoTLS}, "localhost"
-	secured := tls.Client(conn, config)
+	secured := tls.Client(conn, s.TLS(http2.NextProtoTLS))
 	if secured.HandshakeContext(t.Context()) != nil {
 		return nil
 	}
@@ -145,32 +141,10 @@ func readUntilGoAway(framer *http2.Framer) {
 	}
 }
 
-func watch(t *testing.T, s *harness.Server, namespace string) io.Reader {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+harness.Collection(namespace)+"?watch=true", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+s.AdminToken)
-	response, err := s.HTTPClient().Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = response.Body.Close() })
-	if response.StatusCode != http.StatusOK {
-		t.Fatalf("watch: %d", response.StatusCode)
-	}
-	return response.Body
-}
-
 // With --etcd-servers nothing of etcd is in the data folder.
 func TestExternalEtcd(t *testing.T) {
-	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(t.TempDir(), "etcd"), LogOutput: io.Discard})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Stop)
-	servers := "--etcd-servers=" + strings.Join(db.Endpoints(), ",")
+	db := harness.Etcd(t, t.TempDir())
+	servers := harness.EtcdServers(db)
 	s := harness.Start(t, harness.Options{Args: []string{servers, "--etcd-prefix=/elsewhere"}})
 	canary := harness.Canary()
 	created := s.Create(t, "external", "one", canary)

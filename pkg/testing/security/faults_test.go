@@ -29,8 +29,8 @@ const value = `,"value":"not-to-be-read"`
 func startKept(t *testing.T) (s *harness.Server, all, one string) {
 	t.Helper()
 	s = harness.Start(t, harness.Options{})
-	s.Create(t, "default", "kept", "not-to-be-read")
 	all = harness.Collection("default")
+	send(t, s, http.MethodPost, all, jsonType, withFault("kept", "", value)).Want(t, http.StatusCreated)
 	return s, all, all + "/kept"
 }
 

@@ -4,9 +4,7 @@ package security
 
 import (
 	"bytes"
-	"io"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,12 +15,8 @@ import (
 // TestRecordCopiedInEtcd: somebody who can write to etcd copies the record of a over that of b. No port serves it as b,
 // callers are told what it is, and a delete cleans up.
 func TestRecordCopiedInEtcd(t *testing.T) {
-	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(t.TempDir(), "etcd"), LogOutput: io.Discard})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Stop)
-	s := start(t, "--etcd-servers="+strings.Join(db.Endpoints(), ","))
+	db := harness.Etcd(t, t.TempDir())
+	s := start(t, harness.EtcdServers(db))
 	canary := harness.Canary()
 	for _, name := range []string{"a", "b", "c", "d"} {
 		s.Create(t, "default", name, canary, "k6-cloud")
@@ -128,22 +122,16 @@ func TestRecordCopiedInEtcd(t *testing.T) {
 // TestDryRunAnswersAsTheRequestWould: of a value whose ciphertext was changed in etcd, a rewrap and a decrypter taken
 // away are 500, and so are their dry runs. The answer about a rewrap still names the write key.
 func TestDryRunAnswersAsTheRequestWould(t *testing.T) {
-	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(t.TempDir(), "etcd"), LogOutput: io.Discard})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Stop)
-	options := access("--etcd-servers="+strings.Join(db.Endpoints(), ","), "--rewrap=false")
+	db := harness.Etcd(t, t.TempDir())
+	options := access(harness.EtcdServers(db), "--rewrap=false")
 	s := harness.Start(t, options)
 	canary := harness.Canary()
 	s.Create(t, "default", "a", canary, "k6-cloud")
 	s.Create(t, "default", "b", canary, "k6-cloud")
 	s.Stop(t)
-	keys := filepath.Join(s.DataDir, "encryption.yaml")
-	harness.WriteFile(t, keys, strings.Replace(string(harness.ReadFile(t, keys)),
-		"keys:\n", "keys:\n      - name: fresh\n        secret: dGVzdHRlc3R0ZXN0dGVzdHRlc3R0ZXN0dGVzdHRlc3Q=\n", 1))
 	options.DataDir = s.DataDir
 	s = harness.Start(t, options)
+	s.Rotate(t, "fresh")
 	const key = "/registry/secret.grafana.app/secret.grafana.app/securevalues/default/a"
 	stored := func() []byte {
 		t.Helper()
@@ -190,6 +178,6 @@ func TestDryRunAnswersAsTheRequestWould(t *testing.T) {
 // report is what the report on keys says of a database, its exit code as the code.
 func report(t *testing.T, db *etcd.Server) harness.Response {
 	t.Helper()
-	stdout, stderr, code := harness.Tool(t, "keys", "report", "--etcd-servers="+strings.Join(db.Endpoints(), ","))
+	stdout, stderr, code := harness.Tool(t, "keys", "report", harness.EtcdServers(db))
 	return harness.Response{Code: code, Body: []byte(stdout + stderr)}
 }

@@ -4,7 +4,6 @@ package security
 
 import (
 	"encoding/json"
-	"net/http"
 	"strconv"
 	"sync"
 	"testing"
@@ -28,25 +27,10 @@ type events struct {
 func startWatch(t *testing.T, s *harness.Server, namespace string) *events {
 	t.Helper()
 	e := &events{last: map[string]object{}, changes: map[string]int{}}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
-		s.URL+harness.Collection(namespace)+"?watch=true&sendInitialEvents=true&"+
-			"resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Authorization", "Bearer "+s.AdminToken)
-	response, err := s.HTTPClient().Do(request) //nolint:bodyclose // the goroutine that reads it closes it
-	if err != nil {
-		t.Fatal(err)
-	}
-	if response.StatusCode != http.StatusOK {
-		t.Fatalf("watch: %s", response.Status)
-	}
+	stream := s.Watch(t, harness.Collection(namespace)+"?watch=true&sendInitialEvents=true&"+
+		"resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true", s.AdminToken)
 	started := make(chan struct{})
-	go func() {
-		defer func() { _ = response.Body.Close() }()
-		e.read(t, json.NewDecoder(response.Body), started)
-	}()
+	go e.read(t, json.NewDecoder(stream), started)
 	select {
 	case <-started:
 	case <-time.After(deadline):

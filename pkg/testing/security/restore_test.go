@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/securevalue/secret-apiserver/pkg/etcd"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -20,25 +19,18 @@ import (
 // it as out of scope). The record opens, for it is sound; the decrypt audit log then holds a version lower than one
 // before for the same uid, as docs/decrypt-audit.md says.
 func TestIncident23AnOlderRecordShowsInTheAudit(t *testing.T) {
-	db, err := etcd.Start(t.Context(), etcd.Config{Dir: filepath.Join(t.TempDir(), "etcd")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Stop)
-	s := start(t, "--etcd-servers="+strings.Join(db.Endpoints(), ","))
+	db := harness.Etcd(t, t.TempDir())
+	s := start(t, harness.EtcdServers(db))
 	s.Create(t, "default", "a", "old", "k6-cloud")
 	records, err := db.Client().Get(t.Context(), "/registry/secret.grafana.app/", clientv3.WithPrefix())
 	if err != nil {
 		t.Fatal(err)
 	}
 	older := record(t, records)
-	got := s.Do(t, harness.Request{
+	s.Do(t, harness.Request{
 		Method: http.MethodPatch, Path: harness.Collection("default") + "/a", Token: s.AdminToken,
 		ContentType: mergeType, Body: `{"spec":{"value":"new"}}`,
-	})
-	if got.Code != http.StatusOK {
-		t.Fatalf("%d %s", got.Code, got.Body)
-	}
+	}).Want(t, http.StatusOK)
 	if value, code := open(t, s, "a"); value != "new" {
 		t.Fatalf("%d %s", code, value)
 	}

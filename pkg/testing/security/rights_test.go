@@ -106,7 +106,7 @@ func TestIncident17RightsAreAskedOfTheStoredObject(t *testing.T) {
 	s.Create(t, "default", "a", "value", "synthetic-monitoring")
 	one := harness.Collection("default") + "/a"
 	stored := func() map[string]any {
-		return s.Do(t, harness.Request{Method: http.MethodGet, Path: one, Token: s.AdminToken}).Object(t)
+		return s.Get(t, one, s.AdminToken).Object(t)
 	}
 	before := stored()
 	version := before["metadata"].(map[string]any)["resourceVersion"].(string)
@@ -168,7 +168,7 @@ func TestIncident22ViewersSeeMetadataOnly(t *testing.T) {
 	canary := harness.Canary()
 	s.Create(t, "default", "a", canary, "k6-cloud")
 	one := harness.Collection("default") + "/a"
-	seen := s.Do(t, harness.Request{Method: http.MethodGet, Path: one, Token: readerToken}).Object(t)
+	seen := s.Get(t, one, readerToken).Object(t)
 	want := map[string]any{"description": "a test", "decrypters": []any{"k6-cloud"}}
 	if diff := cmp.Diff(want, seen["spec"]); diff != "" {
 		t.Errorf("a viewer's spec (-want +got):\n%s", diff)
@@ -179,7 +179,7 @@ func TestIncident22ViewersSeeMetadataOnly(t *testing.T) {
 				continue // no address that this client can send
 			}
 			for _, token := range []string{"", readerToken, k6Token, s.AdminToken} {
-				got := server.Do(t, harness.Request{Method: http.MethodGet, Path: path, Token: token})
+				got := server.Get(t, path, token)
 				if token != k6Token || path != harness.DecryptPath("default", "a") || server == s {
 					clean(t, path, got, canary)
 				}

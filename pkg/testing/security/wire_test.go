@@ -117,13 +117,10 @@ func TestIncident09CallersHeadersReachNoBackend(t *testing.T) {
 		"Baggage":      {"a=" + planted}, "Grpc-Metadata-A": {planted},
 	}
 	for _, name := range []string{"a", "b"} {
-		got := s.Do(t, harness.Request{
+		s.Do(t, harness.Request{
 			Method: http.MethodPost, Path: harness.Collection("default"), Token: s.AdminToken, Header: header,
 			Body: harness.Object(t, name, "value", "k6-cloud"),
-		})
-		if got.Code != http.StatusCreated {
-			t.Fatalf("%d %s", got.Code, got.Body)
-		}
+		}).Want(t, http.StatusCreated)
 	}
 	before := p.Calls().Decrypt
 	s.Stop(t) // a new server knows no data key, so that opening asks the plugin
