@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.etcd.io/etcd/server/v3/embed"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	cliflag "k8s.io/component-base/cli/flag"
 
 	"github.com/securevalue/secret-apiserver/pkg/controller/manager"
@@ -177,4 +178,25 @@ func TestEtcdFlags(t *testing.T) {
 			t.Errorf("%s is not among the members %q", want, members)
 		}
 	})
+}
+
+// TestMemoryLimits: the garbage collector is told of nine tenths of what the kernel allows, in every build.
+func TestMemoryLimits(t *testing.T) {
+	for name, folder := range builds {
+		server := getPod(t, build(t, folder), "secret-apiserver").container(t, "secret-apiserver")
+		hard := server.Resources.Limits.Memory().Value()
+		for _, v := range server.Env {
+			if v.Name != "GOMEMLIMIT" {
+				continue
+			}
+			soft := resource.MustParse(strings.TrimSuffix(v.Value, "B")) // Go writes MiB, Kubernetes Mi
+			if s := soft.Value(); s > hard*92/100 || s < hard*88/100 {
+				t.Errorf("%s: GOMEMLIMIT is %s, of a limit of %s", name, v.Value, server.Resources.Limits.Memory())
+			}
+			hard = 0
+		}
+		if hard != 0 {
+			t.Errorf("%s: no GOMEMLIMIT, or no limit", name)
+		}
+	}
 }

@@ -5,9 +5,12 @@ package certificates
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
 	"k8s.io/client-go/util/keyutil"
 
 	"github.com/securevalue/secret-apiserver/pkg/internal/pki"
@@ -119,4 +122,34 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestOptions(t *testing.T) {
+	for flags, want := range map[string]string{
+		"":                                      "",
+		"--own-ca=serving,etcd":                 "",
+		"--own-ca=serving --own-ca=etcd":        "",
+		"--own-ca=kubelet":                      `--own-ca: invalid value "kubelet"`,
+		"--own-ca=etcd,etcd":                    "twice",
+		"--own-ca-namespace=":                   "--own-ca-namespace",
+		"--own-ca-namespace=*":                  "--own-ca-namespace",
+		"--own-ca-propagation-time=0s":          "--own-ca-propagation-time",
+		"--own-ca-propagation-time=-1s":         "--own-ca-propagation-time",
+		"--own-ca-certificate-lifetime=19m":     "--own-ca-certificate-lifetime",
+		"--own-ca-lifetime=4319h":               "--own-ca-lifetime",
+		"--own-ca-certificate-lifetime=8760h1m": "--own-ca-lifetime",
+	} {
+		t.Run(flags, func(t *testing.T) {
+			opts := NewOptions()
+			fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+			opts.AddFlags(fs)
+			if err := fs.Parse(strings.Fields(flags)); err != nil {
+				t.Fatal(err)
+			}
+			err := errors.Join(opts.Validate()...)
+			if (err == nil) != (want == "") || (err != nil && !strings.Contains(err.Error(), want)) {
+				t.Errorf("got %v, want %q", err, want)
+			}
+		})
+	}
 }

@@ -132,3 +132,107 @@ func TestDirectDependenciesHaveAReason(t *testing.T) {
 		t.Errorf("docs/decisions/0018-direct-dependencies.md (-go.mod +page):\n%s", diff)
 	}
 }
+
+var (
+	code     = regexp.MustCompile("(?s)```.*?\n *```|`[^`\n]*`")
+	link     = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading  = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	noAnchor = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// links returns where a page links to within this repository.
+func links(page string) []string {
+	var targets []string
+	for _, found := range link.FindAllStringSubmatch(code.ReplaceAllString(page, ""), -1) {
+		if !strings.Contains(found[1], "://") && !strings.HasPrefix(found[1], "mailto:") {
+			targets = append(targets, found[1])
+		}
+	}
+	return targets
+}
+
+// anchors returns the names that GitHub gives to the headings of a page.
+func anchors(page string) []string {
+	var names []string
+	seen := map[string]bool{}
+	for _, found := range heading.FindAllStringSubmatch(regexp.MustCompile("(?s)```.*?\n *```").ReplaceAllString(page, ""), -1) {
+		name := strings.ReplaceAll(noAnchor.ReplaceAllString(strings.ToLower(found[1]), ""), " ", "-")
+		if !seen[name] {
+			names = append(names, name)
+		}
+		seen[name] = true
+	}
+	return names
+}
+
+func TestLinksAndAnchorsAreFound(t *testing.T) {
+	page := "# A `b`: c, d\n[one](x.md#y) `[no](z.md)` ![two](a/b.svg) [web](https://example.com) [self](#a-b-c-d)\n```sh\n# [no](q)\n```\n"
+	if diff := cmp.Diff([]string{"x.md#y", "a/b.svg", "#a-b-c-d"}, links(page)); diff != "" {
+		t.Errorf("links (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"a-b-c-d"}, anchors(page)); diff != "" {
+		t.Errorf("anchors (-want +got):\n%s", diff)
+	}
+}
+
+func TestParse(t *testing.T) {
+	page := strings.ReplaceAll(`# Title
+
+<!-- tested: server -->
+'''sh
+serve
+'''
+
+<!-- tested -->
+'''sh
+one
+two
+'''
+
+'''text
+  printed
+also
+'''
+
+Text.
+
+'''text
+not of a block
+'''
+
+'''sh
+not run
+'''
+
+'''yaml
+a: b
+'''
+`, "'''", "```")
+	got, err := Parse(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Block{
+		{Line: 5, Mark: "tested: server", Text: "serve\n"},
+		{Line: 10, Mark: "tested", Text: "one\ntwo\n", Want: []string{"printed", "also"}},
+		{Line: 26, Text: "not run\n"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("blocks (-want +got):\n%s", diff)
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for name, page := range map[string]string{
+		"a misspelt mark":           "<!-- tested: sever -->\n```sh\nx\n```\n",
+		"a mark before other text":  "<!-- tested -->\n```yaml\na: b\n```\n",
+		"a mark before prompts":     "<!-- tested -->\n```console\n$ x\n```\n",
+		"a block that is not ended": "```sh\nx\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := Parse(page); err == nil {
+				t.Error("parsed without an error")
+			}
+		})
+	}
+}

@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -54,4 +56,54 @@ func TestExitCodesAreFrozen(t *testing.T) {
 		fmt.Fprintf(&table, "%s\n  %d %s\n", line, code, strings.TrimSpace(strings.ReplaceAll(stderr, dir, "DIR")))
 	}
 	wantGolden(t, filepath.Join("testdata", "exit-codes.txt"), table.String())
+}
+
+func output(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), harness.Binary(t), args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("secret-apiserver %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// A change of any flag shows in the golden file, and is looked at there.
+func TestHelp(t *testing.T) {
+	help := output(t, "--help")
+	wantGolden(t, filepath.Join(harness.Root(t), "pkg", "server", "testdata", "help.txt"), help)
+	for _, name := range []string{
+		"standalone", "data-dir", "bind-address", "secure-port", "etcd-servers", "encryption-provider-config",
+		"encryption-provider-config-automatic-reload", "token-auth-file", "client-ca-file", "authentication-config",
+		"rbac-dir", "allowed-decrypters", "audit-log-path", "audit-policy-file", "v",
+	} {
+		if !regexp.MustCompile(`(?m)^ +(-\w, )?--` + name + ` `).MatchString(help) {
+			t.Errorf("--help does not list --%s", name)
+		}
+	}
+	for _, text := range []string{"feature gate", "[Alpha]", "DEPRECATED"} {
+		if strings.Contains(help, text) {
+			t.Errorf("--help lists a flag that is not honoured: %q", text)
+		}
+	}
+	if short := output(t, "-h"); short != help {
+		t.Error("-h and --help differ")
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if got := output(t, "--version"); !regexp.MustCompile(`^secret-apiserver version v\S+ \(Kubernetes libraries v\S+\)\n$`).MatchString(got) {
+		t.Errorf("--version printed %q", got)
+	}
+}
+
+// The command has its own help, without the flags of the server.
+func TestAuditVerifyHelp(t *testing.T) {
+	golden := filepath.Join(harness.Root(t), "pkg", "tools", "auditlog", "testdata", "help.txt")
+	wantGolden(t, golden, output(t, "audit", "verify", "--help"))
+	if got := output(t, "help", "audit", "verify"); got != output(t, "audit", "verify", "-h") {
+		t.Errorf("help audit verify printed\n%s", got)
+	}
+	if got := output(t, "audit"); !strings.Contains(got, "verify ") || strings.Contains(got, "--vmodule") {
+		t.Errorf("audit alone printed\n%s", got)
+	}
 }

@@ -3,10 +3,20 @@
 package security
 
 import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -95,4 +105,146 @@ func noDataRace(t *testing.T, s *harness.Server) {
 		_, report, _ := strings.Cut(log, "DATA RACE")
 		t.Errorf("DATA RACE%s", report[:min(len(report), 4000)])
 	}
+}
+
+// object is what a client writes and reads: JSON, so that a half object would show.
+type object struct {
+	APIVersion string            `json:"apiVersion"`
+	Kind       string            `json:"kind"`
+	Metadata   metav1.ObjectMeta `json:"metadata"`
+	Spec       struct {
+		Description string   `json:"description"`
+		Value       *string  `json:"value,omitempty"`
+		Decrypters  []string `json:"decrypters,omitempty"`
+	} `json:"spec"`
+	Status v1beta1.SecureValueStatus `json:"status"`
+}
+
+func newObject(name, value string) object {
+	o := object{APIVersion: "secret.grafana.app/v1beta1", Kind: "SecureValue"}
+	o.Metadata.Name = name
+	o.Spec.Description, o.Spec.Decrypters = "race", []string{"k6-cloud"}
+	o.Spec.Value = &value
+	return o
+}
+
+// client talks to one server and one namespace; its methods may be called by any goroutine.
+type client struct {
+	t         *testing.T
+	server    *harness.Server
+	http      *http.Client
+	namespace string
+}
+
+func newClient(t *testing.T, s *harness.Server, namespace string) *client {
+	t.Helper()
+	return &client{t: t, server: s, http: s.HTTPClient(), namespace: namespace}
+}
+
+// do sends a request. An answer of 500 and above, or half an object, fails the test; a broken connection is the
+// caller's affair.
+func (c *client) do(method, name, contentType string, body any) (object, int, error) {
+	var got object
+	var data []byte
+	if body != nil {
+		var err error
+		if data, err = json.Marshal(body); err != nil {
+			return got, 0, err
+		}
+	}
+	path := c.server.URL + harness.Collection(c.namespace)
+	if name != "" {
+		path += "/" + name
+	}
+	request, err := http.NewRequestWithContext(c.t.Context(), method, path, bytes.NewReader(data))
+	if err != nil {
+		return got, 0, err
+	}
+	request.Header.Set("Authorization", "Bearer "+c.server.AdminToken)
+	request.Header.Set("Content-Type", contentType)
+	response, err := c.http.Do(request)
+	if err != nil {
+		return got, 0, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		return got, response.StatusCode, err
+	}
+	if response.StatusCode >= 300 || method == http.MethodDelete {
+		return got, response.StatusCode, nil
+	}
+	if err := json.Unmarshal(answer, &got); err != nil {
+		return got, response.StatusCode, fmt.Errorf("%s %s: %w", method, name, err)
+	}
+	c.checkWhole(got, string(answer))
+	return got, response.StatusCode, nil
+}
+
+// checkWhole fails the test for an object of which a part is missing.
+func (c *client) checkWhole(o object, answer string) {
+	m := o.Metadata
+	if o.Kind != "SecureValue" || m.Name == "" || m.UID == "" || m.ResourceVersion == "" || m.Generation < 1 ||
+		o.Spec.Description == "" || o.Spec.Value != nil || o.Status.Version < 1 || o.Status.Key == "" {
+		c.t.Errorf("half an object, or one with its value: %s", answer)
+	}
+}
+
+// must sends a request that has to be answered with one of the codes.
+func (c *client) must(method, name, contentType string, body any, codes ...int) (object, int) {
+	got, code, err := c.do(method, name, contentType, body)
+	for _, want := range codes {
+		if err == nil && code == want {
+			return got, code
+		}
+	}
+	c.t.Errorf("%s %s: %d %v, want %v", method, name, code, err, codes)
+	return got, code
+}
+
+func (c *client) create(name string) (object, string) {
+	value := newValue()
+	got, _ := c.must(http.MethodPost, "", "application/json", newObject(name, value), http.StatusCreated)
+	return got, value
+}
+
+func (c *client) get(name string) object {
+	got, _ := c.must(http.MethodGet, name, "", nil, http.StatusOK)
+	return got
+}
+
+// newValue is random, so that no output holds it by chance.
+func newValue() string { return "race-" + rand.Text() }
+
+// ledger remembers which value each acknowledged version of an object has.
+type ledger struct {
+	mutex  sync.Mutex
+	values map[string]map[int64]string // by NAME/UID
+	all    []string
+}
+
+// wrote records an acknowledged write. Two with one version are a lost write.
+func (l *ledger) wrote(t *testing.T, o object, value string) {
+	t.Helper()
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	id := o.Metadata.Name + "/" + string(o.Metadata.UID)
+	if l.values == nil {
+		l.values = map[string]map[int64]string{}
+	}
+	if l.values[id] == nil {
+		l.values[id] = map[int64]string{}
+	}
+	if _, twice := l.values[id][o.Status.Version]; twice {
+		t.Errorf("version %d of %s was acknowledged twice", o.Status.Version, id)
+	}
+	l.values[id][o.Status.Version] = value
+	l.all = append(l.all, value)
+}
+
+// versions are the acknowledged writes of the values of an object, its creation included.
+func (l *ledger) versions(o object) map[int64]string {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.values[o.Metadata.Name+"/"+string(o.Metadata.UID)]
 }

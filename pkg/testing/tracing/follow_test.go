@@ -3,19 +3,24 @@
 package tracing
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.opentelemetry.io/otel/trace"
+	authorizationv1 "k8s.io/api/authorization/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/client"
 	"github.com/securevalue/secret-apiserver/pkg/testing/collector"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
+	"github.com/securevalue/secret-apiserver/pkg/testing/kubeapi"
 )
 
 // decryptAttributes are all that a span of the decrypt port has.
@@ -160,4 +165,68 @@ func TestRefusedStartInJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &entry); err != nil || entry.TS == 0 || entry.Msg == "" || !strings.Contains(entry.Err, "--tracing-config-file") {
 		t.Errorf("got %s: %v", out, err)
 	}
+}
+
+// TestFollowInACluster finds what a server in a cluster asks of others, etcd and kube-apiserver, in the callers'
+// traces.
+func TestFollowInACluster(t *testing.T) {
+	c, spans := harness.NewCluster(t), collector.Start(t)
+	c.API.Allow(func(review authorizationv1.SubjectAccessReviewSpec) bool {
+		return review.User == "admin" || review.User == "k6" && kubeapi.Grants("k6-cloud", review)
+	})
+	token := kubeapi.JWT("k6", "secret.grafana.app")
+	c.API.SetToken(token, kubeapi.Token{User: "k6", Audiences: []string{"secret.grafana.app"}})
+	s := harness.StartAggregated(t, c, "--logging-format=json", "--tracing-config-file="+spans.Config(t, 0))
+	canary := harness.Canary()
+
+	create := newCaller("1")
+	header := create.header()
+	header.Set("X-Remote-User", "admin")
+	header.Set("X-Remote-Group", "system:masters")
+	id := do(t, s.As(t, c.ProxyCA.Client(t, harness.FrontProxy)), false, http.StatusCreated, harness.Request{
+		Method: http.MethodPost, Path: harness.Collection(namespace), Header: header, Body: body(canary),
+	})
+	wantLine(t, s.LogFile, "audit-ID", id)
+	wantLine(t, s.AuditFile, "auditID", id)
+	wantSpan(t, spans, create, id)
+	spans.Wait(t, "etcd", within(create.trace, "etcdserverpb.KV/Txn"))
+
+	decrypt := newCaller("2")
+	id = do(t, s, true, http.StatusOK, harness.Request{Method: http.MethodGet, Path: getPath, Token: token, Header: decrypt.header()})
+	wantLine(t, s.LogFile, "audit-ID", id)
+	wantLine(t, s.AuditFile, "auditID", id)
+	wantSpan(t, spans, decrypt, id)
+	spans.Wait(t, "the review of rights", within(decrypt.trace, "/apis/authorization.k8s.io/v1/subjectaccessreviews"))
+
+	s.Stop(t)
+	wantJSON(t, s)
+	s.Leaks(t, canary)
+	if found := harness.Find(harness.ReadFile(t, spans.File), canary); len(found) > 0 {
+		t.Errorf("the spans hold %q", found)
+	}
+}
+
+// TestControllerManager: what the controllers ask of the server is in one trace with how the server answers.
+func TestControllerManager(t *testing.T) {
+	c := collector.Start(t)
+	config := c.Config(t, 1_000_000)
+	s := start(t, config)
+	manager := exec.CommandContext(t.Context(), harness.ControllerManagerBinary(t), "--kubeconfig="+s.Kubeconfig, "--leader-elect=false",
+		"--metrics-bind-address=0", "--health-probe-bind-address=0", "--logging-format=json", "--tracing-config-file="+config)
+	var log bytes.Buffer
+	manager.Stderr = &log
+	if err := manager.Start(); err != nil {
+		t.Fatal(err)
+	}
+	asked := c.Wait(t, "the controllers", func(span collector.Span) bool {
+		return span.Service == "secret-controller-manager" && strings.Contains(span.Attributes["url.full"], "/apis/secret.grafana.app/v1beta1")
+	})
+	c.Wait(t, "the server", func(span collector.Span) bool { return span.Service == "secret-apiserver" && span.Parent == asked.ID })
+	if err := manager.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := manager.Wait(); err != nil {
+		t.Errorf("the controller manager ended with %v", err)
+	}
+	wantJSONLines(t, log.String())
 }

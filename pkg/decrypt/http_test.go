@@ -4,17 +4,50 @@ package decrypt
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"reflect"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/waitgroup"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+	"github.com/securevalue/secret-apiserver/pkg/httpguard"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
+
+// The body of a stranger is timed: what guard.Receive finds came through guard.WithTimeouts, before anybody asks who it
+// is.
+func TestPortTimesBodies(t *testing.T) {
+	answer := httptest.NewRecorder()
+	handler := NewHandler(HandlerConfig{
+		Service: newTestService(&steps{}), Draining: &waitgroup.SafeWaitGroup{},
+		Authenticator: authenticator.RequestFunc(func(r *http.Request) (*authenticator.Response, bool, error) {
+			err := httpguard.Receive(r.Context(), httpguard.User("stranger"), 1)
+			if _, timed := errors.AsType[*http.MaxBytesError](err); !timed {
+				t.Errorf("Receive = %v, want that the body is too long: it does not come through WithTimeouts", err)
+			}
+			return nil, false, nil
+		}),
+	})
+	handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("{}")))
+	if answer.Code != http.StatusUnauthorized {
+		t.Errorf("status %d", answer.Code)
+	}
+}
 
 // FuzzBody compares what the body of a GET says with what encoding/json reads, and asks for one allocation.
 func FuzzBody(f *testing.F) {
@@ -116,6 +149,88 @@ func TestPlainPaths(t *testing.T) {
 		}
 		if got := hasPlainPath(u); got != want {
 			t.Errorf("%s: %v", path, got)
+		}
+	}
+}
+
+// TestGzipBombStops reads as the library does, to the end: 64 MiB come out of 64 KiB, but not here.
+func TestGzipBombStops(t *testing.T) {
+	var bomb bytes.Buffer
+	w := gzip.NewWriter(&bomb)
+	if _, err := w.Write(make([]byte, 64<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := &boundedGzip{}
+	for range 2 { // it is used again
+		if err := r.Reset(bytes.NewReader(bomb.Bytes())); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := io.Copy(io.Discard, r); n > maxRequestBytes || !errors.Is(err, errTooLarge) {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+	}
+}
+
+type noHandler struct{}
+
+func (*noHandler) ServeHTTP(http.ResponseWriter, *http.Request) {}
+
+// Without a tracer a request passes nothing more than before.
+func TestNoTracerNoWork(t *testing.T) {
+	next := &noHandler{}
+	if withTrace(next, nil) != http.Handler(next) {
+		t.Error("the handler is wrapped")
+	}
+	s, ctx := &Service{}, t.Context()
+	allocated := testing.AllocsPerRun(100, func() {
+		staged, end := s.stage(ctx, "a stage")
+		end()
+		s.annotate(ctx, nil, nil, nil)
+		if staged != ctx {
+			t.Error("the context is another one")
+		}
+	})
+	if allocated != 0 {
+		t.Errorf("%v allocations", allocated)
+	}
+}
+
+// An answer with a "not found" leaves at the next point of the grid, however long the read took; any other one leaves
+// at once. The clock is that of a bubble.
+func TestNotFoundLeavesOnTheGrid(t *testing.T) {
+	for _, test := range []struct {
+		names []string
+		waits bool
+	}{
+		{[]string{"a"}, false},
+		{[]string{"secret"}, false},
+		{[]string{"a", "secret", "changed"}, false},
+		{[]string{"absent"}, true},
+		{[]string{"foreign"}, true},
+		{[]string{"damaged"}, true},
+		{[]string{"deleted"}, true},
+		{[]string{"a", "absent"}, true},
+	} {
+		for _, read := range []time.Duration{0, time.Microsecond, notFoundPace - 1, notFoundPace + time.Millisecond} {
+			if test.names[0] == "secret" {
+				read = 0 // nothing is read
+			}
+			t.Run(fmt.Sprint(test.names, " read in ", read), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := &steps{takes: read, openErr: map[string]error{"changed": sealed.ErrBound}}
+					started, want := time.Now(), read
+					if test.waits {
+						want = read.Truncate(notFoundPace) + notFoundPace
+					}
+					_, err := newTestService(s).Decrypt(t.Context(), Request{User: anybody, Namespace: "ns", Names: test.names})
+					if took := time.Since(started); err != nil || took != want {
+						t.Errorf("answered after %s, want %s: %v", took, want, err)
+					}
+				})
+			})
 		}
 	}
 }
