@@ -151,7 +151,7 @@ func TestExternalEtcd(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(s.DataDir, "etcd")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the data folder has an etcd: %v", err)
 	}
-	record, err := db.Client().Get(t.Context(), "/elsewhere/", clientv3.WithPrefix())
+	record, err := db.Client().Get(t.Context(), "/elsewhere/secret.grafana.app/", clientv3.WithPrefix())
 	if err != nil || len(record.Kvs) != 1 {
 		t.Fatalf("the record in etcd: %v %v", record, err)
 	}
