@@ -1,7 +1,8 @@
-/* Rotation of a key with the fence. The fence is the design of `keys retire`, whose code follows this model: etcd holds a record
-   PREFIX/secret.grafana.app/retired-keys/PROVIDER/NAME. A write that SEALS (new value, rewrap, a decrypter taken away) is one etcd
-   transaction that also compares that there is no such record of the key its ciphertext names. A write that only CARRIES the stored
-   ciphertext (label, description) does not compare it. No lease, no clock: only the order of etcd counts.
+/* Rotation of a key with the fence. `keys retire` (pkg/tools/keys, sealed.Retire) writes a record of the key to etcd
+   (sealed.RetiredKey), then scans. A write that SEALS (new value, rewrap, a decrypter taken away: Store.seal) is one etcd transaction
+   that also compares that there is no such record of the key its ciphertext names (fence.OptimisticPut of pkg/sealed). A write that
+   only CARRIES the stored ciphertext (label, description: write.carried) does not compare it. No lease, no clock: only the order of
+   etcd counts. A server announces itself (sealed.Announce) for people only: safe does not depend on it.
    Two names (0 exists, 1 is created by PUT), two servers with their own copy of the encryption configuration, an operator who rotates
    key 1 to key 2. safe: no acknowledged value is under a key that was destroyed.
    Mutants: M1 M2 M3 M4 M5

@@ -122,10 +122,8 @@ func coveredBy(key string) []string {
 	return []string{key}
 }
 
-// retiredRoot returns the etcd key prefix of the records of retired keys, which lie beside those of the values.
-func retiredRoot(etcdPrefix string) string {
-	return path.Join("/", etcdPrefix, secret.GroupName, "retired-keys") + "/"
-}
+// retiredRoot returns the etcd key prefix of the records of retired keys, which lie beside the announced servers.
+func retiredRoot(etcdPrefix string) string { return path.Join("/", etcdPrefix, "retired-keys") + "/" }
 
 // RetiredKey returns the etcd key of the record that retires a key, PROVIDER/NAME or kms/NAME/HASH. etcdPrefix is the
 // value of --etcd-prefix.

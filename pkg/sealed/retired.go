@@ -54,7 +54,8 @@ func ListRetired(ctx context.Context, kv clientv3.KV, etcdPrefix string) (*Retir
 		}
 		var value retirement
 		_ = json.Unmarshal(record.Value, &value) // the time is for people: the record counts whatever it holds
-		found.Keys = append(found.Keys, RetiredKeyRecord{Key: name, Revision: record.CreateRevision, Time: value.Time})
+		found.Keys = append(found.Keys,
+			RetiredKeyRecord{Key: escape(name), Revision: record.CreateRevision, Time: value.Time})
 	}
 	return found, nil
 }

@@ -13,9 +13,9 @@ import (
 
 func TestRetiredKey(t *testing.T) {
 	for key, want := range map[string]string{
-		"aesgcm/key-1":      "/registry/secret.grafana.app/retired-keys/aesgcm/key-1",
-		"kms/vault/0a1b2c":  "/registry/secret.grafana.app/retired-keys/kms/vault/0a1b2c",
-		"aesgcm/a:b %/\xff": "/registry/secret.grafana.app/retired-keys/aesgcm/a:b%20%25/%FF",
+		"aesgcm/key-1":      "/registry/retired-keys/aesgcm/key-1",
+		"kms/vault/0a1b2c":  "/registry/retired-keys/kms/vault/0a1b2c",
+		"aesgcm/a:b %/\xff": "/registry/retired-keys/aesgcm/a:b%20%25/%FF",
 	} {
 		for _, prefix := range []string{"/registry", "registry", "/registry/"} {
 			if got := RetiredKey(prefix, key); got != want {
@@ -35,12 +35,17 @@ func TestRetireAndList(t *testing.T) {
 			}
 		}
 	}
+	if err := Retire(t.Context(), etcd.KV, etcdPrefix, "zip/\x1b[2J"); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := etcd.Put(t.Context(), RetiredKey(etcdPrefix, "secretbox/odd"), "not JSON"); err != nil {
 		t.Fatal(err)
 	}
 	found, err := ListRetired(t.Context(), etcd.KV, etcdPrefix)
-	if err != nil || len(found.Keys) != 3 || found.Keys[0].Key != "aesgcm/a b" || found.Keys[0].Time.IsZero() ||
-		found.Keys[0].Revision >= found.Keys[1].Revision || found.Revision < found.Keys[2].Revision {
+	if err != nil || len(found.Keys) != 4 || found.Keys[3].Key != `zip/\x1b[2J` || found.Keys[0].Key != "aesgcm/a b" ||
+		found.Keys[0].Time.IsZero() ||
+		found.Keys[0].Revision >= found.Keys[1].Revision ||
+		found.Revision < found.Keys[2].Revision {
 		t.Fatalf("%+v, %v", found, err)
 	}
 	for key, want := range map[string]string{

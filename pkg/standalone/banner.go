@@ -7,16 +7,17 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"regexp"
 	"strings"
 	"text/template"
+
+	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 )
 
 //go:embed banner.txt
 var bannerText string
 
 var bannerTemplate = template.Must(
-	template.New("banner").Funcs(template.FuncMap{"quote": shellQuote}).Parse(bannerText))
+	template.New("banner").Funcs(template.FuncMap{"quote": cli.Quote}).Parse(bannerText))
 
 // Banner writes the addresses of the server, how to stop it and, at the first start, commands to try it in a POSIX
 // shell. listen and decrypt are the addresses of the two ports; an empty decrypt is omitted.
@@ -35,15 +36,4 @@ func (d *Data) Banner(w io.Writer, listen, decrypt string) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// shellSafe matches words that need no quotes in a shell.
-var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,=-]+$`)
-
-// shellQuote makes s one word of a POSIX shell.
-func shellQuote(s string) string {
-	if shellSafe.MatchString(s) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

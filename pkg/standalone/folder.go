@@ -17,17 +17,19 @@ import (
 
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+
+	"github.com/securevalue/secret-apiserver/pkg/internal/cli"
 )
 
 // checkOwner returns an error for a file that other users can read or own.
 func checkOwner(path string, info fs.FileInfo, mode fs.FileMode) error {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
 		return fmt.Errorf("%s belongs to user id %d, not to %d who runs this: run chown %[3]d %[4]s",
-			path, st.Uid, os.Geteuid(), shellQuote(path))
+			path, st.Uid, os.Geteuid(), cli.Quote(path))
 	}
 	if got := info.Mode().Perm(); got&^mode != 0 {
 		return fmt.Errorf("%s is accessible to other users (mode %04o): run chmod %o %s", path, got, mode,
-			shellQuote(path))
+			cli.Quote(path))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 
@@ -49,6 +50,17 @@ func Required(flag, value string) error {
 		return fmt.Errorf("--%s is required", flag)
 	}
 	return nil
+}
+
+// shellSafe matches words that need no quotes in a shell.
+var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,=-]+$`)
+
+// Quote makes s one word of a POSIX shell.
+func Quote(s string) string {
+	if shellSafe.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // PrintJSON writes a report as indented JSON.

@@ -203,6 +203,7 @@ func TestFailOnAName(t *testing.T) {
 	create(t, s.Values(t, "", namespace), "value", 1)
 	s.Stop(t)
 	data, keys := "--data-dir="+s.DataDir, "--encryption-provider-config="+config
+	keysTool(t, 0, []string{"retire", data, keys, "aesgcm/old"})
 	for failOn, want := range map[string]int{
 		"aesgcm/old": 0, "aesgcm/new": 1, "aesgcm/typo": 1, "aesgcm/old ": 1, " aesgcm/old": 1, "aesgcm/Old": 1, "AESGCM/old": 1,
 		"aesgcm/ol": 1, "aesgcm/old/": 1, "secretbox/old": 1, "kms/old": 1, "aesgcm/old\n": 1,
@@ -211,7 +212,7 @@ func TestFailOnAName(t *testing.T) {
 			t.Errorf("--fail-on=%q: code %d, want %d: %s", failOn, code, want, stderr)
 		}
 	}
-	if _, stderr, code := harness.Tool(t, "keys", "report", data, "--fail-on=aesgcm/old"); code != 1 || !strings.Contains(stderr, "give the file that still has the key") {
+	if _, stderr, code := harness.Tool(t, "keys", "report", data, "--fail-on=aesgcm/other"); code != 1 || !strings.Contains(stderr, "give the file that still has the key") {
 		t.Errorf("without a file: code %d, %s", code, stderr)
 	}
 }

@@ -246,7 +246,7 @@ func TestMoveFromALocalKeyToAKMS(t *testing.T) {
 	create(t, values, "value", 30)
 	harness.WriteFile(t, config, configHead+p.Provider("vault")+aesgcm("local", local))
 	harness.Eventually(t, "no value is left under the local key", func() bool {
-		_, _, code := harness.Tool(t, "keys", "report", "--data-dir="+s.DataDir, "--encryption-provider-config="+config, "--fail-on=aesgcm/local")
+		_, _, code := harness.Tool(t, "keys", "retire", "--data-dir="+s.DataDir, "--encryption-provider-config="+config, "aesgcm/local")
 		return code == 0
 	})
 	_, stderr, code := harness.Tool(t, "keys", "check", "--data-dir="+s.DataDir, "--encryption-provider-config="+config)

@@ -184,6 +184,7 @@ var sources = []string{
 var commands = map[string]string{
 	"audit verify":  "pkg/testing/security, TestIncident04FailingCommandsPrintNoSecret; an audit log has no value",
 	"keys check":    "pkg/testing/security, TestIncident04FailingCommandsPrintNoSecret; opens nothing",
+	"keys retire":   "pkg/testing/security, TestIncident04FailingCommandsPrintNoSecret; opens nothing",
 	"keys report":   "pkg/testing/security, TestIncident04FailingCommandsPrintNoSecret; opens nothing",
 	"backup":        "pkg/tools/backup: a backup holds records as they are stored",
 	"backup verify": "pkg/tools/backup",

@@ -44,6 +44,8 @@ func TestExitCodesAreFrozen(t *testing.T) {
 		"keys report --data-dir=x --fail-on=old", "keys report --data-dir=x --fail-on=aesgmc/old",
 		"keys report --data-dir=x --fail-on=aesgcm/", "keys check --data-dir=x",
 		"keys check --data-dir=x --encryption-provider-config=absent",
+		"keys retire", "keys retire aesgcm/a --etcd-servers=http://127.0.0.1:1", "keys retire two --data-dir=x",
+		"keys retire aes/two --data-dir=x", "keys retire aesgcm/two --data-dir=x --servers=1",
 		"audit", "audit verify", "audit verify --key-file=DIR/none DIR", "audit verify --head=x DIR",
 		"backup", "backup --to=DIR/b", "backup --data-dir=x", "backup --to=DIR/b --data-dir=DIR/none", "backup everything",
 		"backup --data-dir=x --to=y --verify", "backup --etcd-servers=http://127.0.0.1:1 --to=DIR/b",

@@ -19,8 +19,9 @@ import (
 const checkLong = `Check that a file for --encryption-provider-config is valid and has every key that seals a stored
 value. Run it before you remove a key.
 
-The exit code is 0 only when every record was read, the file has a key for each, and each local key opens a value that
-is stored under its name. No value is printed, and no KMS is called: a KMS provider is identified by its name.`
+The exit code is 0 only when every record was read, the file has a key for each, each local key opens a value that is
+stored under its name, and every key is retired (see keys retire) that a running server or encryption.yaml in the data
+folder has and the file lacks. No value is printed, and no KMS is called: a KMS provider is identified by its name.`
 
 const checkExample = `  secret-apiserver keys check --data-dir ./data --encryption-provider-config new-encryption.yaml`
 
@@ -48,13 +49,35 @@ func check(ctx context.Context, command *cobra.Command, from *source, file strin
 	if err != nil {
 		return err
 	}
-	err = errors.Join(found.incomplete(), found.missing(config.Names()), keys.WrongSecretError(found.wrong))
+	current, err := from.keyNames("")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(found.incomplete(), found.missing(config.Names()), keys.WrongSecretError(found.wrong),
+		found.dropped(config.Names(), current, from.retireCommand("")))
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(command.OutOrStdout(), "%s has a key for each of %s at revision %d\n",
 		file, cli.NumberOfValues(found.values()), found.revision)
 	return err
+}
+
+// dropped returns an error for each key that a file lacks while a server may still write under it: those of current,
+// and those of the running servers. retire is the command that retires a key.
+func (s *survey) dropped(have, current []string, retire func(key string) string) error {
+	inUse := slices.Clone(current)
+	for _, server := range s.servers {
+		inUse = append(inUse, server.Keys...)
+	}
+	slices.Sort(inUse)
+	var errs []error
+	for _, key := range slices.Compact(inUse) {
+		if !slices.Contains(have, key) {
+			errs = append(errs, s.fenced(key, retire))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // missing returns an error for each key of stored values that a file lacks.

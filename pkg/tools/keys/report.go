@@ -3,12 +3,9 @@
 package keys
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,13 +23,13 @@ import (
 const reportLong = `Count the stored values by the key that seals them, all at one revision of the database. OLDEST is
 when the oldest of these values was created. The running servers are listed with the keys that each of them has loaded.
 
-The exit code is 0 only when every record was read, and no value is under a key of --fail-on. Each of those keys must
-be named by a stored value or by the file of --encryption-provider-config: a misspelled name proves nothing.`
+The exit code is 0 only when every record was read, and each key of --fail-on is retired (see keys retire) and seals no
+value. A key that is not retired may seal one after the report: a server may have read an older file.`
 
 const reportExample = `  # What is sealed under what?
   secret-apiserver keys report --data-dir ./data
 
-  # The proof at the end of a rotation: nothing is left under the old key.
+  # The proof at the end of a rotation: nothing is left under the old key, and nothing more can be sealed under it.
   secret-apiserver keys report --data-dir ./data --fail-on aesgcm/key-20250101-3f9c2e71`
 
 // Report is what --output json prints.
@@ -48,6 +45,8 @@ type Report struct {
 	// Undecodable counts the records that the server did not write, Faults names the first thousand.
 	Undecodable int64         `json:"undecodable"`
 	Faults      []FaultReport `json:"faults,omitempty"`
+	// Retired are the keys that no server may seal under any more.
+	Retired []sealed.RetiredKeyRecord `json:"retired"`
 	// Servers are the running servers that announce themselves at this revision.
 	Servers []sealed.Server `json:"servers"`
 }
@@ -92,14 +91,11 @@ func newReportCommand(ctx context.Context) *cobra.Command {
 
 func (o *reportOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.output, "output", "o", "table", "Output format: table or json.")
-	fs.StringArrayVar(&o.failOn, "fail-on", nil, "Key, as PROVIDER/NAME, that must seal no value: exit with 1 "+
-		"while one is under it. kms/NAME stands for all keys of that plugin. May be repeated.")
+	fs.StringArrayVar(&o.failOn, "fail-on", nil, "Key, as PROVIDER/NAME, that must be retired and seal no value: "+
+		"exit with 1 until then. kms/NAME stands for all keys of that plugin. May be repeated.")
 	fs.StringVar(&o.file, keys.Flag, "", "File with more key names for --fail-on. Only names are read. "+
 		"Default with --data-dir: encryption.yaml in that folder, if it exists.")
 }
-
-// providers are the first parts of key names.
-var providers = []string{"aesgcm", "aescbc", "secretbox", "kms"}
 
 func (o *reportOptions) validate() error {
 	errs := o.source.validate()
@@ -107,10 +103,7 @@ func (o *reportOptions) validate() error {
 		errs = append(errs, fmt.Errorf("--output must be table or json, not %q", o.output))
 	}
 	for _, key := range o.failOn {
-		if provider, name, _ := strings.Cut(key, "/"); !slices.Contains(providers, provider) || name == "" {
-			errs = append(errs, fmt.Errorf("invalid --fail-on %q: expected PROVIDER/NAME with one of the providers %s",
-				key, strings.Join(providers, ", ")))
-		}
+		errs = append(errs, checkKey("--fail-on", key))
 	}
 	return cli.UsageError(errs...)
 }
@@ -119,13 +112,11 @@ func (o *reportOptions) run(ctx context.Context, command *cobra.Command) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	configured, err := o.keyNames()
+	configured, err := o.source.keyNames(o.file)
 	if err != nil {
 		return err
 	}
-	// The longest names first: a value's key is the first name that it starts with.
-	names := slices.Concat(configured, o.failOn)
-	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	names := longestFirst(configured, o.failOn...)
 	found, err := o.source.survey(ctx, cli.New(command.ErrOrStderr(), cli.Values), names, nil)
 	if err != nil {
 		return err
@@ -139,28 +130,14 @@ func (o *reportOptions) run(ctx context.Context, command *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("printing the report: %w", err)
 	}
-	return errors.Join(found.incomplete(), found.failOn(o.failOn, configured))
-}
-
-// keyNames returns the key names of the file, none without a file.
-func (o *reportOptions) keyNames() ([]string, error) {
-	file := o.file
-	if file == "" && o.source.DataDir != "" {
-		file = filepath.Join(o.source.DataDir, "encryption.yaml")
-		if _, err := os.Stat(file); err != nil {
-			file = ""
-		}
-	}
-	if file == "" {
-		return nil, nil
-	}
-	return readFile(file, keys.KeyNames)
+	return errors.Join(found.incomplete(), found.failOn(o.failOn, configured, o.source.retireCommand(o.file)))
 }
 
 func (s *survey) report() Report {
 	report := Report{
 		Revision: s.revision, Values: s.values(), Deleted: s.deleted, Keys: []KeyReport{},
 		Undecodable: s.faultCount, Faults: s.faults, Servers: append([]sealed.Server{}, s.servers...),
+		Retired: append([]sealed.RetiredKeyRecord{}, s.retired.Keys...),
 	}
 	for _, name := range s.names() {
 		key := s.keys[name]
@@ -186,6 +163,9 @@ func (r *Report) table() string {
 	}
 	var text strings.Builder
 	text.WriteString(cli.Table(rows))
+	for _, key := range r.Retired {
+		fmt.Fprintf(&text, "retired: %s since revision %d (%s)\n", key.Key, key.Revision, key.Time.Format(time.RFC3339))
+	}
 	for _, f := range r.Faults {
 		fmt.Fprintf(&text, "undecodable: %s: %s\n", f.Name, f.Reason)
 	}
@@ -206,20 +186,22 @@ func (s *survey) incomplete() error {
 		s.faultCount, s.faults[0].Name)
 }
 
-// failOn returns an error for each key that seals a value, and for one that neither a value nor the configuration
-// names.
-func (s *survey) failOn(keys, configured []string) error {
+// failOn returns an error for each key that seals a value or is not retired, and for one that nothing knows. retire is
+// the command that retires a key.
+func (s *survey) failOn(keys, configured []string, retire func(key string) string) error {
 	var errs []error
 	for _, key := range keys {
-		used := s.under(key)
-		switch {
-		case used.count > 0:
+		used, known := s.under(key), s.retired.Covering(key) != nil || slices.Contains(configured, key)
+		if used.count > 0 {
 			errs = append(errs, fmt.Errorf("%d values are still under %s: %s", used.count, key, listNames(used)))
-		case !slices.Contains(configured, key):
+		}
+		if used.count == 0 && !known {
 			errs = append(errs, fmt.Errorf("--fail-on: no stored value and no key of "+
 				"--encryption-provider-config is named %q: correct the name, "+
 				"or give the file that still has the key", key))
+			continue
 		}
+		errs = append(errs, s.fenced(key, retire))
 	}
 	return errors.Join(errs...)
 }

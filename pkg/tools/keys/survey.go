@@ -4,6 +4,7 @@ package keys
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -29,7 +30,10 @@ type survey struct {
 	faults          []FaultReport
 	faultCount      int64
 	// wrong are the keys whose secret opens none of their values, each with such a value.
-	wrong map[string]string
+	wrong   map[string]string
+	retired *sealed.RetiredKeys
+	// late are, for each retired key, the values that were written after it was by a server that does not know it.
+	late map[string]*usage
 	// servers are those that are announced at the revision.
 	servers []sealed.Server
 }
@@ -41,7 +45,10 @@ type usage struct {
 	names  []string // the first few
 }
 
-func newSurvey() *survey { return &survey{keys: map[string]*usage{}} }
+// newSurvey returns a survey at the revision at which the retired keys were read.
+func newSurvey(retired *sealed.RetiredKeys) *survey {
+	return &survey{revision: retired.Revision, retired: retired, keys: map[string]*usage{}, late: map[string]*usage{}}
+}
 
 func (s *survey) add(record sealed.Scanned) {
 	name := record.Namespace + "/" + record.Name
@@ -53,21 +60,47 @@ func (s *survey) add(record sealed.Scanned) {
 			s.faults = append(s.faults, FaultReport{Name: name, Reason: record.Err.Error()})
 		}
 	}
+	for _, retired := range s.retired.Keys {
+		if record.Unfenced && record.Revision > retired.Revision {
+			count(s.late, retired.Key, name)
+		}
+	}
 	if record.Key == "" {
 		return
 	}
-	key := s.keys[record.Key]
-	if key == nil {
-		key = &usage{}
-		s.keys[record.Key] = key
-	}
-	key.count++
+	key := count(s.keys, record.Key, name)
 	if !record.Created.IsZero() && (key.oldest.IsZero() || record.Created.Before(key.oldest)) {
 		key.oldest = record.Created
 	}
-	if len(key.names) < maxNames {
-		key.names = append(key.names, name)
+}
+
+// count adds a value to the usage of a key.
+func count(all map[string]*usage, key, name string) *usage {
+	used := all[key]
+	if used == nil {
+		used = &usage{}
+		all[key] = used
 	}
+	used.count++
+	if len(used.names) < maxNames {
+		used.names = append(used.names, name)
+	}
+	return used
+}
+
+// fenced returns an error if a server may still seal under a key. retire is the command that retires a key.
+func (s *survey) fenced(key string, retire func(key string) string) error {
+	record := s.retired.Covering(key)
+	if record == nil {
+		return fmt.Errorf("%s is not retired: a server that has read an older file may still write under it; run: %s",
+			key, retire(key))
+	}
+	if late := s.late[record.Key]; late != nil {
+		return fmt.Errorf("%d values were written after %s was retired by a server of a version that does not know "+
+			"retired keys: %s; upgrade all servers, then write these again (a label is enough)",
+			late.count, record.Key, listNames(*late))
+	}
+	return nil
 }
 
 // values counts the records that hold a value.
