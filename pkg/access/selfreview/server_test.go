@@ -131,14 +131,42 @@ func clientFor(t *testing.T, server *httptest.Server, token, contentType string)
 	return client
 }
 
+// may asks whether the user of a token may do something.
+func may(t *testing.T, server *httptest.Server, token, encoding string,
+	spec authorizationv1.SelfSubjectAccessReviewSpec) *authorizationv1.SelfSubjectAccessReview {
+	t.Helper()
+	got, err := clientFor(t, server, token, encoding).AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(),
+		&authorizationv1.SelfSubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("%s: %v", token, err)
+	}
+	return got
+}
+
+func about(verb, resource, name, namespace string) authorizationv1.SelfSubjectAccessReviewSpec {
+	return authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+		Verb: verb, Namespace: namespace, Group: "secret.grafana.app", Resource: resource, Name: name,
+	}}
+}
+
+// rules asks for all rights in namespace team.
+func rules(t *testing.T, client kubernetes.Interface) *authorizationv1.SelfSubjectRulesReview {
+	t.Helper()
+	got, err := client.AuthorizationV1().SelfSubjectRulesReviews().Create(t.Context(), &authorizationv1.SelfSubjectRulesReview{
+		Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "team"},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
 var encodings = []string{runtime.ContentTypeJSON, runtime.ContentTypeProtobuf}
 
 func TestSelfSubjectAccessReview(t *testing.T) {
 	server := newServer(t)
 	resource := func(verb, namespace string) authorizationv1.SelfSubjectAccessReviewSpec {
-		return authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Verb: verb, Namespace: namespace, Group: "secret.grafana.app", Resource: "securevalues",
-		}}
+		return about(verb, "securevalues", "", namespace)
 	}
 	url := func(path string) authorizationv1.SelfSubjectAccessReviewSpec {
 		return authorizationv1.SelfSubjectAccessReviewSpec{
@@ -160,13 +188,7 @@ func TestSelfSubjectAccessReview(t *testing.T) {
 		{"bob", url("/metrics"), false, ""},
 	} {
 		for _, encoding := range encodings {
-			review := &authorizationv1.SelfSubjectAccessReview{Spec: tc.spec}
-			got, err := clientFor(t, server, tc.token,
-				encoding).AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(), review,
-				metav1.CreateOptions{})
-			if err != nil {
-				t.Fatalf("%s: %v", tc.token, err)
-			}
+			got := may(t, server, tc.token, encoding, tc.spec)
 			if got.Status.Allowed != tc.want || got.Status.Denied || !strings.Contains(got.Status.Reason, tc.reason) ||
 				got.Status.EvaluationError != "" {
 				t.Errorf("%s, %v as %s: got %+v", tc.token, tc.spec, encoding, got.Status)
@@ -209,18 +231,7 @@ func TestSelfReviewsOfTheDecryptPort(t *testing.T) {
 		{"every", "decrypt", "securevalues", "api-key", "team", false, true, wildcard},
 		{"every", "use", "decrypters", "k6-cloud", "team", false, true, wildcard},
 	} {
-		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
-			ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Verb: tc.verb, Namespace: tc.namespace, Group: "secret.grafana.app", Resource: tc.resource,
-				Name: tc.name,
-			},
-		}}
-		got, err := clientFor(t, server, tc.token,
-			runtime.ContentTypeJSON).AuthorizationV1().SelfSubjectAccessReviews().
-			Create(t.Context(), review, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatalf("%+v: %v", tc, err)
-		}
+		got := may(t, server, tc.token, runtime.ContentTypeJSON, about(tc.verb, tc.resource, tc.name, tc.namespace))
 		if s := got.Status; s.Allowed != tc.want || s.Denied != tc.denied || !strings.Contains(s.Reason, tc.reason) ||
 			s.EvaluationError != "" {
 			t.Errorf("%+v: got %+v", tc, s)
@@ -228,14 +239,7 @@ func TestSelfReviewsOfTheDecryptPort(t *testing.T) {
 	}
 	for token, overstated := range map[string]bool{"ann": false, "k6": false, "every": true, "wild": true,
 		"root/system:masters": true} {
-		review := &authorizationv1.SelfSubjectRulesReview{
-			Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "team"},
-		}
-		got, err := clientFor(t, server, token, runtime.ContentTypeJSON).AuthorizationV1().SelfSubjectRulesReviews().
-			Create(t.Context(), review, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := rules(t, clientFor(t, server, token, runtime.ContentTypeJSON))
 		if s := got.Status; s.Incomplete != overstated ||
 			strings.Contains(s.EvaluationError, "only grants by name") != overstated {
 			t.Errorf("rules of %s: incomplete %t, %q", token, s.Incomplete, s.EvaluationError)
@@ -299,7 +303,7 @@ func TestSelfSubjectAccessReviewRefuses(t *testing.T) {
 }
 
 func TestSelectorsThatAreNotUnderstoodAreReported(t *testing.T) {
-	client := clientFor(t, newServer(t), "ann", runtime.ContentTypeJSON).AuthorizationV1().SelfSubjectAccessReviews()
+	server := newServer(t)
 	for name, tc := range map[string]struct {
 		labels *authorizationv1.LabelSelectorAttributes
 		fields *authorizationv1.FieldSelectorAttributes
@@ -326,15 +330,9 @@ func TestSelectorsThatAreNotUnderstoodAreReported(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			review := &authorizationv1.SelfSubjectAccessReview{}
-			review.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{
-				Verb: "list", Namespace: "team", Group: "secret.grafana.app", Resource: "securevalues",
-				LabelSelector: tc.labels, FieldSelector: tc.fields,
-			}
-			got, err := client.Create(t.Context(), review, metav1.CreateOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
+			spec := about("list", "securevalues", "", "team")
+			spec.ResourceAttributes.LabelSelector, spec.ResourceAttributes.FieldSelector = tc.labels, tc.fields
+			got := may(t, server, "ann", runtime.ContentTypeJSON, spec)
 			if !got.Status.Allowed || got.Status.EvaluationError != tc.want {
 				t.Errorf("got %+v, want evaluation error %q", got.Status, tc.want)
 			}
@@ -345,14 +343,8 @@ func TestSelectorsThatAreNotUnderstoodAreReported(t *testing.T) {
 func TestSelfSubjectRulesReview(t *testing.T) {
 	server := newServer(t)
 	for _, encoding := range encodings {
-		client := clientFor(t, server, "ann", encoding).AuthorizationV1().SelfSubjectRulesReviews()
-		review := &authorizationv1.SelfSubjectRulesReview{
-			Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "team"},
-		}
-		got, err := client.Create(t.Context(), review, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		client := clientFor(t, server, "ann", encoding)
+		got := rules(t, client)
 		isList := func(r authorizationv1.ResourceRule) bool {
 			return fmt.Sprint(r) == fmt.Sprint(authorizationv1.ResourceRule{Verbs: []string{"list"},
 				APIGroups: []string{"secret.grafana.app"}, Resources: []string{"securevalues"}})
@@ -362,8 +354,8 @@ func TestSelfSubjectRulesReview(t *testing.T) {
 			len(got.Status.NonResourceRules) != 2 || got.Status.Incomplete {
 			t.Errorf("%s: got %+v", encoding, got.Status)
 		}
-		if _, err := client.Create(t.Context(), &authorizationv1.SelfSubjectRulesReview{},
-			metav1.CreateOptions{}); !apierrors.IsBadRequest(err) {
+		if _, err := client.AuthorizationV1().SelfSubjectRulesReviews().Create(t.Context(),
+			&authorizationv1.SelfSubjectRulesReview{}, metav1.CreateOptions{}); !apierrors.IsBadRequest(err) {
 			t.Errorf("%s: without a namespace: got %v, want bad request", encoding, err)
 		}
 	}

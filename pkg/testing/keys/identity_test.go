@@ -58,7 +58,9 @@ func TestSameNameOtherSecret(t *testing.T) {
 	create(t, values, "value", 3, "k6-cloud")
 
 	harness.WriteFile(t, config, configHead+aesgcm("new", secretKey(), "key", second))
-	harness.Eventually(t, "the reload is refused", func() bool { return s.Metric(t, `secret_reload_total{result="failure",source="encryption-provider-config"}`) > 0 })
+	harness.Eventually(t, "the reload is refused", func() bool {
+		return s.Metric(t, `secret_reload_total{result="failure",source="encryption-provider-config"}`) > 0
+	})
 	create(t, values, "after", 1, "k6-cloud")
 	for _, name := range []string{"value-0", "after-0"} {
 		if code := s.Decrypt(t, harness.K6Token, namespace, name).Code; code != http.StatusOK {

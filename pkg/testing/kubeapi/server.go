@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -236,7 +237,8 @@ func (s *Server) reviewToken(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	whose, ok := s.tokens[review.Spec.Token]
 	s.mu.Unlock()
-	if common := intersect(wanted, whose.Audiences); ok && (whose.Silent || len(common) > 0) {
+	common := slices.DeleteFunc(wanted, func(a string) bool { return !slices.Contains(whose.Audiences, a) })
+	if ok && (whose.Silent || len(common) > 0) {
 		review.Status.Authenticated = true
 		review.Status.User = authenticationv1.UserInfo{Username: whose.User, Groups: whose.Groups}
 		if !whose.Silent {
@@ -259,18 +261,6 @@ func (s *Server) reviewAccess(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	review.Status.Allowed = allow(review.Spec)
 	answer(w, http.StatusCreated, &review)
-}
-
-func intersect(a, b []string) []string {
-	var common []string
-	for _, x := range a {
-		for _, y := range b {
-			if x == y {
-				common = append(common, x)
-			}
-		}
-	}
-	return common
 }
 
 func answer(w http.ResponseWriter, code int, body any) {
