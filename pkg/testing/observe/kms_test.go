@@ -34,7 +34,7 @@ func TestPrometheusTellsOfADeadKMS(t *testing.T) {
 	missing := []string{"SecretKMSUnhealthy", "SecretApiserverErrors", "SecretDecryptErrors"}
 	harness.Eventually(t, "each alert about a dead KMS has come", func() bool {
 		body := `{"metadata":{"name":"fresh"},"spec":{"description":"a test","value":"` + w.canaries[0] + `","decrypters":["k6-cloud"]}}`
-		got := w.Do(t, harness.Request{Method: http.MethodPost, Path: harness.Collection("default"), Token: w.AdminToken, Body: body}).Want(t, http.StatusServiceUnavailable)
+		w.Do(t, harness.Request{Method: http.MethodPost, Path: harness.Collection("default"), Token: w.AdminToken, Body: body}).Want(t, http.StatusServiceUnavailable)
 		w.decrypt(t, k6Token, http.StatusServiceUnavailable, "default", "open-0")
 		alerts := p.alerts(t)
 		missing = slices.DeleteFunc(missing, func(name string) bool { return slices.Contains(alerts, name) })
