@@ -26,6 +26,7 @@ var builds = map[string]string{
 	"cert-manager": "testdata/cert-manager",
 	"kms-plugin":   "testdata/kms-plugin",
 	"insecure":     "testdata/insecure",
+	"decrypter":    "testdata/own-decrypter",
 }
 
 // object is what kube-apiserver is sent.

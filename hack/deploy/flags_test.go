@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -93,6 +94,23 @@ func TestServerFlags(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestOwnDecrypter builds the overlay that docs/operations.md shows.
+func TestOwnDecrypter(t *testing.T) {
+	const patch = "- {op: add, path: /spec/template/spec/containers/0/args/-, value: '--allowed-decrypters=k6-cloud,checkout'}"
+	for _, file := range []string{"../../docs/operations.md", "testdata/own-decrypter/kustomization.yaml"} {
+		if text, err := os.ReadFile(file); err != nil || !strings.Contains(string(text), patch) {
+			t.Errorf("%s lacks the patch: %v", file, err)
+		}
+	}
+	objects := build(t, builds["decrypter"])
+	p := getPod(t, objects, "secret-apiserver")
+	opts := options.NewOptions()
+	parse(t, opts.Flags(), args(t, p, p.container(t, "secret-apiserver")))
+	if !slices.Equal(opts.Decrypt.AllowedDecrypters, []string{"k6-cloud", "checkout"}) {
+		t.Errorf("allowed are %q", opts.Decrypt.AllowedDecrypters)
+	}
 }
 
 // mounted checks that a file is in a volume of the container, and, when the volume lists its files, in that list.

@@ -22,6 +22,7 @@ import (
 	typedauthenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	restclient "k8s.io/client-go/rest"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
 	typedv1beta1 "github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned/typed/secret/v1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/version"
@@ -199,7 +200,7 @@ func (f *factory) completeNames(c *cobra.Command, args []string, prefix string) 
 // completeDecrypters completes --decrypter with the documented decrypters and those of the namespace's values.
 func (f *factory) completeDecrypters(command *cobra.Command) {
 	complete := func(c *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
-		names := sets.New("k6-cloud", "provisioning.grafana.app", "synthetic-monitoring")
+		names := sets.New(secret.DefaultDecrypters()...)
 		// A shell has no use for an error.
 		stored, _ := f.collect(c.Context(), func(sv *v1beta1.SecureValue) []string { return sv.Spec.Decrypters })
 		return withPrefix(sets.List(names.Insert(stored...)), prefix), cobra.ShellCompDirectiveNoFileComp

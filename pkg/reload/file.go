@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -35,6 +36,8 @@ type File struct {
 	// is not read.
 	Path  string
 	Holds Content
+	// Optional makes a file or folder that does not exist an empty one.
+	Optional bool
 	// Read returns the content. Nil means ReadFile with Path and Holds.
 	Read func() ([]byte, error)
 	// Apply uses the content, or changes nothing and returns an error. It must not keep data, which is cleared.
@@ -96,6 +99,9 @@ func (f *File) Check(ctx context.Context, asked bool) {
 }
 
 func (f *File) read() ([]byte, error) {
+	if _, err := os.Lstat(f.Path); f.Optional && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if f.Read != nil {
 		return f.Read()
 	}

@@ -56,9 +56,6 @@ func wireAuthentication(authn callers, config *genericapiserver.Config) error {
 func (s *server) wireRBAC(config *genericapiserver.Config) error {
 	authorizer, folder := rbac.NewStandalone(s.inputs.rbac), s.inputs.rbacFolder
 	config.Authorization.Authorizer, config.RuleResolver = authorizer, authorizer
-	if folder == nil {
-		return nil
-	}
 	s.notices.addFault(folder.Flag, refused, folder.Fault)
 	return config.AddPostStartHook("reload-rbac", func(hook genericapiserver.PostStartHookContext) error {
 		go folder.Run(hook, reload.DefaultInterval)

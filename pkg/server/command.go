@@ -25,6 +25,7 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/logging"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
+	"github.com/securevalue/secret-apiserver/pkg/standalone"
 	"github.com/securevalue/secret-apiserver/pkg/tools/auditlog"
 	"github.com/securevalue/secret-apiserver/pkg/tools/backup"
 	"github.com/securevalue/secret-apiserver/pkg/tools/keys"
@@ -78,7 +79,8 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	}
 	columns, _, _ := term.TerminalSize(command.OutOrStdout())
 	cliflag.SetUsageAndHelpFunc(command, flags, columns)
-	addCommands(command, auditlog.New(), keys.NewCommand(ctx), backup.NewCommand(ctx), backup.NewRestoreCommand(ctx))
+	addCommands(command, auditlog.New(), keys.NewCommand(ctx), backup.NewCommand(ctx), backup.NewRestoreCommand(ctx),
+		standalone.NewGrantCommand(), standalone.NewRevokeCommand())
 	return command
 }
 

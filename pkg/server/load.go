@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -24,6 +25,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/keys"
 	"github.com/securevalue/secret-apiserver/pkg/reload"
+	"github.com/securevalue/secret-apiserver/pkg/standalone"
 	"github.com/securevalue/secret-apiserver/pkg/tracing"
 )
 
@@ -37,9 +39,8 @@ const (
 
 // inputs is the content of the files that flags name.
 type inputs struct {
-	authn *local.Authenticator // standalone
-	rbac  *rbac.Authorizer     // standalone
-	// rbacFolder is nil without --rbac-dir.
+	authn      *local.Authenticator // standalone
+	rbac       *rbac.Authorizer     // standalone
 	rbacFolder *reload.File
 	cluster    *inCluster       // nil in a standalone server
 	audit      *auditLog        // nil without --audit-log-path
@@ -136,7 +137,8 @@ func (s *server) checkEncryption() error {
 func (s *server) loadStandalone(ctx context.Context, i *inputs, admin authenticator.Token) (err error) {
 	opts := s.opts.Standalone
 	i.authn, err = local.New(ctx, local.Config{
-		TokenAuthFile:            opts.TokenAuthFile,
+		TokenAuthFile:            cmp.Or(opts.TokenAuthFile, standalone.TokenFile(opts.DataDir)),
+		TokenFileOptional:        opts.TokenAuthFile == "",
 		ClientCAFile:             opts.ClientCAFile,
 		AuthenticationConfigFile: opts.AuthenticationConfigFile,
 		Admin:                    admin,
@@ -144,12 +146,7 @@ func (s *server) loadStandalone(ctx context.Context, i *inputs, admin authentica
 	if err != nil {
 		return err
 	}
-	if opts.RBACDir == "" { // the built-in roles only
-		snapshot, err := rbac.Load("")
-		i.rbac = rbac.New(snapshot)
-		return err
-	}
-	i.rbac, i.rbacFolder = rbac.NewFolder(opts.RBACDir)
+	i.rbac, i.rbacFolder = rbac.NewFolder(cmp.Or(opts.RBACDir, standalone.RBACDir(opts.DataDir)), opts.RBACDir == "")
 	return i.rbacFolder.Load(ctx)
 }
 

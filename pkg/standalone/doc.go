@@ -9,6 +9,8 @@
 //	DATA/encryption.yaml      EncryptionConfiguration with one generated key
 //	DATA/admin.kubeconfig     the only place that holds the admin token
 //	DATA/admin-token.sha256   hash of that token
+//	DATA/tokens.csv, tokens/  tokens of services, made by grant
+//	DATA/rbac/                their permissions
 //	DATA/etcd/                pkg/etcd's
 //
 // Files have mode 0600, directories 0700. Files are written atomically.

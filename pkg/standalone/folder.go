@@ -137,6 +137,12 @@ func (d *Data) EtcdDir() string { return EtcdDir(d.dir) }
 // EtcdDir is the directory of the embedded etcd in a data directory.
 func EtcdDir(dataDir string) string { return filepath.Join(dataDir, "etcd") }
 
+// TokenFile is the path of the tokens that grant makes, the default of --token-auth-file.
+func TokenFile(dataDir string) string { return filepath.Join(dataDir, "tokens.csv") }
+
+// RBACDir is the folder of the manifests that grant makes, the default of --rbac-dir.
+func RBACDir(dataDir string) string { return filepath.Join(dataDir, "rbac") }
+
 // EncryptionConfig is the path of the EncryptionConfiguration.
 func (d *Data) EncryptionConfig() string { return d.path("encryption.yaml") }
 

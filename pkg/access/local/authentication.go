@@ -25,8 +25,9 @@ import (
 // Config names the sources of credentials. Every field is optional; without any of them every request outside of the
 // health paths is refused.
 type Config struct {
-	// TokenAuthFile is the value of --token-auth-file.
-	TokenAuthFile string
+	// TokenAuthFile is the value of --token-auth-file. TokenFileOptional: it may be missing.
+	TokenAuthFile     string
+	TokenFileOptional bool
 	// ClientCAFile is the value of --client-ca-file.
 	ClientCAFile string
 	// AuthenticationConfigFile is the value of --authentication-config.
@@ -74,7 +75,8 @@ func (a *Authenticator) addFiles(config Config) (requests, strict []authenticato
 	if config.TokenAuthFile != "" {
 		table := &tokenTable{}
 		a.files = append(a.files, &reload.File{
-			Flag: "token-auth-file", Path: config.TokenAuthFile, Holds: reload.Credentials, Apply: table.apply,
+			Flag: "token-auth-file", Path: config.TokenAuthFile, Holds: reload.Credentials,
+			Optional: config.TokenFileOptional, Apply: table.apply,
 		})
 		tokens = append(tokens, table)
 	}

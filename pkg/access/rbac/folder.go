@@ -28,14 +28,16 @@ type file struct {
 	data []byte
 }
 
-// NewFolder returns an authorizer and the folder of manifests behind it. Load must succeed before the first decision;
-// Run then puts a changed set in force. A set with any fault is rejected as a whole: the last good one stays.
-func NewFolder(dir string) (*Authorizer, *reload.File) {
+// NewFolder returns an authorizer and the folder of manifests behind it, which may be missing if it is optional. Load
+// must succeed before the first decision; Run then puts a changed set in force. A set with any fault is rejected as a
+// whole: the last good one stays.
+func NewFolder(dir string, optional bool) (*Authorizer, *reload.File) {
 	a := New(nil)
 	var files []file
 	return a, &reload.File{
-		Flag: flag,
-		Path: dir,
+		Flag:     flag,
+		Path:     dir,
+		Optional: optional,
 		Read: func() (data []byte, err error) {
 			files, err = readDir(dir)
 			return encode(files), err

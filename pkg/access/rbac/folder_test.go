@@ -32,7 +32,7 @@ func grants(verb string) string {
 func newWatched(t *testing.T, dir string) *watched {
 	t.Helper()
 	w := &watched{t: t}
-	w.authorizer, w.File = NewFolder(dir)
+	w.authorizer, w.File = NewFolder(dir, false)
 	if err := w.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,12 @@ const (
 	MaxDecrypters = 64
 )
 
+// DefaultDecrypters returns the decrypters of the contract (secrets-management-http-api.md, "Decrypters"), the default of
+// --allowed-decrypters.
+func DefaultDecrypters() []string {
+	return []string{"k6-cloud", "provisioning.grafana.app", "synthetic-monitoring"}
+}
+
 // Annotations of the group. All but AnnotationValueRevision are set by the server alone.
 const (
 	// AnnotationCreatedBy names the authenticated user who created the object.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/audit"
 )
@@ -49,7 +50,7 @@ type DecryptAuditOptions struct {
 func newDecryptOptions() *DecryptOptions {
 	defaults := audit.NewConfig()
 	return &DecryptOptions{
-		AllowedDecrypters: []string{"k6-cloud", "provisioning.grafana.app", "synthetic-monitoring"},
+		AllowedDecrypters: secret.DefaultDecrypters(),
 		AuthzCacheTTL:     500 * time.Millisecond,
 		MaxInFlight:       400,
 		Audit: DecryptAuditOptions{

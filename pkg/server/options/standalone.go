@@ -53,7 +53,8 @@ func (o *StandaloneOptions) addFlags(fs *pflag.FlagSet) {
 
 func (o *StandaloneOptions) addAuthenticationFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.TokenAuthFile, "token-auth-file", o.TokenAuthFile,
-		`CSV file with bearer tokens: token,user,uid,"group1,group2". Reloaded when it changes.`)
+		`CSV file with bearer tokens: token,user,uid,"group1,group2". Reloaded when it changes. (default tokens.csv `+
+			"in --data-dir)")
 	fs.StringVar(&o.ClientCAFile, "client-ca-file", o.ClientCAFile,
 		"CA bundle used to verify client certificates: CN is the user, O are the groups. Reloaded when it changes.")
 	fs.StringVar(&o.AuthenticationConfigFile, "authentication-config", o.AuthenticationConfigFile,
@@ -64,7 +65,8 @@ func (o *StandaloneOptions) addAuthenticationFlags(fs *pflag.FlagSet) {
 func (o *StandaloneOptions) addAuthorizationFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.RBACDir, "rbac-dir", o.RBACDir,
 		"Folder with Role, ClusterRole, RoleBinding and ClusterRoleBinding manifests. Reloaded when it changes; "+
-			"an invalid change keeps the last valid set. Without it only the group system:masters has permissions.")
+			"an invalid change keeps the last valid set. Without any only the group system:masters has permissions. "+
+			"(default rbac in --data-dir)")
 }
 
 func (o *StandaloneOptions) addRewrapFlags(fs *pflag.FlagSet) {

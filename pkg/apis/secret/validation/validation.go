@@ -125,7 +125,9 @@ func (v *Validator) decrypter(name string, kept bool, path *field.Path) field.Er
 		errs = append(errs, field.Invalid(path, field.OmitValueType{}, fault))
 	}
 	if len(errs) == 0 && !v.any && !kept && !slices.Contains(v.allowed, name) {
-		errs = append(errs, field.NotSupported(path, name, v.allowed))
+		unknown := field.NotSupported(path, name, v.allowed)
+		unknown.Detail += "; the server's flag --allowed-decrypters adds others"
+		errs = append(errs, unknown)
 	}
 	return errs
 }

@@ -233,7 +233,7 @@ func TestUpdate(t *testing.T) {
 func TestUnlistedNamesWhatIsListed(t *testing.T) {
 	errs := validation.New(allowed).Create(valid(decrypters("other")))
 	want := `spec.decrypters[0]: Unsupported value: "other": supported values: "k6-cloud", ` +
-		`"provisioning.grafana.app", "synthetic-monitoring"`
+		`"provisioning.grafana.app", "synthetic-monitoring"; the server's flag --allowed-decrypters adds others`
 	if len(errs) != 1 || errs[0].Error() != want {
 		t.Errorf("got %v", errs)
 	}
