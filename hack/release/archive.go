@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"io/fs"
@@ -65,32 +64,22 @@ func (e entry) write(archive *tar.Writer, folder string, date time.Time) error {
 	if e.executable {
 		header.Mode = 0o755
 	}
-	switch {
-	case e.link != "":
+	if e.link != "" {
 		header.Typeflag, header.Linkname, header.Mode = tar.TypeSymlink, e.link, 0o777
 		return archive.WriteHeader(header)
-	case e.file == "":
-		header.Size = int64(len(e.data))
-		if err := archive.WriteHeader(header); err != nil {
+	}
+	data := e.data
+	if e.file != "" {
+		var err error
+		if data, err = os.ReadFile(e.file); err != nil {
 			return err
 		}
-		_, err := archive.Write(e.data)
-		return err
 	}
-	source, err := os.Open(e.file)
-	if err != nil {
-		return err
-	}
-	defer source.Close() //nolint:errcheck // it was only read
-	info, err := source.Stat()
-	if err != nil {
-		return err
-	}
-	header.Size = info.Size()
+	header.Size = int64(len(data))
 	if err := archive.WriteHeader(header); err != nil {
 		return err
 	}
-	_, err = io.Copy(archive, source)
+	_, err := archive.Write(data)
 	return err
 }
 
@@ -123,27 +112,14 @@ func writeSums(dir string) (int, error) {
 		if !item.Type().IsRegular() || item.Name() == sumsFile {
 			continue
 		}
-		sum, err := sumOf(filepath.Join(dir, item.Name()))
+		data, err := os.ReadFile(filepath.Join(dir, item.Name())) //nolint:gosec // below -out
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("computing a checksum: %w", err)
 		}
-		fmt.Fprintf(&sums, "%s  %s\n", sum, item.Name())
+		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(data), item.Name())
 		count++
 	}
 	return count, writeFile(filepath.Join(dir, sumsFile), []byte(sums.String()))
-}
-
-func sumOf(path string) (string, error) {
-	file, err := os.Open(path) //nolint:gosec // below -out
-	if err != nil {
-		return "", fmt.Errorf("computing a checksum: %w", err)
-	}
-	defer file.Close() //nolint:errcheck // it was only read
-	hash := sha256.New()
-	if _, err := io.Copy(hash, file); err != nil {
-		return "", fmt.Errorf("computing a checksum: %w", err)
-	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 func writeFile(path string, data []byte) error {

@@ -285,7 +285,8 @@ func readClocks(s *world.Side) (c clocks, err error) {
 func (c clocks) round(s *world.Side, done int64, elapsed time.Duration) (report.Round, error) {
 	now, err := readClocks(s)
 	each := func(spent time.Duration) float64 { return float64(spent.Microseconds()) / float64(done) }
-	round := report.Round{Seconds: elapsed.Seconds(), OK: done, PerSecond: float64(done) / elapsed.Seconds()}
+	round := report.Round{Seconds: elapsed.Seconds(), OK: done}
+	round.PerSecond = float64(done) / elapsed.Seconds()
 	if done > 0 { // otherwise there is nothing to share the time out to
 		round.ServerCPU, round.EtcdCPU = each(now.side.Server-c.side.Server), each(now.side.Etcd-c.side.Etcd)
 		round.CPU, round.ClientCPU = round.ServerCPU+round.EtcdCPU, each(now.client-c.client)

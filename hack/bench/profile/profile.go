@@ -6,12 +6,13 @@ package profile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/securevalue/secret-apiserver/hack/bench/load"
@@ -21,8 +22,6 @@ import (
 const (
 	namespace = "profile"
 	clients   = 16
-	// patience bounds the wait for a profile that was asked for.
-	patience = time.Minute
 )
 
 // Options say what is profiled.
@@ -36,8 +35,8 @@ type Options struct {
 	Side      string
 	Directory string
 	Nodes     int
-	// Server is the program that was started, for the names of functions.
-	Server string
+	// Server is the program that was started, for the names of functions; Address is where it serves profiles.
+	Server, Address string
 }
 
 // Run fills a server and profiles it, and prints the tops.
@@ -63,7 +62,7 @@ func Run(ctx context.Context, w *world.World, o Options, out, log io.Writer) err
 			slice.Clients, slice.Gzip = 1, true
 		}
 		_, _ = fmt.Fprintf(log, "profiling %s for %s\n", op, o.For)
-		outcome, file, err := o.profile(ctx, side, slice, number)
+		outcome, file, err := o.profile(ctx, slice)
 		if err != nil {
 			return fmt.Errorf("%s: %w", op, err)
 		}
@@ -84,37 +83,31 @@ func (o Options) slice(side *world.Side, op load.Op) *load.Slice {
 	}
 }
 
-// profile runs a slice between two signals.
-func (o Options) profile(ctx context.Context, side *world.Side, slice *load.Slice, number int) (*load.Outcome, string, error) {
-	part, whole := o.file("%d.part", number), o.file("%d.pprof", number)
-	if err := o.signal(ctx, side, part); err != nil {
-		return nil, "", err
-	}
+// profile runs a slice while the server records, which it does for o.For, and returns the file of the profile.
+func (o Options) profile(ctx context.Context, slice *load.Slice) (*load.Outcome, string, error) {
+	file := filepath.Join(o.Directory, fmt.Sprintf("%s-%d.pprof", slice.Op, o.Size))
+	recorded := make(chan error, 1)
+	go func() { recorded <- o.record(ctx, file) }()
 	outcome, err := slice.Run(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	if err := o.signal(ctx, side, whole); err != nil {
-		return nil, "", err
-	}
-	named := o.file("%s.pprof", fmt.Sprintf("%s-%d", slice.Op, o.Size))
-	return outcome, named, os.Rename(whole, named)
+	return outcome, file, errors.Join(err, <-recorded)
 }
 
-// signal asks the server to start or to end a profile and waits for the file that shows it.
-func (o Options) signal(ctx context.Context, side *world.Side, file string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if err := side.Signal(syscall.SIGUSR1); err != nil {
+func (o Options) record(ctx context.Context, file string) error {
+	address := fmt.Sprintf("http://%s/?seconds=%d", o.Address, max(1, int(o.For.Seconds())))
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+	if err != nil {
 		return err
 	}
-	for ctx.Err() == nil {
-		if _, err := os.Stat(file); err == nil {
-			return nil
-		}
-		time.Sleep(10 * time.Millisecond)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("%s did not appear: %w", file, ctx.Err())
+	defer func() { _ = response.Body.Close() }()
+	profile, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("profiling: %s %s", response.Status, profile)
+	}
+	return errors.Join(err, os.WriteFile(file, profile, 0o600))
 }
 
 func (o Options) top(ctx context.Context, file string, out io.Writer) error {
@@ -126,8 +119,4 @@ func (o Options) top(ctx context.Context, file string, out io.Writer) error {
 		}
 	}
 	return nil
-}
-
-func (o Options) file(format string, arg any) string {
-	return filepath.Join(o.Directory, fmt.Sprintf(format, arg))
 }

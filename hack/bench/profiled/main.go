@@ -8,12 +8,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/pprof"
 	"os"
-	"os/signal"
-	"path/filepath"
-	"runtime/pprof"
 	"strings"
-	"syscall"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/cli"
@@ -21,13 +19,15 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/server"
 )
 
-// directoryFlag names where profiles go; it is taken out before the server sees its flags.
-const directoryFlag = "--cpu-profile-dir="
+// addressFlag names where profiles are served; it is taken out before the server sees its flags.
+const addressFlag = "--cpu-profile-address="
 
 func main() {
-	directory, err := takeDirectory()
+	address, err := takeAddress()
 	if err == nil {
-		go profile(directory)
+		go func() { // no other handler of net/http/pprof is reachable
+			fmt.Fprintln(os.Stderr, "error:", http.ListenAndServe(address, http.HandlerFunc(pprof.Profile))) //nolint:gosec // on loopback, for the bench alone
+		}()
 		err = cli.RunNoErrOutput(server.NewCommand(genericapiserver.SetupSignalContext()))
 	}
 	if err != nil {
@@ -36,31 +36,12 @@ func main() {
 	}
 }
 
-func takeDirectory() (string, error) {
+func takeAddress() (string, error) {
 	for i, arg := range os.Args {
-		if directory, ok := strings.CutPrefix(arg, directoryFlag); ok {
+		if address, ok := strings.CutPrefix(arg, addressFlag); ok {
 			os.Args = append(os.Args[:i:i], os.Args[i+1:]...)
-			return directory, nil
+			return address, nil
 		}
 	}
-	return "", errors.New("no " + directoryFlag + "DIR")
-}
-
-// profile starts a profile at a SIGUSR1 and ends it at the next one. The file DIR/N.part becomes DIR/N.pprof then.
-func profile(directory string) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGUSR1)
-	for number := 0; ; number++ {
-		<-signals
-		part := filepath.Join(directory, fmt.Sprintf("%d.part", number))
-		file, err := os.Create(part) //nolint:gosec // the folder of the caller
-		if err == nil {
-			err = pprof.StartCPUProfile(file)
-		}
-		<-signals
-		pprof.StopCPUProfile()
-		if err = errors.Join(err, file.Close(), os.Rename(part, filepath.Join(directory, fmt.Sprintf("%d.pprof", number)))); err != nil {
-			fmt.Fprintln(os.Stderr, "error: profile:", err)
-		}
-	}
+	return "", errors.New("no " + addressFlag + "HOST:PORT")
 }

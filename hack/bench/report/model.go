@@ -16,11 +16,8 @@ import (
 
 // Report is a whole run.
 type Report struct {
-	Started time.Time         `json:"started"`
-	Took    string            `json:"took"`
-	Command string            `json:"command"`
-	Machine Machine           `json:"machine"`
-	Version map[string]string `json:"versions"`
+	Header
+
 	// Settings are what the sides share and where they differ.
 	Settings map[string]string `json:"settings"`
 	Cells    []*Cell           `json:"cells"`
@@ -55,17 +52,9 @@ type Cell struct {
 // Side is what was measured on one side, round by round.
 type Side struct {
 	Rounds []Round `json:"rounds"`
-	// PerSecond and the CPU times are medians of the rounds. CPU is in microseconds for each operation that succeeded.
-	PerSecond float64 `json:"perSecond"`
-	CPU       float64 `json:"cpuMicros"`
-	ServerCPU float64 `json:"serverCpuMicros"`
-	EtcdCPU   float64 `json:"etcdCpuMicros"`
-	ClientCPU float64 `json:"clientCpuMicros"`
-	// Bytes are those on the wire for each operation, both directions.
-	Bytes float64 `json:"bytesPerOp"`
-	// Latencies are in milliseconds, of all rounds together, failed requests included.
-	P50  float64 `json:"p50Millis"`
-	P99  float64 `json:"p99Millis"`
+	// Figures are medians of the rounds, but for the latencies, which are of all rounds together.
+	Figures
+
 	P999 float64 `json:"p999Millis"`
 	Max  float64 `json:"maxMillis"`
 	// Requests were sent, of which Failed by reason and Slow, those of a second or more.
@@ -79,18 +68,27 @@ type Side struct {
 	recorder *measure.Recorder
 }
 
-// Round is one slice of one side.
-type Round struct {
-	Seconds   float64 `json:"seconds"`
-	OK        int64   `json:"ok"`
+// Figures are what rounds and sides have in common.
+type Figures struct {
 	PerSecond float64 `json:"perSecond"`
+	// CPU is in microseconds for each operation that succeeded.
 	CPU       float64 `json:"cpuMicros"`
 	ServerCPU float64 `json:"serverCpuMicros"`
 	EtcdCPU   float64 `json:"etcdCpuMicros"`
 	ClientCPU float64 `json:"clientCpuMicros"`
-	Bytes     float64 `json:"bytesPerOp"`
-	P50       float64 `json:"p50Millis"`
-	P99       float64 `json:"p99Millis"`
+	// Bytes are those on the wire for each operation, both directions.
+	Bytes float64 `json:"bytesPerOp"`
+	// Latencies are in milliseconds, failed requests included.
+	P50 float64 `json:"p50Millis"`
+	P99 float64 `json:"p99Millis"`
+}
+
+// Round is one slice of one side.
+type Round struct {
+	Figures
+
+	Seconds float64 `json:"seconds"`
+	OK      int64   `json:"ok"`
 	// OfferedPerSecond is the rate of an open loop.
 	OfferedPerSecond float64 `json:"offeredPerSecond,omitempty"`
 }

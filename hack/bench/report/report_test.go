@@ -32,7 +32,7 @@ func sample(op string, size int, times float64) *Report {
 		for side, factor := range map[string]float64{world.Core: 1, world.Ours: times} {
 			recorder := measure.NewRecorder()
 			recorder.Add(time.Millisecond, 200, nil)
-			c.Add(side, Round{OK: 1, PerSecond: speed * factor, CPU: 1e6 / speed / factor, Bytes: 100 / factor}, recorder)
+			c.Add(side, Round{OK: 1, Figures: Figures{PerSecond: speed * factor, CPU: 1e6 / speed / factor, Bytes: 100 / factor}}, recorder)
 		}
 	}
 	c.Finish()
@@ -187,8 +187,9 @@ func TestThisMachine(t *testing.T) {
 }
 
 func TestRoundsKeepFourDigits(t *testing.T) {
-	data, err := json.Marshal(Round{Seconds: 1.00049, PerSecond: 123456, CPU: 0.000123456, OK: 123456})
-	if err != nil || !bytes.Contains(data, []byte(`{"seconds":1,"ok":123456,"perSecond":123500,"cpuMicros":0.0001235,`)) {
+	data, err := json.Marshal(Round{Seconds: 1.00049, OK: 123456, Figures: Figures{PerSecond: 123456, CPU: 0.000123456}})
+	if err != nil || !bytes.HasPrefix(data, []byte(`{"perSecond":123500,"cpuMicros":0.0001235,`)) ||
+		!bytes.HasSuffix(data, []byte(`,"seconds":1,"ok":123456}`)) {
 		t.Errorf("%s, %v", data, err)
 	}
 }

@@ -15,8 +15,7 @@ import (
 // Markdown is the run as the tables of docs/performance.
 func (r *Report) Markdown() string {
 	w := &strings.Builder{}
-	fmt.Fprintf(w, "Run of %s, %s, by `%s`.\n\n", r.Started.UTC().Format("2006-01-02 15:04 UTC"), r.Took, r.Command)
-	machine(w, r.Machine, r.Version)
+	r.print(w)
 	r.aimTable(w)
 	for _, mode := range []string{Closed, Open50, Open80, Watch} {
 		r.cellTable(w, mode)
@@ -27,17 +26,6 @@ func (r *Report) Markdown() string {
 	}
 	fmt.Fprintf(w, "- %d requests failed in the whole run\n", r.failures())
 	return w.String()
-}
-
-func machine(w *strings.Builder, m Machine, versions map[string]string) {
-	fmt.Fprintf(w, "%s, %d cores, %s of memory, %s, load average %s at the start. ", m.CPU, m.Cores, m.Memory, m.Kernel, m.Load)
-	for i, name := range slices.Sorted(maps.Keys(versions)) {
-		if i > 0 {
-			fmt.Fprint(w, ", ")
-		}
-		fmt.Fprintf(w, "%s %s", name, versions[name])
-	}
-	fmt.Fprint(w, ".\n\n")
 }
 
 func (r *Report) aimTable(w *strings.Builder) {

@@ -7,6 +7,7 @@ import (
 	"debug/buildinfo"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,18 +19,44 @@ import (
 	"github.com/prometheus/procfs"
 )
 
+// Header says what ran where.
+type Header struct {
+	Started time.Time         `json:"started"`
+	Took    string            `json:"took"`
+	Command string            `json:"command"`
+	Machine Machine           `json:"machine"`
+	Version map[string]string `json:"versions"`
+}
+
+// newHeader is that of a run that begins now.
+func newHeader(command string, versions map[string]string) Header {
+	return Header{Started: time.Now(), Command: command, Machine: ThisMachine(), Version: versions}
+}
+
+// Close ends the run.
+func (h *Header) Close() { h.Took = time.Since(h.Started).Round(time.Second).String() }
+
+func (h *Header) print(w io.Writer) {
+	m := h.Machine
+	_, _ = fmt.Fprintf(w, "Run of %s, %s, by `%s`.\n\n%s, %d cores, %s of memory, %s, load average %s at the start. ",
+		h.Started.UTC().Format("2006-01-02 15:04 UTC"), h.Took, h.Command, m.CPU, m.Cores, m.Memory, m.Kernel, m.Load)
+	var versions []string
+	for _, name := range slices.Sorted(maps.Keys(h.Version)) {
+		versions = append(versions, name+" "+h.Version[name])
+	}
+	_, _ = fmt.Fprintf(w, "%s.\n\n", strings.Join(versions, ", "))
+}
+
 // New starts a report of a run that begins now.
 func New(command string, versions map[string]string) *Report {
-	return &Report{
-		Started: time.Now(), Command: command, Machine: ThisMachine(), Version: versions, Settings: map[string]string{
-			"both sides": "TLS, client certificates, RBAC, AES-GCM at rest, one etcd member on a synced disk",
-		},
-	}
+	return &Report{Header: newHeader(command, versions), Settings: map[string]string{
+		"both sides": "TLS, client certificates, RBAC, AES-GCM at rest, one etcd member on a synced disk",
+	}}
 }
 
 // Close ends the run and judges the aims.
 func (r *Report) Close() {
-	r.Took = time.Since(r.Started).Round(time.Second).String()
+	r.Header.Close()
 	r.Judge()
 }
 
@@ -95,14 +122,11 @@ func indent(v any) ([]byte, error) {
 
 // Scale is a run with many values in one server.
 type Scale struct {
-	Started time.Time         `json:"started"`
-	Took    string            `json:"took"`
-	Command string            `json:"command"`
-	Machine Machine           `json:"machine"`
-	Version map[string]string `json:"versions"`
-	Objects int               `json:"objects"`
-	Size    int               `json:"valueBytes"`
-	Figures []Figure          `json:"figures"`
+	Header
+
+	Objects int      `json:"objects"`
+	Size    int      `json:"valueBytes"`
+	Figures []Figure `json:"figures"`
 	// StartAim says whether the start with all values was as short as wanted.
 	StartAim string `json:"startAim"`
 }
@@ -116,10 +140,7 @@ type Figure struct {
 
 // NewScale starts a report of a run that begins now.
 func NewScale(command string, versions map[string]string, objects, size int) *Scale {
-	return &Scale{
-		Started: time.Now(), Command: command, Machine: ThisMachine(), Version: versions, Objects: objects, Size: size,
-		StartAim: NotMeasured,
-	}
+	return &Scale{Header: newHeader(command, versions), Objects: objects, Size: size, StartAim: NotMeasured}
 }
 
 // Add adds a figure.
@@ -129,17 +150,17 @@ func (s *Scale) Add(what string, value float64, unit string) {
 
 // Aim judges the start to ready: below limit seconds is wanted.
 func (s *Scale) Aim(seconds, limit float64) {
-	s.StartAim = fmt.Sprintf("%s: %.2f s, under %.0f s is wanted", Missed, seconds, limit)
+	verdict := Missed
 	if seconds < limit {
-		s.StartAim = fmt.Sprintf("%s: %.2f s, under %.0f s is wanted", Reached, seconds, limit)
+		verdict = Reached
 	}
+	s.StartAim = fmt.Sprintf("%s: %.2f s, under %.0f s is wanted", verdict, seconds, limit)
 }
 
 // Markdown is the run as the table of docs/performance.
 func (s *Scale) Markdown() string {
 	w := &strings.Builder{}
-	fmt.Fprintf(w, "Run of %s, %s, by `%s`.\n\n", s.Started.UTC().Format("2006-01-02 15:04 UTC"), s.Took, s.Command)
-	machine(w, s.Machine, s.Version)
+	s.print(w)
 	fmt.Fprintf(w, "%d values of %s in embedded etcd, standalone:\n\n| | |\n|---|---|\n", s.Objects, sizeText(s.Size))
 	for _, f := range s.Figures {
 		fmt.Fprintf(w, "| %s | %s %s |\n", f.What, figure(f.Value), f.Unit)

@@ -91,13 +91,11 @@ func (r *Run) fill(ctx context.Context) error {
 	r.empty, r.live = before.Server, before.Live
 	slice := r.request(load.Create, r.Writers)
 	slice.Limit = int64(r.Objects)
-	progress := newProgress(r.Log, "values stored", int64(r.Objects))
-	slice.Progress = progress.set
+	slice.Progress = progress(r.Log, "values stored", r.Objects)
 	outcome, err := slice.Run(ctx)
 	if err != nil {
 		return err
 	}
-	progress.end()
 	r.count("fill", outcome.Recorder)
 	r.Report.Add("fill rate, "+fmt.Sprint(r.Writers)+" clients", float64(outcome.OK)/outcome.Elapsed.Seconds(), "values/s")
 	r.Report.Add("create p99 while filling", seconds(outcome.Quantile(99))*1000, "ms")

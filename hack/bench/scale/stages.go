@@ -102,7 +102,7 @@ func (r *Run) rewrap(ctx context.Context) error {
 	if err := r.side.Restart(ctx, false, "--rewrap-qps=100000", "--rewrap-concurrency=16"); err != nil {
 		return err
 	}
-	progress := newProgress(r.Log, "values under the new key", int64(r.Objects))
+	progress := progress(r.Log, "values under the new key", r.Objects)
 	var first, last count
 	for since := time.Now(); last.values < float64(r.Objects) && last.at.Sub(first.at) < rewrapTime; time.Sleep(rewrapPoll) {
 		now, err := r.rewrapped(ctx)
@@ -118,7 +118,7 @@ func (r *Run) rewrap(ctx context.Context) error {
 		if time.Since(since) > rewrapPatience {
 			return fmt.Errorf("%.0f of %d values are under the new key, and no further one since %s", last.values, r.Objects, rewrapPatience)
 		}
-		progress.set(int64(now.values))
+		progress(int64(now.values))
 	}
 	if last.at.Equal(first.at) {
 		return fmt.Errorf("%d values were rewrapped between two looks: store more", r.Objects)
@@ -150,46 +150,16 @@ func (r *Run) rewrapped(ctx context.Context) (count, error) {
 // progressPeriod is how often a long stage says how far it is.
 const progressPeriod = 2 * time.Second
 
-// progress prints how far a stage is and when it will be done at the rate so far.
-type progress struct {
-	log     io.Writer
-	what    string
-	total   int64
-	started time.Time
-
-	mutex sync.Mutex
-	said  time.Time
-}
-
-func newProgress(log io.Writer, what string, total int64) *progress {
-	now := time.Now()
-	return &progress{log: log, what: what, total: total, started: now, said: now}
-}
-
-// set may be called from many goroutines and as often as one likes.
-func (p *progress) set(done int64) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	if now := time.Now(); now.Sub(p.said) >= progressPeriod {
-		p.said = now
-		_, _ = fmt.Fprintln(p.log, "        ", p.line(done, now.Sub(p.started)))
+// progress returns a function that prints how far a stage is, for many goroutines, as often as one likes.
+func progress(log io.Writer, what string, total int) func(done int64) {
+	var mutex sync.Mutex
+	said := time.Now()
+	return func(done int64) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		if time.Since(said) >= progressPeriod {
+			said = time.Now()
+			_, _ = fmt.Fprintf(log, "         %d of %d %s\n", done, total, what)
+		}
 	}
-}
-
-// end says that all is done.
-func (p *progress) end() {
-	_, _ = fmt.Fprintln(p.log, "        ", p.line(p.total, time.Since(p.started)))
-}
-
-func (p *progress) line(done int64, elapsed time.Duration) string {
-	rate := float64(done) / elapsed.Seconds()
-	line := fmt.Sprintf("%d of %d %s (%.0f %%), %.0f/s", done, p.total, p.what, 100*float64(done)/float64(p.total), rate)
-	if done >= p.total {
-		return line + ", took " + elapsed.Round(time.Second).String()
-	}
-	if done == 0 {
-		return line
-	}
-	left := time.Duration(float64(p.total-done) / rate * float64(time.Second))
-	return line + ", done in " + left.Round(time.Second).String()
 }

@@ -5,7 +5,6 @@ package world
 import (
 	"context"
 	"crypto/tls"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -100,9 +99,6 @@ func (s *Side) Start(ctx context.Context) (time.Duration, error) {
 	err := s.Restart(ctx, false)
 	return s.Ready, err
 }
-
-// Signal sends a signal to the API server.
-func (s *Side) Signal(signal os.Signal) error { return s.server.Signal(signal) }
 
 // answers asks /readyz as an administrator.
 func (s *Side) answers(ctx context.Context) error {

@@ -75,15 +75,12 @@ func (p *Process) Running() bool {
 // PID is the id of the program that was started last.
 func (p *Process) PID() int { return p.command.Process.Pid }
 
-// Signal sends a signal to a running program.
-func (p *Process) Signal(signal os.Signal) error { return p.command.Process.Signal(signal) }
-
 // Stop asks the program to end and waits for it. A program that does not end well is an error.
 func (p *Process) Stop() error {
 	if !p.Running() {
 		return nil
 	}
-	if err := p.Signal(syscall.SIGTERM); err != nil {
+	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	select {
