@@ -6,6 +6,7 @@
 # A patch begins with what the bug does, and has the lines
 #   Package: where the test is
 #   Test: the test that must fail
+#   Args: more arguments of the test after those of TEST_ARGS, or no such line
 #   Caught by: what the test says, when it could fail for other reasons too
 set -o errexit -o nounset -o pipefail
 # shellcheck source=hack/lib.sh
@@ -34,6 +35,7 @@ for patch in "$@"; do
     name=$(basename "${patch}" .patch)
     package=$(sed -n 's/^Package: //p' "${patch}")
     test=$(sed -n 's/^Test: //p' "${patch}")
+    read -ra own <<<"$(sed -n 's/^Args: //p' "${patch}")"
     reason=$(sed -n 's/^Caught by: //p' "${patch}")
     if ! git apply "${patch}" >"${log}" 2>&1; then
         miss "the patch does not fit the code"
@@ -41,7 +43,7 @@ for patch in "$@"; do
         miss "test ${test} does not exist in ${package}"
     elif [[ -n ${VERIFY:-} ]]; then
         :
-    elif go test -count=1 -timeout=30m -run "^${test}\$" "${package}" "${more[@]}" >"${log}" 2>&1; then
+    elif go test -count=1 -timeout=30m -run "^${test}\$" "${package}" "${more[@]}" "${own[@]}" >"${log}" 2>&1; then
         miss "${test} passed"
     elif found=$(grep -m 1 -F -- "${reason:---- FAIL: ${test} }" "${log}"); then
         echo "${name}: caught: ${found#*go:*: }"

@@ -27,7 +27,7 @@ var unrun = map[string]string{
 	"docs/examples/ci/README.md":      "print-token is a program of yours: docs/getting-started.md runs the script",
 	"docs/examples/migrate/README.md": "a port-forward needs a node, which hack/e2e has none of",
 	"docs/getting-started.md":         "`git clone` needs the network, and `make build` was done before: the test starts from its result",
-	"docs/keys.md":                    "a rotation of files of yours: pkg/testing/keys runs both commands",
+	"docs/keys.md":                    "a rotation of files and Secrets of yours: pkg/testing/keys runs the commands of this program",
 	"docs/kubectl-plugin.md":          "needs a terminal or Secrets of a cluster: pkg/testing/plugin runs every command by testscript",
 	"docs/metrics.md":                 "needs Prometheus and the server's port",
 	"docs/operations.md":              "needs a cluster, images, etcd's tools: hack/deploy checks the manifests, pkg/testing/backup the backups",

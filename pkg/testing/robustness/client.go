@@ -74,10 +74,11 @@ type client struct {
 	made    int              // names that fresh made
 }
 
-// Why an operation has no answer. After the first and the second, it surely did not happen.
+// Why an operation has no answer. After the first three, it surely did not happen.
 var (
 	errNotSent      = errors.New("not sent")
 	errKeyAway      = errors.New("encryption key unavailable; nothing was changed")
+	errKeyRetired   = errors.New("of this server is retired; nothing was changed")
 	errDatabaseFull = errors.New("database space exceeded")
 )
 
@@ -139,7 +140,7 @@ func (c *client) do(ctx context.Context, server int, epoch string, in Input) boo
 		c.history.complain(fmt.Sprintf("%s %s: %s", in.Kind, in.Name, unexpected))
 	}
 	if err != nil {
-		if in.Kind == Get || in.Kind == Decrypt || errors.Is(err, errKeyAway) {
+		if in.Kind == Get || in.Kind == Decrypt || errors.Is(err, errKeyAway) || errors.Is(err, errKeyRetired) {
 			return false
 		}
 		operation.Output, operation.Detail = Output{Result: Unknown}, strings.ReplaceAll(err.Error(), in.Name, "NAME")
@@ -237,7 +238,7 @@ func decode(in Input, got answer) (Output, error) {
 
 // failed is an answer that leaves open what happened, unless it says so.
 func failed(code int, message string, data []byte) error {
-	for _, reason := range []error{errKeyAway, errDatabaseFull} {
+	for _, reason := range []error{errKeyAway, errKeyRetired, errDatabaseFull} {
 		if strings.Contains(message, reason.Error()) {
 			return fmt.Errorf("%w: %d", reason, code)
 		}

@@ -9,9 +9,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
 	"github.com/securevalue/secret-apiserver/pkg/testing/clock"
 	"github.com/securevalue/secret-apiserver/pkg/testing/etcdcluster"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
@@ -39,10 +41,17 @@ type environment struct {
 	kms     *plugin
 	proxies [replicas][members]*proxy
 	servers [replicas]*replica
-	// keysFile is the --encryption-provider-config of both servers; keys are its local keys, newest first, and first
-	// names the key that it seals with.
-	keysFile, first string
-	keys            []string
+	// keysFiles are --encryption-provider-config of each server, with the same content but for some faults; keys are
+	// the local keys, newest first, and first names the key that seals. A backup may need those that were destroyed.
+	keysFiles       [replicas]string
+	first           string
+	keys, destroyed []string
+	// probers counts the clients of one write each.
+	probers int
+	// late is set for a server whose file of keys is not written.
+	late [replicas]bool
+	// direct is a client of etcd, past all faults of the ways to it.
+	direct sealed.Etcd
 	// prober asks whether a fault shows.
 	prober *client
 }
@@ -53,6 +62,9 @@ type replica struct {
 	// clock is nil unless clocks jump, shifts are how far it was off.
 	clock  *clock.Clock
 	shifts []time.Duration
+
+	// away is set while the server is paused for long: clients use the other one, as a load balancer does.
+	away atomic.Bool
 
 	mu      sync.Mutex
 	current *harness.Server
@@ -82,8 +94,13 @@ func newEnvironment(t *testing.T, h *History, clocks bool) *environment {
 	if etcdcluster.CanMount() == nil {
 		options.DiskBytes = diskBytes
 	}
-	e := &environment{etcd: etcdcluster.Start(t, members, options), kms: startPlugin(t), keysFile: filepath.Join(t.TempDir(), "encryption.yaml")}
+	e := &environment{etcd: etcdcluster.Start(t, members, options), kms: startPlugin(t)}
+	e.direct = e.etcd.Client(t)
+	t.Cleanup(func() { _ = e.direct.Close() })
 	e.prober = &client{id: clients, env: e, history: h, seen: map[string]int64{}}
+	for i := range e.keysFiles {
+		e.keysFiles[i] = filepath.Join(t.TempDir(), "encryption.yaml")
+	}
 	e.addKey()
 	e.writeKeys(t, true)
 	for i := range e.servers {
@@ -97,8 +114,8 @@ func newEnvironment(t *testing.T, h *History, clocks bool) *environment {
 			e.proxies[i][j] = p
 			urls = append(urls, p.url())
 		}
-		e.servers[i] = &replica{options: e.options("--etcd-servers="+strings.Join(urls, ","),
-			"--decrypt-audit-instance=server-"+strconv.Itoa(i))} // two servers of one host would share the host's name
+		e.servers[i] = &replica{options: e.options(e.keysFiles[i], "--etcd-servers="+strings.Join(urls, ","),
+			"--decrypt-audit-instance="+instance(i))} // two servers of one host would share the host's name
 	}
 	if clocks {
 		e.withClocks(t)
@@ -109,11 +126,13 @@ func newEnvironment(t *testing.T, h *History, clocks bool) *environment {
 	return e
 }
 
-// options are those of a server, with further flags.
-func (e *environment) options(args ...string) harness.Options {
+func instance(server int) string { return "server-" + strconv.Itoa(server) }
+
+// options are those of a server with a file of keys, and further flags.
+func (e *environment) options(keysFile string, args ...string) harness.Options {
 	return harness.Options{
 		Tokens: []string{harness.Token(decryptToken, "k6")}, RBAC: []string{bindK6}, RBACFiles: []string{"config/rbac/decrypter-k6-cloud.yaml"},
-		Args: append(args, "--encryption-provider-config="+e.keysFile, "--encryption-provider-config-automatic-reload",
+		Args: append(args, "--encryption-provider-config="+keysFile, "--encryption-provider-config-automatic-reload",
 			"-v=2", "--shutdown-delay-duration=0s"),
 	}
 }

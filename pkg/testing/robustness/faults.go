@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"syscall"
 	"testing"
@@ -42,10 +43,16 @@ type Injected struct {
 const controlTimeout = 3 * time.Second
 
 // allFaults are all that can happen.
-var allFaults = slices.Concat(processFaults, keyFaults, diskFaults, clockFaults)
+var allFaults = slices.Concat(processFaults, keyFaults, retireFaults, diskFaults, clockFaults)
+
+// only is -fault: the names of the faults to inject match it.
+var only = regexp.MustCompile("")
 
 // possible says whether a fault can be injected here.
 func (e *environment) possible(f fault) bool {
+	if !only.MatchString(f.name) {
+		return false
+	}
 	switch f.name {
 	case diskFaults[0].name:
 		return e.etcd.Members[members-1].Disk != nil
@@ -138,6 +145,9 @@ func breakThings(ctx context.Context, t *testing.T, e *environment, seed uint64,
 	random := rand.New(rand.NewPCG(seed, 1<<32)) //nolint:gosec // repeatable on purpose
 	var done []Injected
 	faults := possibleFaults(e)
+	if len(faults) == 0 {
+		t.Fatalf("no fault matches -fault=%s", only)
+	}
 	for start := time.Now(); ; {
 		for _, i := range random.Perm(len(faults)) {
 			calm, held := time.Duration(200+random.IntN(500))*time.Millisecond, time.Duration(200+random.IntN(1300))*time.Millisecond
@@ -148,7 +158,7 @@ func breakThings(ctx context.Context, t *testing.T, e *environment, seed uint64,
 			now := Injected{Name: faults[i].name, At: time.Since(start).Seconds(), Held: held.String()}
 			in := faults[i].inject(t, e, random)
 			wait(ctx, held)
-			now.Effect = in.effect == nil || eventually(in.effect)
+			now.Effect = in.effect == nil || !t.Failed() && eventually(in.effect)
 			if in.heal != nil {
 				in.heal()
 			}

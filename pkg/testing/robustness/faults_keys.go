@@ -20,7 +20,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
-// keyFaults concern the keys: the file that both servers reload, and the KMS that is first in it most of the time.
+// keyFaults concern the keys: the files that the servers reload, and the KMS that is first in it most of the time.
 var keyFaults = []fault{
 	{"reload the keys", func(t *testing.T, e *environment, random *mathrand.Rand) injection {
 		e.addKey()
@@ -58,24 +58,40 @@ const kmsKey = "kms/vault"
 func (e *environment) addKey() {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
-	e.keys = slices.Insert(e.keys, 0, fmt.Sprintf("      - {name: key-%d, secret: %s}\n", len(e.keys), base64.StdEncoding.EncodeToString(key)))
+	e.keys = slices.Insert(e.keys, 0, fmt.Sprintf("      - {name: key-%d, secret: %s}\n", len(e.keys)+len(e.destroyed), base64.StdEncoding.EncodeToString(key)))
 }
 
-// writeKeys writes the file of keys, with the KMS first or the newest of the local keys.
+// newest is the name of the newest local key.
+func (e *environment) newest() string {
+	return fmt.Sprintf("aesgcm/key-%d", len(e.keys)+len(e.destroyed)-1)
+}
+
+// writeKeys writes the files of keys, with the KMS first or the newest of the local keys.
 func (e *environment) writeKeys(t testing.TB, kmsFirst bool) {
 	t.Helper()
-	e.first = fmt.Sprintf("aesgcm/key-%d", len(e.keys)-1)
-	providers := []string{"  - aesgcm:\n      keys:\n" + strings.Join(e.keys, ""), e.kms.provider()}
+	e.first = e.newest()
 	if kmsFirst {
 		e.first = kmsKey
+	}
+	for i, file := range e.keysFiles {
+		if !e.late[i] {
+			harness.WriteFile(t, file, e.configuration(kmsFirst, e.keys))
+		}
+	}
+}
+
+// configuration is a file of keys with some local keys, and the KMS before or after them.
+func (e *environment) configuration(kmsFirst bool, local []string) string {
+	providers := []string{"  - aesgcm:\n      keys:\n" + strings.Join(local, ""), e.kms.provider()}
+	if kmsFirst {
 		slices.Reverse(providers)
 	}
-	harness.WriteFile(t, e.keysFile, `apiVersion: apiserver.config.k8s.io/v1
+	return `apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
 resources:
 - resources: [securevalues.secret.grafana.app]
   providers:
-`+strings.Join(providers, ""))
+` + strings.Join(providers, "")
 }
 
 // useKMS puts the KMS first, and waits until both servers seal with it.

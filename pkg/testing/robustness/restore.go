@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -98,7 +99,9 @@ func (s snapshot) restore(t *testing.T, e *environment, h *History, highest int6
 		h.complain(fmt.Sprintf("restore: %s%s", stdout, stderr))
 		return nil
 	}
-	options := e.options()
+	keysFile := filepath.Join(t.TempDir(), "encryption.yaml")
+	harness.WriteFile(t, keysFile, e.configuration(true, slices.Concat(e.keys, e.destroyed)))
+	options := e.options(keysFile)
 	options.DataDir = dir
 	r := &replica{options: options}
 	r.start(t)

@@ -255,6 +255,7 @@ func summarise(t *testing.T, e *environment, r *report, h *History) {
 
 // TestMain exists so that an artifact folder that is named must be one.
 func TestMain(m *testing.M) {
+	flag.TextVar(only, "fault", only, "Inject only faults whose name matches this regular expression.")
 	flag.Parse()
 	if dir := os.Getenv(artifactsEnv); dir != "" && !filepath.IsAbs(dir) {
 		panic(artifactsEnv + " must be an absolute path: tests run in the folder of their package")

@@ -70,6 +70,9 @@ func (c *client) run(ctx context.Context, seed uint64) {
 }
 
 func (c *client) perform(ctx context.Context, next choice) {
+	if c.env.servers[next.server].away.Load() {
+		next.server = replicas - 1 - next.server
+	}
 	in := Input{Kind: next.kind, Name: next.name}
 	switch next.kind {
 	case "list":
