@@ -27,6 +27,8 @@ var builds = map[string]string{
 	"kms-plugin":   "testdata/kms-plugin",
 	"insecure":     "testdata/insecure",
 	"decrypter":    "testdata/own-decrypter",
+	"priority":     "testdata/priority",
+	"openshift":    "testdata/openshift",
 }
 
 // object is what kube-apiserver is sent.

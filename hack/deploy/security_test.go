@@ -3,12 +3,14 @@
 package deploy
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -58,8 +60,8 @@ func TestContainers(t *testing.T) {
 			if p.spec.ServiceAccountName == "" && (p.spec.AutomountServiceAccountToken == nil || *p.spec.AutomountServiceAccountToken) {
 				t.Errorf("%s has a token that it does not need", id(p.owner))
 			}
-			if p.spec.SecurityContext.RunAsUser == nil || *p.spec.SecurityContext.RunAsUser == 0 {
-				t.Errorf("%s names no user", id(p.owner))
+			if user := p.spec.SecurityContext.RunAsUser; user != nil && *user == 0 {
+				t.Errorf("%s runs as root", id(p.owner))
 			}
 			for _, c := range p.containers() {
 				at := id(p.owner) + ", container " + c.Name
@@ -272,4 +274,64 @@ func admits(t *testing.T, peers []networkingv1.NetworkPolicyPeer, namespace, pod
 		}
 		return inNamespace && (peer.PodSelector == nil || matches(t, peer.PodSelector, pod))
 	})
+}
+
+// TestPriority: some clusters refuse the class outside of kube-system unless a ResourceQuota names it.
+func TestPriority(t *testing.T) {
+	for name, folder := range builds {
+		objects := build(t, folder)
+		var want int64
+		for _, p := range pods(objects) {
+			if _, job := p.owner.(*batchv1.CronJob); (p.spec.PriorityClassName != "") != (name == "priority" && !job) {
+				t.Errorf("%s: %s has priority class %q", name, id(p.owner), p.spec.PriorityClassName)
+			}
+			want += 2 * 3 // a rollout may double three replicas
+		}
+		quotas := all[*corev1.ResourceQuota](objects)
+		if name != "priority" {
+			if len(quotas) != 0 {
+				t.Errorf("%s has a quota", name)
+			}
+			continue
+		}
+		if len(quotas) != 1 || quotas[0].Spec.ScopeSelector.MatchExpressions[0].Values[0] != "system-cluster-critical" ||
+			quotas[0].Spec.Hard.Pods().Value() < want-6 { // the backup has no priority
+			t.Errorf("quotas are %v", quotas)
+		}
+	}
+}
+
+// TestUsers: only OpenShift assigns users, and Pods run on Linux.
+func TestUsers(t *testing.T) {
+	for name, folder := range builds {
+		for _, p := range pods(build(t, folder)) {
+			context := p.spec.SecurityContext
+			assigned := context.RunAsUser == nil && context.RunAsGroup == nil && context.FSGroup == nil
+			if assigned != (name == "openshift") || !*context.RunAsNonRoot {
+				t.Errorf("%s: %s has security context %v", name, id(p.owner), context)
+			}
+			if p.spec.NodeSelector[corev1.LabelOSStable] != "linux" {
+				t.Errorf("%s: %s may run on any system", name, id(p.owner))
+			}
+		}
+	}
+}
+
+// TestEtcdFindsDNS: kube-dns, its cache on the node, and that of OpenShift.
+func TestEtcdFindsDNS(t *testing.T) {
+	objects := build(t, builds["production"])
+	found := map[string]int32{}
+	for _, rule := range get[*networkingv1.NetworkPolicy](t, objects, "secret-etcd").Spec.Egress {
+		for _, to := range rule.To {
+			switch {
+			case to.IPBlock != nil:
+				found[to.IPBlock.CIDR] = rule.Ports[0].Port.IntVal
+			case to.NamespaceSelector != nil:
+				found[to.NamespaceSelector.MatchLabels[corev1.LabelMetadataName]] = rule.Ports[0].Port.IntVal
+			}
+		}
+	}
+	if want := map[string]int32{"kube-system": 53, "169.254.20.10/32": 53, "openshift-dns": 5353}; !maps.Equal(found, want) {
+		t.Errorf("etcd may ask %v, want %v", found, want)
+	}
 }

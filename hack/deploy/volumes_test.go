@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -160,6 +161,19 @@ func TestNewEncryptionConfig(t *testing.T) {
 	}
 	if len(names) != 2 {
 		t.Errorf("two runs on one day give one name: %v", names)
+	}
+}
+
+// A date of another system prints no configuration with half a name.
+func TestNewEncryptionConfigRefusesForeignTools(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "date"), []byte("#!/bin/sh\necho usage >&2\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), "../new-encryption-config.sh")
+	command.Env = append(command.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	if out, err := command.Output(); err == nil || len(out) > 0 {
+		t.Errorf("printed %q, %v", out, err)
 	}
 }
 
