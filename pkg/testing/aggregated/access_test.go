@@ -57,7 +57,7 @@ func TestAuditID(t *testing.T) {
 	value := harness.Canary()
 	header := remote("ann")
 	header["Audit-Id"] = []string{id}
-	if got := create(t, proxy, "default", "one", value, header); got.Code != http.StatusCreated || got.Header.Get("Audit-Id") != id {
+	if got := create(t, proxy, "one", value, header); got.Code != http.StatusCreated || got.Header.Get("Audit-Id") != id {
 		t.Errorf("create: %d, Audit-Id %q", got.Code, got.Header.Get("Audit-Id"))
 	}
 	s.Stop(t)

@@ -174,7 +174,7 @@ func TestHalfRequestsHoldNoSeat(t *testing.T) {
 		<-began
 	}
 	for n := range 50 {
-		create(t, proxy, "default", fmt.Sprint("other-", n), "v", remote("ann")).Want(t, http.StatusCreated)
+		create(t, proxy, fmt.Sprint("other-", n), "v", remote("ann")).Want(t, http.StatusCreated)
 	}
 	for _, body := range bodies {
 		_ = body.Close()

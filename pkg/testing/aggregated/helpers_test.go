@@ -35,10 +35,10 @@ func body(name, value string) string {
 }
 
 // create sends a value as a user whom kube-apiserver passes on.
-func create(t *testing.T, proxy *harness.Server, namespace, name, value string, as http.Header) harness.Response {
+func create(t *testing.T, proxy *harness.Server, name, value string, as http.Header) harness.Response {
 	t.Helper()
 	return proxy.Do(t, harness.Request{
-		Method: http.MethodPost, Path: harness.Collection(namespace), Header: as, Body: body(name, value),
+		Method: http.MethodPost, Path: harness.Collection("default"), Header: as, Body: body(name, value),
 	})
 }
 

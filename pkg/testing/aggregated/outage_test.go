@@ -23,7 +23,7 @@ func TestEtcdIsDown(t *testing.T) {
 	c.API.Allow(allowUsers("ann"))
 	s := harness.StartAggregated(t, c)
 	proxy := s.As(t, c.ProxyCA.Client(t, harness.FrontProxy))
-	create(t, proxy, "default", "one", harness.Canary(), remote("ann")).Want(t, http.StatusCreated)
+	create(t, proxy, "one", harness.Canary(), remote("ann")).Want(t, http.StatusCreated)
 	c.StopEtcd()
 	harness.Eventually(t, "/readyz says so", func() bool { return s.Get(t, "/readyz", "").Code == http.StatusInternalServerError })
 	masters := remote("system:kube-aggregator", "system:masters")
@@ -95,7 +95,7 @@ func TestStop(t *testing.T) {
 	s.Signal(t, syscall.SIGTERM)
 	harness.Eventually(t, "it is not ready", func() bool { return s.Get(t, probe, "").Code != http.StatusOK })
 	value := harness.Canary()
-	if got := create(t, proxy, "default", "one", value, remote("ann")); got.Code != http.StatusCreated {
+	if got := create(t, proxy, "one", value, remote("ann")); got.Code != http.StatusCreated {
 		t.Errorf("create while stopping: %d %s", got.Code, got.Body)
 	}
 	if err := s.Wait(t); err != nil {

@@ -31,8 +31,6 @@ func badPatches() []bad {
 	return cases
 }
 
-const badRequest = metav1.StatusReasonBadRequest
-
 // mergePatches are wrong in both formats that look like the object.
 func mergePatches(contentType string) []bad {
 	value, description := []string{"spec.value"}, []string{"spec.description"}
