@@ -60,7 +60,7 @@ func (w *write) carried() { w.declared, w.key = true, "" }
 // its retirement is in etcd.
 type fence struct {
 	*kubernetes.Client
-	prefix string
+	root string // see retiredRoot
 }
 
 var _ kubernetes.Interface = (*fence)(nil)
@@ -78,38 +78,51 @@ func (f *fence) OptimisticPut(ctx context.Context, key string, value []byte, rev
 		return f.Client.OptimisticPut(ctx, key, value, revision, opts)
 	}
 	fences := coveredBy(w.key)
-	compares := append(make([]clientv3.Cmp, 0, 1+len(fences)),
-		clientv3.Compare(clientv3.ModRevision(key), "=", revision))
-	reads := make([]clientv3.Op, 0, 1+len(fences)) // executed only on failure
+	compares := make([]clientv3.Cmp, 1, 1+len(fences))
+	compares[0] = clientv3.Compare(clientv3.ModRevision(key), "=", revision)
 	for _, name := range fences {
-		record := RetiredKey(f.prefix, name)
-		compares = append(compares, clientv3.Compare(clientv3.CreateRevision(record), "=", 0))
-		reads = append(reads, clientv3.OpGet(record, clientv3.WithCountOnly()))
+		compares = append(compares, clientv3.Compare(clientv3.CreateRevision(f.root+escapeKey(name)), "=", 0))
 	}
-	if opts.GetOnFailure {
-		reads = append(reads, clientv3.OpGet(key))
+	for {
+		done, err := f.KV.Txn(ctx).If(compares...).Then(
+			clientv3.OpPut(key, string(value), clientv3.WithLease(opts.LeaseID))).Commit()
+		if err != nil {
+			return kubernetes.PutResponse{}, err
+		}
+		if done.Succeeded {
+			return kubernetes.PutResponse{Succeeded: true, Revision: done.Header.Revision}, nil
+		}
+		resp, err := f.refused(ctx, key, w.key, fences)
+		if err != nil || resp.KV.GetModRevision() != revision {
+			if !opts.GetOnFailure {
+				resp.KV = nil
+			}
+			return resp, err
+		} // else what refused the write is gone: the key is not retired any more, or a record was deleted
 	}
-	done, err := f.KV.Txn(ctx).If(compares...).Then(
-		clientv3.OpPut(key, string(value), clientv3.WithLease(opts.LeaseID))).Else(reads...).Commit()
+}
+
+// refused reads why a write failed: it returns a *RetiredError, or the record at key.
+func (f *fence) refused(ctx context.Context, key, sealedUnder string, fences []string) (kubernetes.PutResponse, error) {
+	reads := []clientv3.Op{clientv3.OpGet(key)}
+	for _, name := range fences {
+		reads = append(reads, clientv3.OpGet(f.root+escapeKey(name), clientv3.WithCountOnly()))
+	}
+	done, err := f.KV.Txn(ctx).Then(reads...).Commit()
 	if err != nil {
 		return kubernetes.PutResponse{}, err
 	}
-	resp := kubernetes.PutResponse{Succeeded: done.Succeeded, Revision: done.Header.Revision}
-	if done.Succeeded {
-		return resp, nil
-	}
 	if len(done.Responses) != len(reads) {
-		return resp, fmt.Errorf("etcd answered a refused write with %d reads: want %d", len(done.Responses), len(reads))
+		return kubernetes.PutResponse{}, fmt.Errorf("etcd answered %d of %d reads", len(done.Responses), len(reads))
 	}
-	for _, read := range done.Responses[:len(fences)] {
+	for _, read := range done.Responses[1:] {
 		if read.GetResponseRange().GetCount() > 0 {
-			return kubernetes.PutResponse{}, &RetiredError{Key: w.key}
+			return kubernetes.PutResponse{}, &RetiredError{Key: sealedUnder}
 		}
 	}
-	if opts.GetOnFailure {
-		if found := done.Responses[len(fences)].GetResponseRange().GetKvs(); len(found) == 1 {
-			resp.KV = found[0]
-		}
+	resp := kubernetes.PutResponse{Revision: done.Header.Revision}
+	if found := done.Responses[0].GetResponseRange().GetKvs(); len(found) == 1 {
+		resp.KV = found[0]
 	}
 	return resp, nil
 }
@@ -127,10 +140,7 @@ func retiredRoot(etcdPrefix string) string { return path.Join("/", etcdPrefix, "
 
 // RetiredKey returns the etcd key of the record that retires a key, PROVIDER/NAME or kms/NAME/HASH. etcdPrefix is the
 // value of --etcd-prefix.
-func RetiredKey(etcdPrefix, key string) string {
-	segments := strings.Split(key, "/")
-	for i := range segments {
-		segments[i] = url.PathEscape(segments[i])
-	}
-	return retiredRoot(etcdPrefix) + strings.Join(segments, "/")
-}
+func RetiredKey(etcdPrefix, key string) string { return retiredRoot(etcdPrefix) + escapeKey(key) }
+
+// escapeKey escapes everything in the name of a key but the slashes.
+func escapeKey(key string) string { return strings.ReplaceAll(url.PathEscape(key), "%2F", "/") }

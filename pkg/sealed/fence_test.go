@@ -115,6 +115,9 @@ func TestFenceOfARewrap(t *testing.T) {
 		}
 		return err
 	})
+	s.mustBeFenced(t, "a dry run of an update that re-seals", newKey, func() error {
+		return s.getter.CheckOpens(bounded(t), keyOf(obj))
+	})
 	s.mustBeFenced(t, "a dry run", newKey, func() error {
 		got, err := s.getter.Rewrap(bounded(t), keyOf(obj), nil, true)
 		if got != (RewrapResult{}) {
@@ -194,7 +197,7 @@ func TestFenceOfAKMS(t *testing.T) {
 // TestUndeclaredWritesAreRefused: a write path that forgets to declare what it writes must not pass the fence.
 func TestUndeclaredWritesAreRefused(t *testing.T) {
 	etcd := runEtcd(t)
-	f := &fence{etcd, etcdPrefix}
+	f := &fence{etcd, retiredRoot(etcdPrefix)}
 	declared, _ := newWrite(t.Context())
 	for name, ctx := range map[string]context.Context{"no declaration": t.Context(), "an empty one": declared} {
 		_, err := f.OptimisticPut(ctx, "/a", []byte("b"), 0, kubernetes.PutOptions{})
@@ -207,7 +210,7 @@ func TestUndeclaredWritesAreRefused(t *testing.T) {
 // TestFenceAnswersAsUpstream: apart from a retired key, a refused write ends as without the fence.
 func TestFenceAnswersAsUpstream(t *testing.T) {
 	etcd := runEtcd(t)
-	f := &fence{etcd, etcdPrefix}
+	f := &fence{etcd, retiredRoot(etcdPrefix)}
 	ctx, w := newWrite(t.Context())
 	w.sealed(oldKey)
 	put := func(value string, revision int64, get bool) kubernetes.PutResponse {

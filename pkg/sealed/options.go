@@ -208,7 +208,7 @@ func newRaw(
 	}
 	etcd.KV = etcd3.NewETCDLatencyTracker(etcd.KV) // for metrics and audit annotations
 	client := &kubernetes.Client{Client: etcd}
-	client.Kubernetes = &fence{client, config.Prefix}
+	client.Kubernetes = &fence{client, retiredRoot(config.Prefix)}
 	compactor := etcd3.NewCompactor(etcd, config.CompactionInterval, clock.RealClock{}, nil)
 	store, err := etcd3.New(client, compactor, config.Codec, newFunc, newListFunc, config.Prefix, resourcePrefix,
 		config.GroupResource, transformer, config.LeaseManagerConfig, decoder, versioner)

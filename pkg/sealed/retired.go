@@ -41,6 +41,8 @@ type retirement struct {
 
 // ListRetired reads all records at the current revision. etcdPrefix is the value of --etcd-prefix.
 func ListRetired(ctx context.Context, kv clientv3.KV, etcdPrefix string) (*RetiredKeys, error) {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
 	root := retiredRoot(etcdPrefix)
 	got, err := kv.Get(ctx, root, clientv3.WithPrefix())
 	if err != nil {
@@ -77,6 +79,8 @@ func Retire(ctx context.Context, kv clientv3.KV, etcdPrefix, key string) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
 	record := RetiredKey(etcdPrefix, key)
 	_, err = kv.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(record), "=", 0)).
 		Then(clientv3.OpPut(record, string(value))).Commit()
@@ -88,6 +92,8 @@ func Retire(ctx context.Context, kv clientv3.KV, etcdPrefix, key string) error {
 
 // Unretire deletes the record of a key and reports whether there was one.
 func Unretire(ctx context.Context, kv clientv3.KV, etcdPrefix, key string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
 	done, err := kv.Delete(ctx, RetiredKey(etcdPrefix, key))
 	if err != nil {
 		return false, fmt.Errorf("deleting the record of the retired key: %w", err)
@@ -109,6 +115,8 @@ func (s *Sealer) WatchRetired(ctx context.Context, kv clientv3.KV, etcdPrefix st
 		for _, name := range coveredBy(key) {
 			reads = append(reads, clientv3.OpGet(RetiredKey(etcdPrefix, name), clientv3.WithCountOnly()))
 		}
+		ctx, cancel := context.WithTimeout(ctx, retiredPoll)
+		defer cancel()
 		done, err := kv.Txn(ctx).Then(reads...).Commit()
 		if err != nil {
 			return // the checks of etcd report it

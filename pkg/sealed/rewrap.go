@@ -93,6 +93,9 @@ func (s *Store) CheckOpens(ctx context.Context, key string) error {
 	}
 	if err == nil && stored.DeletionTimestamp == nil {
 		_, err = s.sealer.Open(ctx, stored)
+		if retired := s.sealer.RetiredFault(); err == nil && retired != nil {
+			err = operationError(Sealing, stored, retired)
+		}
 	}
 	return readError(key, err)
 }

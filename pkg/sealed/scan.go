@@ -27,7 +27,7 @@ const (
 	pageBytes = 4 << 20
 )
 
-// pageTimeout bounds the wait for one page.
+// pageTimeout bounds the wait for one page, and for one request about retired keys.
 const pageTimeout = 20 * time.Second
 
 // ErrCompacted is returned if the revision of a scan was compacted before its end. Scan again.

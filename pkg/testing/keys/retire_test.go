@@ -211,12 +211,29 @@ func TestRetireAndUndo(t *testing.T) {
 	check := []string{"check", data, "--encryption-provider-config=" + without}
 	keysTool(t, 1, check, "aesgcm/two is not retired", command)
 
+	backup := func(name string) (restored string) {
+		t.Helper()
+		file, restored := filepath.Join(t.TempDir(), name), filepath.Join(t.TempDir(), name)
+		for _, args := range [][]string{
+			{"backup", data, "--to=" + file}, {"restore", "--from=" + file, "--data-dir=" + restored},
+		} {
+			if _, stderr, code := harness.Tool(t, args...); code != 0 {
+				t.Fatalf("%v: code %d: %s", args, code, stderr)
+			}
+		}
+		harness.WriteFile(t, filepath.Join(restored, "encryption.yaml"), configHead+aesgcm("one", one, "two", two))
+		return "--data-dir=" + restored
+	}
+	before := backup("before")
 	for range 2 {
 		retire(0, "aesgcm/two", "aesgcm/two is retired since revision", "Backups of a revision before",
 			"secret-apiserver keys check --encryption-provider-config FILE --data-dir "+s.DataDir)
 	}
 	keysTool(t, 0, []string{"report", data, "--fail-on=aesgcm/two"}, "retired: aesgcm/two since revision")
 	keysTool(t, 0, check)
+	// What is restored from before the retirement has no record of it, and is no proof.
+	keysTool(t, 1, []string{"report", before, "--fail-on=aesgcm/two"}, "aesgcm/two is not retired")
+	keysTool(t, 0, []string{"report", backup("after"), "--fail-on=aesgcm/two"}, "retired: aesgcm/two since revision")
 
 	// The key first again: every write of a value is refused, after a restart too.
 	harness.WriteFile(t, own, configHead+aesgcm("two", two, "one", one))
