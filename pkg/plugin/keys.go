@@ -29,7 +29,8 @@ The active key is found by a dry run of a rewrap, which changes nothing and requ
 securevalues/rewrap. With --watch the command follows a rotation, with a progress bar on a terminal, and ends when every
 value is under that key.
 
-It counts what you may list. "secret-apiserver keys report --fail-on KEY" is the proof before a key is destroyed.`
+It counts what you may list. The running servers, and whether all have the same active key, are not in the API:
+"secret-apiserver keys report" lists them. "secret-apiserver keys retire KEY" is the proof before a key is destroyed.`
 
 const keysExample = `  kubectl securevalue keys
   kubectl securevalue keys --all-namespaces

@@ -18,6 +18,9 @@
 //   - Any other update without a value keeps the stored ciphertext in the same compare-and-swap. Nothing is opened,
 //     unless what the ciphertext is bound to changes: then the value is opened and re-sealed in that write.
 //
+// Beside the records it keeps in etcd what servers must know of each other's keys: which are retired, which every
+// sealing write compares, and, for people, which server has loaded which.
+//
 // The ciphers are those of k8s.io/apiserver's EncryptionConfiguration. The package must never hold a cipher, log a
 // value, or return an error that quotes one.
 package sealed

@@ -87,8 +87,8 @@ func (o *DecryptOptions) addFlags(fs *pflag.FlagSet) {
 		"When to fsync audit records before a value is released: always, interval (once per second) or never. "+
 			"A crash of the process never loses a record; a power failure may with interval and never.")
 	fs.StringVar(&o.Audit.Instance, "decrypt-audit-instance", o.Audit.Instance,
-		"Name of this server's audit chain, unique among the servers that share an etcd. It must stay the same "+
-			"across restarts. (default the host name, \"standalone\" in a standalone server)")
+		"Name of this server's audit chain, unique among the servers that share an etcd; keys report shows it too. It "+
+			"must stay the same across restarts. (default the host name, \"standalone\" in a standalone server)")
 	o.Audit.addFlags(fs, "decrypt audit")
 }
 

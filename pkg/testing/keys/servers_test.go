@@ -3,6 +3,7 @@
 package keys
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -116,6 +117,25 @@ func TestAnnouncementsOutliveOutages(t *testing.T) {
 		t.Errorf("the outage is logged %d times", n-before)
 	}
 	twins[0].Stop(t)
+	if found, _, _ := report(t, database...); len(found.Servers) != 0 {
+		t.Errorf("a stopped server is listed: %+v", found.Servers)
+	}
+}
+
+// A server in a cluster is listed under the name of its host.
+func TestReportListsAServerInACluster(t *testing.T) {
+	t.Parallel()
+	c := harness.NewCluster(t)
+	s := harness.StartAggregated(t, c)
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	database := []string{"--etcd-servers=" + c.EtcdServers}
+	if found := waitServers(t, database, "the server is listed", count(1))[0]; found.Instance != host || found.WriteKey != "aesgcm/test" {
+		t.Errorf("got %+v", found)
+	}
+	s.Stop(t)
 	if found, _, _ := report(t, database...); len(found.Servers) != 0 {
 		t.Errorf("a stopped server is listed: %+v", found.Servers)
 	}
