@@ -159,7 +159,7 @@ func TestRolesNameEverything(t *testing.T) {
 					}
 				}
 				for _, verb := range []string{"impersonate", "bind", "escalate"} {
-					if slices.Contains(rule.Verbs, verb) {
+					if slices.Contains(rule.Verbs, verb) && o.GetName() != "secret.grafana.app:decrypter-granter" {
 						t.Errorf("%s has the verb %s", id(o), verb)
 					}
 				}

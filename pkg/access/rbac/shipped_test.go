@@ -42,7 +42,7 @@ func rolesIn(t *testing.T, file, role string) []*rbacv1.ClusterRole {
 			t.Fatalf("%s: want one ClusterRole, got %d objects, %v", f.path, len(items), errs)
 		}
 		short := strings.TrimPrefix(items[0].key.name, role)
-		if want := file + short + ".yaml"; filepath.Base(f.path) != want {
+		if want := strings.TrimSuffix(file, short) + short + ".yaml"; filepath.Base(f.path) != want {
 			t.Errorf("%s holds ClusterRole %q", f.path, items[0].key.name)
 		}
 		roles = append(roles, &rbacv1.ClusterRole{ObjectMeta: *items[0].meta, Rules: items[0].role.rules})
@@ -117,6 +117,27 @@ func TestShippedDecrypterRoles(t *testing.T) {
 		if diff := cmp.Diff(rules, role.Rules); diff != "" {
 			t.Errorf("%s:\n%s", role.Name, diff)
 		}
+	}
+}
+
+// TestShippedGranterRole binds the decrypter roles and nothing else, and is no part of another role.
+func TestShippedGranterRole(t *testing.T) {
+	roles := rolesIn(t, "granter", "secret.grafana.app:decrypter-")
+	var decrypters []string
+	for _, role := range rolesIn(t, "decrypter-", "secret.grafana.app:decrypter-") {
+		decrypters = append(decrypters, role.Name)
+	}
+	want := []rbacv1.PolicyRule{
+		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, Verbs: []string{"bind"},
+			ResourceNames: decrypters},
+		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"},
+			Verbs: []string{"get", "list", "create", "patch", "delete"}},
+	}
+	if len(roles) != 1 || len(roles[0].Labels) > 0 {
+		t.Fatalf("roles are %v", roles)
+	}
+	if diff := cmp.Diff(want, roles[0].Rules); diff != "" {
+		t.Error(diff)
 	}
 }
 
