@@ -92,7 +92,7 @@ func (g *grant) validate() error {
 	return cli.UsageError(errs...)
 }
 
-// lock makes the folder of manifests and waits for another grant or revoke. It refuses what is no data folder.
+// lock makes the folder of manifests and waits for another grant or revoke. It refuses any other folder than a data folder.
 func (g *grant) lock() (unlock func(), err error) {
 	if _, err := os.Stat(filepath.Join(g.dir, "admin-token.sha256")); err != nil {
 		return nil, fmt.Errorf("--data-dir: %s is not the data folder of a standalone server, or was never started: %w",
@@ -140,7 +140,7 @@ The port is that of the banner:
     https://127.0.0.1:8444/decrypt/v1/namespaces/%[2]s/secrets/NAME/decrypt
 `
 
-// manifest is a file of its own for each grant, which other files cannot collide with.
+// manifest is the file of one grant.
 func (g *grant) manifest() string {
 	return filepath.Join(RBACDir(g.dir), fmt.Sprintf("%s.%s.%s.yaml", g.namespace, g.service, g.decrypter))
 }

@@ -120,7 +120,7 @@ func TestShippedDecrypterRoles(t *testing.T) {
 	}
 }
 
-// TestShippedGranterRole binds the decrypter roles and nothing else, and is no part of another role.
+// TestShippedGranterRole binds the decrypter roles and nothing else, and aggregates to none.
 func TestShippedGranterRole(t *testing.T) {
 	roles := rolesIn(t, "granter", "secret.grafana.app:decrypter-")
 	var decrypters []string
