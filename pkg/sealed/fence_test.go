@@ -211,7 +211,7 @@ func TestUndeclaredWritesAreRefused(t *testing.T) {
 func TestFenceAnswersAsUpstream(t *testing.T) {
 	etcd := runEtcd(t)
 	f := &fence{etcd, retiredRoot(etcdPrefix)}
-	ctx, w := newWrite(t.Context())
+	ctx, w := newWrite(bounded(t))
 	w.sealed(oldKey)
 	put := func(value string, revision int64, get bool) kubernetes.PutResponse {
 		resp, err := f.OptimisticPut(ctx, "/a", []byte(value), revision, kubernetes.PutOptions{GetOnFailure: get})

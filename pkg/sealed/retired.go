@@ -147,8 +147,8 @@ func (s *Sealer) RetiredFault() error {
 	if retired == nil {
 		return nil
 	}
-	if key, err := s.WriteKey(); err != nil || key != *retired {
-		return nil
+	if key, err := s.WriteKey(); err == nil && key == *retired {
+		return &RetiredError{Key: key}
 	}
-	return &RetiredError{Key: *retired}
+	return nil
 }

@@ -44,7 +44,7 @@ func clientError(ctx context.Context, name string, err error) error {
 			}
 			return apierrors.NewInternalError(errors.New("cannot decrypt the stored value: its record was changed; " +
 				"nothing was written, ask the operator"))
-		case sealed.ErrKeyRetired: //nolint:errorlint // as above
+		case sealed.ErrKeyRetired:
 			return keyRetired(name, operation)
 		default:
 			return keyUnavailable(name)

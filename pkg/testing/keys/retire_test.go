@@ -30,13 +30,10 @@ func keysTool(t *testing.T, want int, args []string, texts ...string) {
 }
 
 // write sends a request with a body for one value as the administrator, without the retries of client-go.
-func write(t *testing.T, s *harness.Server, method, name, contentType, body string) harness.Response {
+func write(t *testing.T, s *harness.Server, method, name, body string) harness.Response {
 	t.Helper()
-	return s.Do(
-		t,
-		harness.Request{Method: method, Path: harness.Collection(namespace) + "/" + name, Token: s.AdminToken,
-			ContentType: contentType, Body: body},
-	)
+	path := harness.Collection(namespace) + "/" + name
+	return s.Do(t, harness.Request{Method: method, Path: path, Token: s.AdminToken, Body: body})
 }
 
 // A server lags behind a rotation: it was paused while the old key was retired, or kept its last good file. The proof
@@ -93,7 +90,7 @@ func TestRetiredKeyBindsAServerThatLags(t *testing.T) {
 		"3 values are still under aesgcm/old", "it stays retired")
 	b.Signal(t, syscall.SIGCONT)
 
-	put := write(t, b, http.MethodPut, "value-0", "", harness.Object(t, "value-0", canary, "k6-cloud"))
+	put := write(t, b, http.MethodPut, "value-0", harness.Object(t, "value-0", canary, "k6-cloud"))
 	if status := put.Status(t); put.Code != http.StatusServiceUnavailable || put.Header.Get("Retry-After") == "" ||
 		!strings.Contains(status.Message, "key aesgcm/old of this server is retired; nothing was changed") {
 		t.Errorf("a PUT through the server that lags: %d %s", put.Code, put.Body)
@@ -113,8 +110,12 @@ func TestRetiredKeyBindsAServerThatLags(t *testing.T) {
 		"a decrypter taken": {
 			http.MethodPatch, "value-1", merge, `{"spec":{"decrypters":[]}}`, http.StatusServiceUnavailable,
 		},
-		"a dry run":                   {http.MethodPost, "?dryRun=All", "", harness.Object(t, "fresh", canary), http.StatusCreated},
-		"a label":                     {http.MethodPatch, "value-0", merge, `{"metadata":{"labels":{"a":"b"}}}`, http.StatusOK},
+		"a dry run": {
+			http.MethodPost, "?dryRun=All", "", harness.Object(t, "fresh", canary), http.StatusCreated,
+		},
+		"a label": {
+			http.MethodPatch, "value-0", merge, `{"metadata":{"labels":{"a":"b"}}}`, http.StatusOK,
+		},
 		"a rewrap with nothing to do": {http.MethodPost, "value-2/rewrap", "", "{}", http.StatusCreated},
 		"another read":                {http.MethodGet, "value-0", "", "", http.StatusOK},
 	} {
@@ -142,13 +143,12 @@ func TestRetiredKeyBindsAServerThatLags(t *testing.T) {
 			a,
 			http.MethodPost,
 			fmt.Sprintf("value-%d/rewrap", i),
-			"",
 			"{}",
 		); got.Code != http.StatusCreated {
 			t.Fatalf("rewrap: %d %s", got.Code, got.Body)
 		}
 	}
-	if got := write(t, b, http.MethodPost, "value-0/rewrap", "", "{}"); got.Code != http.StatusServiceUnavailable {
+	if got := write(t, b, http.MethodPost, "value-0/rewrap", "{}"); got.Code != http.StatusServiceUnavailable {
 		t.Errorf("a rewrap under the retired key: %d %s", got.Code, got.Body)
 	}
 	keysTool(t, 0, proof, "retired: aesgcm/old since revision")
@@ -164,7 +164,6 @@ func TestRetiredKeyBindsAServerThatLags(t *testing.T) {
 		b,
 		http.MethodPut,
 		"value-0",
-		"",
 		harness.Object(t, "value-0", canary, "k6-cloud"),
 	); put.Code != http.StatusOK {
 		t.Errorf("a PUT under the new key: %d %s", put.Code, put.Body)
@@ -243,7 +242,6 @@ func TestRetireAndUndo(t *testing.T) {
 		s,
 		http.MethodPost,
 		"",
-		"",
 		harness.Object(t, "a", "value"),
 	); got.Code != http.StatusServiceUnavailable {
 		t.Errorf("a create under a retired key: %d %s", got.Code, got.Body)
@@ -251,7 +249,7 @@ func TestRetireAndUndo(t *testing.T) {
 	keysTool(t, 1, []string{"retire", data, "aesgcm/two"}, "aesgcm/two is the first key in")
 	keysTool(t, 0, []string{"retire", data, "aesgcm/two", "--undo"}, "aesgcm/two is not retired any more")
 	harness.Eventually(t, "the server writes again", func() bool {
-		return write(t, s, http.MethodPost, "", "", harness.Object(t, "a", "value")).Code == http.StatusCreated
+		return write(t, s, http.MethodPost, "", harness.Object(t, "a", "value")).Code == http.StatusCreated
 	})
 	keysTool(t, 1, []string{"retire", data, "aesgcm/two"}, "writes under aesgcm/two")
 	s.Rotate(t, "three")
@@ -259,7 +257,7 @@ func TestRetireAndUndo(t *testing.T) {
 		return len(servers) == 1 && servers[0].WriteKey == "aesgcm/three"
 	})
 	keysTool(t, 1, []string{"retire", data, "aesgcm/two"}, "1 values are still under aesgcm/two", namespace+"/a")
-	if got := write(t, s, http.MethodPut, "a", "", harness.Object(t, "a", "again")); got.Code != http.StatusOK {
+	if got := write(t, s, http.MethodPut, "a", harness.Object(t, "a", "again")); got.Code != http.StatusOK {
 		t.Fatalf("%d %s", got.Code, got.Body)
 	}
 	retire(0, "aesgcm/two")

@@ -14,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/apiserver/pkg/storage/value"
 
 	"github.com/securevalue/secret-apiserver/pkg/apiserver"
@@ -41,6 +40,12 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	command.SetUsageFunc((&cobra.Command{}).UsageFunc())
 	command.SetHelpFunc((&cobra.Command{}).HelpFunc())
 	return command
+}
+
+// database is a client of etcd.
+type database interface {
+	sealed.Etcd
+	Endpoints() []string
 }
 
 // source is where the records are: in a data folder or in an etcd.
@@ -76,7 +81,7 @@ func (s *source) survey(
 
 // read is survey with a client.
 func (s *source) read(
-	ctx context.Context, client *clientv3.Client, bar *cli.Bar, names []string, local map[string]value.Transformer,
+	ctx context.Context, client database, bar *cli.Bar, names []string, local map[string]value.Transformer,
 ) (*survey, error) {
 	retired, err := sealed.ListRetired(ctx, client, s.prefix)
 	if err != nil {
@@ -100,7 +105,7 @@ func (s *source) read(
 }
 
 // liveServers returns the servers that are announced at a revision, 0 for the current one.
-func (s *source) liveServers(ctx context.Context, client *clientv3.Client, revision int64) ([]sealed.Server, error) {
+func (s *source) liveServers(ctx context.Context, client database, revision int64) ([]sealed.Server, error) {
 	if len(client.Endpoints()) == 0 { // this tool has started the etcd of a server that is stopped
 		return nil, nil
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	clientv3 "go.etcd.io/etcd/client/v3"
 	cliflag "k8s.io/component-base/cli/flag"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
@@ -193,7 +192,7 @@ func (o *retireOptions) checkFile(configured []string) error {
 }
 
 // checkKnown refuses a key that neither the file, nor a running server, nor a stored value has.
-func (o *retireOptions) checkKnown(ctx context.Context, client *clientv3.Client, configured []string,
+func (o *retireOptions) checkKnown(ctx context.Context, client database, configured []string,
 	servers []sealed.Server) error {
 	if o.has(configured, servers) {
 		return nil
@@ -220,7 +219,7 @@ func (o *retireOptions) has(configured []string, servers []sealed.Server) bool {
 	})
 }
 
-func (o *retireOptions) undoRetire(ctx context.Context, command *cobra.Command, client *clientv3.Client,
+func (o *retireOptions) undoRetire(ctx context.Context, command *cobra.Command, client database,
 	configured []string, servers []sealed.Server) error {
 	if !o.has(configured, servers) {
 		return fmt.Errorf("no running server and no key of --%s is named %q: what is sealed under it could not be "+
