@@ -12,11 +12,12 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
-	"github.com/securevalue/secret-apiserver/pkg/testing/malformed"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	kjson "sigs.k8s.io/json"
 	kyaml "sigs.k8s.io/yaml"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
+	"github.com/securevalue/secret-apiserver/pkg/testing/malformed"
 )
 
 // constants are all texts that a refusal of a body may have, without their positions.

@@ -24,15 +24,15 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
-const grantLong = `Let a service decrypt the values of a namespace that list a decrypter. The ServiceAccount gets a RoleBinding
-to the ClusterRole of the decrypter, which is created if it does not exist; with --name, to a Role for these values only. The
-namespace of its Pods gets the label that the NetworkPolicy of the decrypt port asks for. At the end the command prints what
-the Pods need.
+const grantLong = `Let a service decrypt the values of a namespace that list a decrypter. The ServiceAccount gets a
+RoleBinding to the ClusterRole of the decrypter, which is created if it does not exist; with --name, to a Role for these
+values only. The namespace of its Pods gets the label that the NetworkPolicy of the decrypt port asks for. At the end
+the command prints what the Pods need.
 
 Each object is created with your permissions: "bind" on the ClusterRole is enough for a RoleBinding (ClusterRole
 secret.grafana.app:decrypter-granter), a new ClusterRole takes a cluster administrator.`
 
-const grantExample = `  # Pods of ServiceAccount checkout in namespace shop may decrypt what lists checkout in namespace shop-values.
+const grantExample = `  # ServiceAccount checkout of namespace shop may decrypt what lists checkout in shop-values.
   kubectl securevalue grant shop:checkout --decrypter checkout -n shop-values
 
   # Only one value.
@@ -142,7 +142,9 @@ func (g *grant) rules() []rbacv1.PolicyRule {
 // clusterRole has the name and the rules of those in config/rbac.
 func (g *grant) clusterRole() *rbacv1.ClusterRole {
 	name := secret.GroupName + ":decrypter-" + strings.TrimSuffix(g.decrypter, ".grafana.app")
-	return &rbacv1.ClusterRole{TypeMeta: typeMeta("ClusterRole"), ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: g.rules()}
+	return &rbacv1.ClusterRole{
+		TypeMeta: typeMeta("ClusterRole"), ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: g.rules(),
+	}
 }
 
 func (g *grant) role() *rbacv1.Role {
@@ -155,9 +157,11 @@ func (g *grant) binding() *rbacv1.RoleBinding {
 	if single {
 		ref.Kind, ref.Name = "Role", g.role().Name
 	}
-	account := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: g.account.Namespace, Name: g.account.Name}
+	accounts := []rbacv1.Subject{
+		{Kind: rbacv1.ServiceAccountKind, Namespace: g.account.Namespace, Name: g.account.Name},
+	}
 	return &rbacv1.RoleBinding{
-		TypeMeta: typeMeta("RoleBinding"), ObjectMeta: g.meta(single), RoleRef: ref, Subjects: []rbacv1.Subject{account},
+		TypeMeta: typeMeta("RoleBinding"), ObjectMeta: g.meta(single), RoleRef: ref, Subjects: accounts,
 	}
 }
 
@@ -187,8 +191,8 @@ func (g *grant) add(ctx context.Context) error {
 		return err
 	}
 	if err := g.label(ctx); err != nil {
-		fmt.Fprintf(g.ErrOut, "note: %v; where NetworkPolicies are enforced, somebody has to run: "+ //nolint:errcheck // a note
-			"kubectl label namespace %s %s=allowed\n", err, g.account.Namespace, networkLabel)
+		note := "note: %v; where NetworkPolicies are enforced, run: kubectl label namespace %s %s=allowed\n"
+		_, _ = fmt.Fprintf(g.ErrOut, note, err, g.account.Namespace, networkLabel)
 	}
 	_, err = fmt.Fprintf(g.Out, podText, g.account.Name)
 	return err
@@ -211,7 +215,6 @@ In the Pods of this ServiceAccount, with the CA of the server in ConfigMap secre
             - configMap: {name: secret-ca, items: [{key: ca.crt, path: ca.crt}]}
 `
 
-// did reports one object.
 func (g *grant) did(kind, name, what string) error {
 	if g.dryRun.server() {
 		what += " (server dry run)"
@@ -247,7 +250,6 @@ func (g *grant) label(ctx context.Context) error {
 	return g.did("namespace", g.account.Namespace, "labelled")
 }
 
-// print writes the manifests.
 func (g *grant) print() error {
 	var role any = g.clusterRole()
 	if len(g.names) > 0 {
@@ -270,9 +272,8 @@ func (g *grant) remove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	options := metav1.DeleteOptions{DryRun: g.dryRun.options()}
+	options, found := metav1.DeleteOptions{DryRun: g.dryRun.options()}, false
 	bindings, roles := client.RoleBindings(g.namespace).Delete, client.Roles(g.namespace).Delete
-	found := false
 	for _, object := range []struct {
 		kind, name string
 		remove     func(context.Context, string, metav1.DeleteOptions) error
@@ -293,8 +294,7 @@ func (g *grant) remove(ctx context.Context) error {
 		found = true
 	}
 	if !found {
-		return fmt.Errorf("ServiceAccount %s has no such grant in namespace %s: who-can-decrypt lists others", g.account,
-			g.namespace)
+		return fmt.Errorf("%s has no such grant in namespace %s: who-can-decrypt lists others", g.account, g.namespace)
 	}
 	return nil
 }

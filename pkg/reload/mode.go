@@ -15,8 +15,8 @@ import (
 type Content int
 
 const (
-	// Credentials are tokens and keys: no other user may change them, and not every user may read them. A group may, for
-	// mounted Secrets with an fsGroup.
+	// Credentials are tokens and keys: no other user may change them, and not every user may read them. A group may,
+	// for mounted Secrets with an fsGroup.
 	Credentials Content = iota
 	// Rights grant permissions, as RBAC manifests and CA bundles do: no other user may change them.
 	Rights

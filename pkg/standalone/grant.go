@@ -92,7 +92,8 @@ func (g *grant) validate() error {
 	return cli.UsageError(errs...)
 }
 
-// lock makes the folder of manifests and waits for another grant or revoke. It refuses any other folder than a data folder.
+// lock makes the folder of manifests and waits for another grant or revoke. It returns an error for any other folder
+// than a data folder.
 func (g *grant) lock() (unlock func(), err error) {
 	if _, err := os.Stat(filepath.Join(g.dir, "admin-token.sha256")); err != nil {
 		return nil, fmt.Errorf("--data-dir: %s is not the data folder of a standalone server, or was never started: %w",
@@ -125,7 +126,8 @@ func (g *grant) add(out io.Writer) error {
 	if err := atomicfile.Replace(g.manifest(), []byte(g.role())); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, grantedText, g.service, g.namespace, g.decrypter, file, filepath.Join(g.dir, "pki", "ca.crt"))
+	ca := filepath.Join(g.dir, "pki", "ca.crt")
+	_, err = fmt.Fprintf(out, grantedText, g.service, g.namespace, g.decrypter, file, ca)
 	if err == nil && !slices.Contains(secret.DefaultDecrypters(), g.decrypter) {
 		_, err = fmt.Fprintf(out, "\nValues may list %s only while --allowed-decrypters of the server has it.\n",
 			g.decrypter)
@@ -133,8 +135,8 @@ func (g *grant) add(out io.Writer) error {
 	return err
 }
 
-const grantedText = `%[1]s may decrypt values of namespace %[2]s that list %[3]s, within three seconds. Its token is in %[4]s.
-The port is that of the banner:
+const grantedText = `%[1]s may decrypt values of namespace %[2]s that list %[3]s, within three seconds.
+Its token is in %[4]s. The port is that of the banner:
 
   curl --cacert %[5]s -H "Authorization: Bearer $(cat %[4]s)" -H 'Accept: text/plain' \
     https://127.0.0.1:8444/decrypt/v1/namespaces/%[2]s/secrets/NAME/decrypt

@@ -35,8 +35,8 @@ func (g *grant) giveToken() (file string, err error) {
 	token, err := readToken(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		if g.tokenFile == "" && slices.ContainsFunc(rows, func(r tokenRow) bool { return r.user == g.service }) {
-			return "", fmt.Errorf("--token-file: %s has a token in a file of another name: name that one, or a new one "+
-				"for a second token", g.service)
+			return "", fmt.Errorf("--token-file: %s has a token in a file of another name: name that one, or a new "+
+				"one for a second token", g.service)
 		}
 		token = newToken()
 		err = atomicfile.WriteNew(file, []byte(token))

@@ -23,8 +23,8 @@ const (
 	MaxDecrypters = 64
 )
 
-// DefaultDecrypters returns the decrypters of the contract (secrets-management-http-api.md, "Decrypters"), the default of
-// --allowed-decrypters.
+// DefaultDecrypters returns the decrypters of the contract (secrets-management-http-api.md, "Decrypters"), the default
+// of --allowed-decrypters.
 func DefaultDecrypters() []string {
 	return []string{"k6-cloud", "provisioning.grafana.app", "synthetic-monitoring"}
 }

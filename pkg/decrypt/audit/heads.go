@@ -15,16 +15,16 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// ErrHeadBehind is returned when the published head is not an earlier line of this log: replacing it would hide that the
-// log was cut, or that two servers write under one name.
+// ErrHeadBehind is returned when the published head is not an earlier line of this log: replacing it would hide that
+// the log was cut, or that two servers write under one name.
 var ErrHeadBehind = errors.New("the published head is not an earlier line of this log")
 
 // HeadStore keeps the published head of one instance where writers of the log cannot change it.
 type HeadStore interface {
 	// Load returns the published head, false when there is none yet.
 	Load(ctx context.Context) (Head, bool, error)
-	// Advance publishes a head. It returns ErrHeadBehind, and changes nothing, unless the published head is the same, or
-	// has a smaller sequence and is accepted by earlier, whose errors it returns.
+	// Advance publishes a head. It returns ErrHeadBehind, and changes nothing, unless the published head is the same,
+	// or has a smaller sequence and is accepted by earlier, whose errors it returns.
 	Advance(ctx context.Context, head Head, earlier func(published Head) (bool, error)) error
 }
 
@@ -73,8 +73,8 @@ func (l *Log) publishHead(ctx context.Context, head Head) bool {
 	return false
 }
 
-// isEarlier reports whether a published head is a line of this log: the one that this run loaded or wrote last, or one in
-// the files, such as that of a write whose answer was lost, or of a backup that etcd was restored from.
+// isEarlier reports whether a published head is a line of this log: the one that this run loaded or wrote last, or one
+// in the files, such as that of a write whose answer was lost, or of a backup that etcd was restored from.
 func (l *Log) isEarlier(published Head) (bool, error) {
 	if published == l.published {
 		return true, nil
