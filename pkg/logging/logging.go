@@ -31,8 +31,8 @@ func AddFlags(o *logs.Options, fs *pflag.FlagSet) {
 	}
 }
 
-// Apply applies the log flags of a command. On a terminal, quiet drops text lines of level info unless -v or --vmodule is
-// given.
+// Apply applies the log flags of a command. On a terminal, quiet drops text lines of level info unless -v or --vmodule
+// is given.
 func Apply(o *logs.Options, command *cobra.Command, quiet bool) error {
 	streams := logsapi.LoggingOptions{InfoStream: os.Stdout, ErrorStream: os.Stderr}
 	asked := command.Flags().Changed("v") || command.Flags().Changed("vmodule")
