@@ -34,6 +34,33 @@ func matches(t *testing.T, selector *metav1.LabelSelector, set labels.Set) bool 
 
 // TestNamespaces: nothing is left to the namespace of who applies it, and nothing of ours is elsewhere but the one
 // binding that must be.
+// TestWhatIsKept: what holds keys or data has the label and the annotations by which it outlives an uninstall.
+func TestWhatIsKept(t *testing.T) {
+	want := map[string]string{
+		"argocd.argoproj.io/sync-options": "Prune=false,Delete=false", "helm.sh/resource-policy": "keep",
+		"kustomize.toolkit.fluxcd.io/prune": "disabled",
+	}
+	each(t, func(t *testing.T, objects []object) {
+		for _, o := range objects {
+			kind := o.GetObjectKind().GroupVersionKind().Kind
+			keep := kind == "Namespace" || kind == "PersistentVolumeClaim" || kind == "Secret"
+			if (o.GetLabels()["secret.grafana.app/keep"] == "true") != keep {
+				t.Errorf("%s has labels %v", id(o), o.GetLabels())
+			}
+			for name, value := range want {
+				if (o.GetAnnotations()[name] == value) != keep {
+					t.Errorf("%s has annotations %v", id(o), o.GetAnnotations())
+				}
+			}
+		}
+		for _, s := range all[*appsv1.StatefulSet](objects) {
+			if policy := s.Spec.PersistentVolumeClaimRetentionPolicy; policy.WhenDeleted != appsv1.RetainPersistentVolumeClaimRetentionPolicyType {
+				t.Errorf("%s takes its volumes with it", id(s))
+			}
+		}
+	})
+}
+
 func TestNamespaces(t *testing.T) {
 	cluster := []string{"Namespace", "ClusterRole", "ClusterRoleBinding", "APIService"}
 	each(t, func(t *testing.T, objects []object) {

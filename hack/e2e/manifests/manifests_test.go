@@ -44,6 +44,7 @@ func TestManifests(t *testing.T) {
 	t.Run("every Pod is admitted", c.pods)
 	t.Run("own CA", c.ownCA)
 	t.Run("caBundle survives applying", c.survives)
+	t.Run("uninstall keeps keys and data", c.uninstall)
 }
 
 func start(t *testing.T) *cluster {
@@ -270,6 +271,35 @@ func (c *cluster) survives(t *testing.T) {
 	if after := c.bundle(t); after != before || after == "" {
 		t.Error("applying the manifests changed the caBundle")
 	}
+}
+
+// uninstall runs the commands of docs/operations.md.
+func (c *cluster) uninstall(t *testing.T) {
+	for _, command := range []string{
+		"delete apiservice v1beta1.secret.grafana.app",
+		"delete -k deploy/overlays/production -l secret.grafana.app/keep!=true --ignore-not-found --wait=false",
+	} {
+		if output, err := c.kubectl(strings.Fields(command)...); err != nil {
+			t.Fatalf("%s: %v\n%s", command, err, output)
+		}
+	}
+	left, err := c.kubectl("get", "secrets,pvc", "-n", namespace, "-o", "name")
+	if err != nil {
+		t.Fatal(left, err)
+	}
+	for _, name := range []string{"secret/secret-etcd-ca", "persistentvolumeclaim/secret-etcd-backup", "persistentvolumeclaim/data-secret-etcd-0"} {
+		if !strings.Contains(left, name+"\n") {
+			t.Errorf("%s is gone; left are\n%s", name, left)
+		}
+	}
+	found, err := c.Admin.CoreV1().Namespaces().Get(t.Context(), namespace, metav1.GetOptions{})
+	if err != nil || found.DeletionTimestamp != nil {
+		t.Errorf("the namespace is deleted: %v, %v", found.DeletionTimestamp, err)
+	}
+	soon(t, "the workloads are gone", func(context.Context) (bool, error) {
+		output, err := c.kubectl("get", "deployments,statefulsets,cronjobs", "-n", namespace, "-o", "name")
+		return output == "" || strings.HasPrefix(output, "No resources"), err
+	})
 }
 
 func soon(t *testing.T, what string, done func(context.Context) (bool, error)) {
