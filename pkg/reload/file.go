@@ -99,7 +99,8 @@ func (f *File) Check(ctx context.Context, asked bool) {
 }
 
 func (f *File) read() ([]byte, error) {
-	if _, err := os.Lstat(f.Path); f.Optional && errors.Is(err, fs.ErrNotExist) {
+	_, err := os.Lstat(f.Path)
+	if f.Optional && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)) {
 		return nil, nil
 	}
 	if f.Read != nil {

@@ -123,6 +123,32 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// An optional file is empty while there is none, and when it goes away.
+func TestOptionalFile(t *testing.T) {
+	r := newRecorder(t, "")
+	r.Optional = true
+	file := r.Path
+	for _, absent := range []string{file + "x", filepath.Join(file, "below-a-file")} {
+		r.Path = absent
+		if err := r.Load(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	r.Path = file
+	r.write(t, "one")
+	r.check(t, 2)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	r.check(t, 2)
+	if got := strings.Join(r.applied, ","); got != ",,one," {
+		t.Errorf("applied %q", got)
+	}
+	r.Optional = false
+	r.check(t, 2)
+	r.want(t, "  one ", "ok ok fault")
+}
+
 func TestNewContentCountsOnceItHasSettled(t *testing.T) {
 	r := newRecorder(t, "one")
 	_ = r.Load(t.Context())

@@ -189,6 +189,8 @@ var commands = map[string]string{
 	"backup":        "pkg/tools/backup: a backup holds records as they are stored",
 	"backup verify": "pkg/tools/backup",
 	"restore":       "pkg/tools/backup",
+	"grant":         "pkg/standalone, TestGrantAndRevoke; pkg/testing/process, TestGrantWhileTheServerRuns",
+	"revoke":        "pkg/standalone, TestGrantAndRevoke; reads no value",
 }
 
 var (
