@@ -99,9 +99,11 @@ func (f *File) Check(ctx context.Context, asked bool) {
 }
 
 func (f *File) read() ([]byte, error) {
-	_, err := os.Lstat(f.Path)
-	if f.Optional && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)) {
-		return nil, nil
+	if f.Optional {
+		_, err := os.Lstat(f.Path)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			return nil, nil
+		}
 	}
 	if f.Read != nil {
 		return f.Read()
