@@ -8,14 +8,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"time"
 
 	"connectrpc.com/connect"
 	"go.opentelemetry.io/otel/propagation"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/transport"
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/decryptv1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/decryptv1beta1/decryptv1beta1connect"
@@ -39,10 +36,14 @@ func New(config Config) (*Client, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	client, err := config.httpClient()
+	transport, err := newTransport(config)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("decrypt client: %w", err)
 	}
+	// A redirect is not followed: the token is for one server.
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
 	timeout := config.Timeout
 	if timeout <= 0 {
 		timeout = defaultTimeout
@@ -115,6 +116,9 @@ func (c *Client) call(
 	request := connect.NewRequest(&decryptv1beta1.DecryptSecureValuesRequest{Namespace: namespace, Names: names})
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(request.Header()))
 	response, err := c.rpc.DecryptSecureValues(ctx, request)
+	if connect.CodeOf(err) == connect.CodeCanceled && ctx.Err() == nil { // how connect calls a connection that broke
+		err = connect.NewError(connect.CodeUnavailable, err)
+	}
 	if err != nil {
 		return nil, h.after(), err
 	}
@@ -158,15 +162,16 @@ func (r *results) fail(names []string, err error) {
 type Config struct {
 	// URL is https://HOST:PORT of the decrypt port, not of the API: https://secret-decrypt.secret-system.svc:8444.
 	URL string
-	// CAFile is the CA bundle used to verify the server. Empty means the CAs of the system.
+	// CAFile is the CA bundle used to verify the server, read again for each new connection. Empty means the CAs of the
+	// system.
 	CAFile string
 	// ServerName is verified instead of the host in URL when it is set.
 	ServerName string
 	// TokenFile holds the bearer token. It is read again every minute, and after a refusal, so a projected
 	// ServiceAccount token (audience secret.grafana.app) works.
 	TokenFile string
-	// CertFile and KeyFile are a client certificate, for services without a token. A server in a cluster accepts only
-	// those of its --decrypt-client-ca-file.
+	// CertFile and KeyFile are a client certificate, for services without a token, read again for each new connection
+	// and after a refusal. A server in a cluster accepts only those of its --decrypt-client-ca-file.
 	CertFile, KeyFile string
 	// UserAgent names the service in the server's logs.
 	UserAgent string
@@ -193,29 +198,4 @@ func (c Config) validate() error {
 		return errors.New("decrypt client: CertFile and KeyFile go together")
 	}
 	return nil
-}
-
-// httpClient has the TLS and token handling of client-go, and does not follow redirects: a token is for one server.
-func (c Config) httpClient() (*http.Client, error) {
-	config := &rest.Config{
-		Host:      c.URL,
-		UserAgent: c.UserAgent,
-		TLSClientConfig: rest.TLSClientConfig{
-			CAFile: c.CAFile, ServerName: c.ServerName, CertFile: c.CertFile, KeyFile: c.KeyFile,
-		},
-	}
-	if c.TokenFile != "" {
-		if _, err := os.Stat(c.TokenFile); err != nil {
-			return nil, fmt.Errorf("decrypt client: %w", err)
-		}
-		// Unlike rest.Config.BearerTokenFile this also reads the file again after a refusal.
-		config.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedFileTokenSource(c.TokenFile)))
-	}
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &hinting{next: next} })
-	client, err := rest.HTTPClientFor(config)
-	if err != nil {
-		return nil, fmt.Errorf("decrypt client: %w", err)
-	}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return client, nil
 }

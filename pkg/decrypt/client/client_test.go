@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -245,7 +246,9 @@ func TestConfigFaults(t *testing.T) {
 		"nobody":           {func(c *Config) { c.TokenFile = "" }, "anonymous access"},
 		"half a pair":      {func(c *Config) { c.CertFile = "x" }, "go together"},
 		"no such CA":       {func(c *Config) { c.CAFile += "x" }, "no such file"},
+		"no CA in it":      {func(c *Config) { c.CAFile = c.TokenFile }, "contains no certificate"},
 		"no such token":    {func(c *Config) { c.TokenFile += "x" }, "no such file"},
+		"no token in it":   {func(c *Config) { c.TokenFile = os.DevNull }, os.DevNull + " is empty"},
 		"no such key pair": {func(c *Config) { c.CertFile, c.KeyFile = "/x", "/y" }, "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -33,8 +34,11 @@ type server struct {
 	plain  []int             // what the next requests are answered with by something that speaks no RPC
 	header http.Header       // of those answers
 	token  string
-	calls  [][]string // names of each call that came through
-	seen   int        // requests
+	calls  [][]string               // names of each call that came through
+	seen   int                      // requests
+	secure *tls.Config              // of the next handshakes, when set
+	shakes int                      // handshakes
+	allow  func(*http.Request) bool // instead of the token, when set
 }
 
 func newServer(t *testing.T) *server {
@@ -52,6 +56,12 @@ func newServer(t *testing.T) *server {
 		rpc.ServeHTTP(w, r)
 	}))
 	s.EnableHTTP2 = true
+	s.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.shakes++
+		return s.secure, nil
+	}}
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	dir := t.TempDir()
@@ -70,7 +80,11 @@ func (s *server) admit(r *http.Request) int {
 		s.plain = s.plain[1:]
 		return code
 	}
-	if r.Header.Get("Authorization") != "Bearer "+s.token {
+	allowed := r.Header.Get("Authorization") == "Bearer "+s.token
+	if s.allow != nil {
+		allowed = s.allow(r)
+	}
+	if !allowed {
 		return http.StatusUnauthorized
 	}
 	return 0

@@ -5,26 +5,45 @@ package client
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
-	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // retry is the state of one call over its attempts.
 type retry struct {
-	backoff wait.Backoff
+	backoff backoff
 	// renewed: the token file was read again after a refusal.
 	renewed bool
 }
 
 func newRetry() *retry {
-	return &retry{backoff: wait.Backoff{
-		Duration: 50 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 5 * time.Second,
-	}}
+	return &retry{backoff: backoff{next: 50 * time.Millisecond, most: 5 * time.Second}}
+}
+
+// backoff is a delay that doubles up to most, plus up to half of it by chance.
+type backoff struct{ next, most time.Duration }
+
+func (b *backoff) step() time.Duration {
+	delay := b.next
+	b.next = min(2*delay, b.most)
+	return delay + rand.N(delay/2) //nolint:gosec // jitter needs no secret
+}
+
+// sleep reports whether ctx lasted that long.
+func sleep(ctx context.Context, delay time.Duration) bool {
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // allows reports whether to retry a failed attempt: the server was unavailable, busy or hung, or refused a token that
@@ -51,18 +70,14 @@ var errTooLate = errors.New("no time is left for another attempt")
 // wait waits for the next attempt: longer each time, and at least for after, the Retry-After of the server. When ctx
 // ends before that, it fails immediately.
 func (r *retry) wait(ctx context.Context, after time.Duration) error {
-	delay := max(r.backoff.Step(), after)
+	delay := max(r.backoff.step(), after)
 	if deadline, bounded := ctx.Deadline(); bounded && time.Until(deadline) < delay {
 		return errTooLate
 	}
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if !sleep(ctx, delay) {
 		return ctx.Err()
 	}
+	return nil
 }
 
 // hint is the Retry-After header of a response: the error of an answer that did not come from the RPC service lacks it.
@@ -76,24 +91,6 @@ func withHint(ctx context.Context) (context.Context, *hint) {
 	h := &hint{}
 	return context.WithValue(ctx, hintKey{}, h), h
 }
-
-// hinting stores Retry-After in the hint of a request.
-type hinting struct{ next http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (t *hinting) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := t.next.RoundTrip(request)
-	if err != nil {
-		return nil, err
-	}
-	if h, ok := request.Context().Value(hintKey{}).(*hint); ok {
-		h.retryAfter.Store(int64(retryAfter(response.Header.Get("Retry-After"))))
-	}
-	return response, nil
-}
-
-// WrappedRoundTripper is for client-go, to find the transport.
-func (t *hinting) WrappedRoundTripper() http.RoundTripper { return t.next }
 
 // retryAfter parses a number of seconds or a date; anything else is 0.
 func retryAfter(text string) time.Duration {
