@@ -222,7 +222,7 @@ func (c *cluster) search(t *testing.T, logFile string, keys map[string]bool) {
 	if err != nil {
 		t.Fatal(events)
 	}
-	if !strings.Contains(events, "CACreated") || !strings.Contains(events, "OldCADropped") || !bytes.Contains(log, []byte("Issued a certificate")) {
+	if !strings.Contains(events, "CACreated") || !strings.Contains(events, "in the published bundle") || !bytes.Contains(log, []byte("Issued a certificate")) {
 		t.Errorf("events and log do not tell what happened")
 	}
 	if len(keys) < 8 {

@@ -20,8 +20,7 @@ type Authority struct {
 	Certificates []Certificate
 	// APIService gets the bundle as its caBundle. Empty for none.
 	APIService string
-	// Service is probed, endpoint by endpoint, before an old CA leaves the bundle. Empty for none: then the old CA
-	// stays until it expires.
+	// Service is probed, endpoint by endpoint, before an old CA leaves the bundle ahead of its expiry. Empty for none.
 	Service string
 	// Rotates is true when clients that trust the CA learn of a new one without a restart.
 	Rotates bool
@@ -41,7 +40,7 @@ type Lifetimes struct {
 	// CA and Certificate are from issue to expiry. A CA that does not rotate has StaticCALifetime.
 	CA, Certificate time.Duration
 	// Propagation is how long a new CA is in the published bundle before it signs certificates in use: time for every
-	// kube-apiserver to see it.
+	// kube-apiserver and every application to have it.
 	Propagation time.Duration
 }
 
@@ -50,7 +49,7 @@ const StaticCALifetime = 10 * 365 * 24 * time.Hour
 
 // DefaultLifetimes returns those for production.
 func DefaultLifetimes() Lifetimes {
-	return Lifetimes{CA: 365 * 24 * time.Hour, Certificate: 90 * 24 * time.Hour, Propagation: 2 * time.Minute}
+	return Lifetimes{CA: 365 * 24 * time.Hour, Certificate: 90 * 24 * time.Hour, Propagation: 7 * 24 * time.Hour}
 }
 
 func (a Authority) caLifetime(l Lifetimes) time.Duration {

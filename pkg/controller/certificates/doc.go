@@ -10,8 +10,11 @@
 //  1. a new CA is created and stored; the old one stays in the bundle, its private key is gone;
 //  2. the bundle, now with both, is published;
 //  3. after Lifetimes.Propagation, the new CA issues certificates;
-//  4. once every endpoint of the Service serves a certificate of the new CA, the old one leaves the bundle. It does not
-//     wait for its expiry: a CA that was replaced because its key leaked must not be trusted for months.
+//  4. the old one leaves the bundle when it expires. One that was replaced ahead of time, because its key was lost or
+//     leaked, leaves as soon as every endpoint of the Service serves a certificate of the new one.
+//
+// A certificate that is missing or expired does not wait for step 3: nothing works that it could break. So a leaked CA
+// is replaced immediately by deleting its Secret together with that of the certificate.
 //
 // A CA of an Authority that does not rotate is replaced by hand only: its clients read it once.
 //

@@ -43,7 +43,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 		"Lifetime of the server's CA. It is replaced when a third is left. The CA of etcd is valid for ten years "+
 			"and is replaced by hand only.")
 	fs.DurationVar(&o.Lifetimes.Propagation, "own-ca-propagation-time", o.Lifetimes.Propagation,
-		"How long a new CA is in the caBundle before it issues certificates.")
+		"How long a new CA is in the published bundle before it issues certificates.")
 }
 
 // Validate returns every fault, each naming its flag.
@@ -63,8 +63,8 @@ func (o Options) Validate() []error {
 	if l.Propagation <= 0 {
 		errs = append(errs, errors.New("--own-ca-propagation-time must be positive"))
 	}
-	if l.Certificate < 10*l.Propagation {
-		errs = append(errs, fmt.Errorf("--own-ca-certificate-lifetime must be at least ten times "+
+	if l.Certificate/4 < l.Propagation { // the last third, without a CA that could renew it, is longer
+		errs = append(errs, fmt.Errorf("--own-ca-certificate-lifetime must be at least four times "+
 			"--own-ca-propagation-time, not %s", l.Certificate))
 	}
 	if l.CA < 2*l.Certificate {

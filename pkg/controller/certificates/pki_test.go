@@ -135,7 +135,8 @@ func TestOptions(t *testing.T) {
 		"--own-ca-namespace=*":                  "--own-ca-namespace",
 		"--own-ca-propagation-time=0s":          "--own-ca-propagation-time",
 		"--own-ca-propagation-time=-1s":         "--own-ca-propagation-time",
-		"--own-ca-certificate-lifetime=19m":     "--own-ca-certificate-lifetime",
+		"--own-ca-certificate-lifetime=671h":    "--own-ca-certificate-lifetime",
+		"--own-ca-certificate-lifetime=672h":    "",
 		"--own-ca-lifetime=4319h":               "--own-ca-lifetime",
 		"--own-ca-certificate-lifetime=8760h1m": "--own-ca-lifetime",
 	} {

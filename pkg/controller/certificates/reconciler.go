@@ -24,6 +24,8 @@ const (
 	probeInterval = 30 * time.Second
 	// longestSleep limits the effect of a clock that was set back.
 	longestSleep = time.Hour
+	// mountTime is how long a kubelet takes, at most, to show a Pod a changed Secret.
+	mountTime = 2 * time.Minute
 )
 
 // Prober checks what is served.
@@ -77,7 +79,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	r.observe(s)
+	r.observe(s, now)
 	return reconcile.Result{RequeueAfter: r.sleep(s, now, overlap || issued)}, nil
 }
 
@@ -105,13 +107,14 @@ func (r *Reconciler) ensureSigner(objs *objects, s state, now time.Time) (state,
 	return s.withSigner(ca), nil
 }
 
-// dropOld removes old CAs from the bundle once no endpoint serves by them, and reports whether they stay for now. A Pod
-// that has mounted an old certificate and is not an endpoint yet has Propagation to see the new one.
+// dropOld removes CAs that were replaced ahead of time from the bundle once no endpoint serves by them, and reports
+// whether they stay for now. A Pod that has mounted an old certificate and is not an endpoint yet has mountTime to see
+// the new one.
 func (r *Reconciler) dropOld(ctx context.Context, objs *objects, s *state, now time.Time) (overlap bool) {
-	if len(s.trusted) == 1 {
+	if len(s.trusted) == 1 || !s.dropOld || s.waits(now, r.Lifetimes.Propagation) {
 		return false
 	}
-	if r.Authority.Service == "" || !s.settled(now, r.Lifetimes.Propagation) {
+	if r.Authority.Service == "" || !s.settled(now) {
 		return true
 	}
 	want := r.Authority.Certificates[0]
@@ -138,8 +141,12 @@ func (r *Reconciler) saveCA(ctx context.Context, objs *objects, s state) error {
 	if before.cert == nil || !before.cert.Equal(s.signer.cert) {
 		log.FromContext(ctx).Info("Created a CA", "secret", objs.ca.Name,
 			"serial", fmt.Sprintf("%x", s.signer.cert.SerialNumber), "expires", s.signer.cert.NotAfter)
-		r.Events.Eventf(objs.ca, nil, corev1.EventTypeNormal, "CACreated", "Rotate", "serial %x, expires %s",
-			s.signer.cert.SerialNumber, s.signer.cert.NotAfter.Format(time.RFC3339))
+		note := ""
+		if len(s.trusted) > 1 {
+			note = fmt.Sprintf("; it issues certificates after %s in the published bundle", r.Lifetimes.Propagation)
+		}
+		r.Events.Eventf(objs.ca, nil, corev1.EventTypeNormal, "CACreated", "Rotate", "serial %x, expires %s%s",
+			s.signer.cert.SerialNumber, s.signer.cert.NotAfter.Format(time.RFC3339), note)
 	}
 	return nil
 }
@@ -212,11 +219,16 @@ func (r *Reconciler) saveLeaf(ctx context.Context, secret *corev1.Secret, leaf p
 func (r *Reconciler) sleep(s state, now time.Time, soon bool) time.Duration {
 	next := now.Add(longestSleep)
 	due := []time.Time{renewAt(s.signer.cert)}
-	for _, leaf := range s.leaves {
-		due = append(due, renewAt(leaf.cert))
+	for _, old := range s.trusted[1:] {
+		due = append(due, old.NotAfter)
 	}
-	if end := s.published.Add(r.Lifetimes.Propagation); now.Before(end) {
-		due = append(due, end)
+	end := s.published.Add(r.Lifetimes.Propagation)
+	for _, leaf := range s.leaves {
+		if now.Before(end) {
+			due = append(due, end, leaf.cert.NotAfter) // neither a renewal nor the new CA comes earlier
+		} else {
+			due = append(due, renewAt(leaf.cert))
+		}
 	}
 	if soon {
 		due = append(due, now.Add(probeInterval))

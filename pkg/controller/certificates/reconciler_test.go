@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/util/keyutil"
 	"k8s.io/klog/v2"
@@ -129,16 +130,17 @@ func TestRotationOrder(t *testing.T) {
 	if !pki.Signed(next.cert, w.leaf(ServingSecret).cert) {
 		t.Fatal("not issued by the new CA in time")
 	}
-	for range 5 {
-		w.pass(w.mustReconcile())
-	}
-	if w.probes == 0 || len(parseBundle(w.bundle())) != 2 {
-		t.Fatalf("after %d probes of an endpoint that serves by the old CA, %d are published", w.probes,
-			len(parseBundle(w.bundle())))
-	}
-
-	// Dropped once nobody serves by it.
 	w.reload()
+
+	// It expires in the bundle: a client that copied it verifies nothing by it any more.
+	w.renewUntil(old.cert.NotAfter.Add(-time.Minute))
+	if after := w.mustReconcile(); after > time.Minute {
+		t.Errorf("comes a minute before its end, and again in %s", after)
+	}
+	if got := parseBundle(w.bundle()); len(got) != 2 {
+		t.Fatalf("a minute before its end %d CAs are published", len(got))
+	}
+	w.pass(time.Minute)
 	w.mustReconcile()
 	if got := parseBundle(w.bundle()); len(got) != 1 || !got[0].Equal(next.cert) {
 		t.Errorf("published are %d CAs", len(got))
@@ -146,8 +148,53 @@ func TestRotationOrder(t *testing.T) {
 	if !bytes.Equal(w.secret(ServingSecret).Data[bundleKey], w.bundle()) {
 		t.Error("the bundle beside the certificate is another than the published one")
 	}
-	if !w.event("OldCADropped") {
+	if w.probes != 0 {
+		t.Errorf("asked the endpoints %d times", w.probes)
+	}
+}
+
+// TestOldCADroppedOnRequest is for an old CA whose key leaked after it was replaced as planned.
+func TestOldCADroppedOnRequest(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	w.install()
+	w.age()
+	w.pass(24 * time.Hour)
+	w.mustReconcile()
+	w.pass(DefaultLifetimes().Propagation)
+	w.mustReconcile()
+	w.reload()
+	w.pass(mountTime)
+	secret := w.secret(ServingCASecret)
+	w.edit(secret, func() { secret.Annotations[dropOldAnnotation] = "true" })
+	w.mustReconcile()
+	if got := parseBundle(w.bundle()); len(got) != 1 {
+		t.Errorf("published are %d CAs", len(got))
+	}
+}
+
+// TestRotationIsTold: people hear of a new CA a week before it matters to those who copied the old one.
+func TestRotationIsTold(t *testing.T) {
+	w := newWorld(t, ServingAuthority(namespace))
+	start := func() float64 { return testutil.ToFloat64(signingStart.WithLabelValues(w.authority.Name)) }
+	w.mustReconcile()
+	if start() != 0 {
+		t.Error("the first CA waits")
+	}
+	w.event("")
+	w.install()
+	w.age()
+	w.pass(24 * time.Hour)
+	w.mustReconcile()
+	if want := w.publishedAt().Add(DefaultLifetimes().Propagation); start() != float64(want.Unix()) {
+		t.Errorf("the metric is %f, want %d", start(), want.Unix())
+	}
+	if !w.event("after 168h0m0s in the published bundle") {
 		t.Error("no event says so")
+	}
+	w.pass(DefaultLifetimes().Propagation)
+	w.mustReconcile()
+	if start() != 0 {
+		t.Error("the metric still says that it waits")
 	}
 }
 
@@ -155,9 +202,8 @@ func TestRotationOrder(t *testing.T) {
 func TestRotationWithNoEndpoint(t *testing.T) {
 	w := newWorld(t, ServingAuthority(namespace))
 	w.install()
-	w.age()
 	old := w.ca()
-	w.pass(24 * time.Hour)
+	w.remove(ServingCASecret)
 	w.served = nil
 	w.mustReconcile()
 	w.pass(time.Second)
@@ -173,13 +219,12 @@ func TestRotationWithNoEndpoint(t *testing.T) {
 func TestOldCAStaysWhilePodsMount(t *testing.T) {
 	w := newWorld(t, ServingAuthority(namespace))
 	w.install()
-	w.age()
-	old := w.ca()
-	w.until("a new CA", func() bool { return !w.ca().cert.Equal(old.cert) })
+	w.remove(ServingCASecret)
+	w.mustReconcile()
 	w.pass(DefaultLifetimes().Propagation)
 	w.mustReconcile()
 	w.reload()
-	w.pass(DefaultLifetimes().Propagation - time.Second)
+	w.pass(mountTime - time.Second)
 	w.mustReconcile()
 	if got := parseBundle(w.bundle()); len(got) != 2 {
 		t.Fatalf("published are %d CAs while Pods may still mount the old certificate", len(got))
@@ -234,7 +279,8 @@ func (w *world) publishedAt() time.Time {
 	return at
 }
 
-// TestManyYears lets the endpoint lag a week behind through many rotations: world.check holds throughout.
+// TestManyYears lets the endpoint, and an application that copied the bundle, lag almost a week behind through many
+// rotations: world.check holds throughout.
 func TestManyYears(t *testing.T) {
 	w := newWorld(t, ServingAuthority(namespace))
 	w.install()
@@ -245,7 +291,8 @@ func TestManyYears(t *testing.T) {
 		seen[w.ca().cert.SerialNumber.String()] = true
 		if !w.clock.Now().Before(reloadAt) {
 			w.reload()
-			reloadAt = w.clock.Now().Add(7 * 24 * time.Hour)
+			w.copied = w.bundle()
+			reloadAt = w.clock.Now().Add(6 * 24 * time.Hour)
 		}
 		if !validAt(w.served, w.clock.Now()) {
 			t.Fatalf("the endpoint's certificate ended before there was another, at %s", w.clock.Now())
@@ -261,33 +308,37 @@ func TestManyYears(t *testing.T) {
 // does. The next leader finishes, and world.check holds after every write.
 func TestInterruptedAtEveryWrite(t *testing.T) {
 	for _, phase := range []struct {
-		name   string
-		before func(w *world)
-		writes int
+		name        string
+		before      func(w *world)
+		writes, cas int
 	}{
-		{"install", func(*world) {}, 4},
-		{"rotation", func(w *world) { w.install(); w.age(); w.pass(24 * time.Hour) }, 8},
+		{"install", func(*world) {}, 4, 1},
+		{"rotation", func(w *world) { w.install(); w.age(); w.pass(24 * time.Hour) }, 5, 2},
+		{"lost CA", func(w *world) { w.install(); w.remove(ServingCASecret) }, 8, 1},
 	} {
 		for _, after := range []bool{false, true} {
 			for n := 1; n <= phase.writes; n++ {
 				t.Run(fmt.Sprintf("%s, write %d, after it took place %t", phase.name, n, after), func(t *testing.T) {
 					w := newWorld(t, ServingAuthority(namespace))
 					phase.before(w)
-					w.interrupt(n, after)
+					w.interrupt(n, after, phase.cas)
 				})
 			}
 		}
 	}
 }
 
-// interrupt reconciles until all is done, with write n failing.
-func (w *world) interrupt(n int, after bool) {
+// interrupt reconciles until all is done and so many CAs are published, with write n failing.
+func (w *world) interrupt(n int, after bool, cas int) {
 	w.t.Helper()
 	old := w.ca().cert
 	w.writes, w.failAt, w.failAfter = 0, n, after
 	failed := 0
-	for range 10 {
+	for range 20 {
 		d, err := w.reconcile()
+		if d == longestSleep {
+			d = 24 * time.Hour // a leader that is late
+		}
 		if errors.Is(err, errInjected) || (err != nil && strings.Contains(err.Error(), "no answer")) {
 			failed++
 			d = time.Second
@@ -302,7 +353,7 @@ func (w *world) interrupt(n int, after bool) {
 		w.t.Errorf("%d failures after %d writes", failed, w.writes)
 	}
 	got := parseBundle(w.bundle())
-	if len(got) != 1 || (old != nil && got[0].Equal(old)) || !pki.Signed(got[0], w.leaf(ServingSecret).cert) {
+	if len(got) != cas || (old != nil && got[0].Equal(old)) || !pki.Signed(got[0], w.leaf(ServingSecret).cert) {
 		w.t.Errorf("did not come to its end: %d CAs", len(got))
 	}
 }
@@ -421,8 +472,11 @@ func TestLostCA(t *testing.T) {
 				func() bool { return pki.Signed(w.ca().cert, w.leaf(ServingSecret).cert) })
 			w.reload()
 			w.until("one CA", func() bool { return len(parseBundle(w.bundle())) == 1 })
-			if contains(parseBundle(w.bundle()), old.cert) {
-				t.Error("the lost CA is still trusted")
+			if contains(parseBundle(w.bundle()), old.cert) || !validAt(old.cert, w.clock.Now()) {
+				t.Error("the lost CA was trusted until its end")
+			}
+			if !w.event("OldCADropped") {
+				t.Error("no event says that it is not trusted any more")
 			}
 		})
 	}

@@ -5,6 +5,7 @@ package certificates
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
@@ -112,14 +113,23 @@ var (
 	}, []string{"secret"})
 	bundleSize = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "secret_ca_bundle_certificates",
-		Help: "CAs in the published bundle, by authority. More than one while a CA is being replaced.",
+		Help: "CAs in the published bundle, by authority. More than one until a replaced CA expires.",
+	}, []string{"authority"})
+	signingStart = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "secret_ca_signing_start_timestamp_seconds",
+		Help: "When the new CA of an authority starts to issue certificates. 0 while none waits in the bundle.",
 	}, []string{"authority"})
 )
 
-func init() { metrics.Registry.MustRegister(expiry, bundleSize) }
+func init() { metrics.Registry.MustRegister(expiry, bundleSize, signingStart) }
 
 // observe sets the metrics.
-func (r *Reconciler) observe(s state) {
+func (r *Reconciler) observe(s state, now time.Time) {
+	start := 0.0
+	if s.waits(now, r.Lifetimes.Propagation) {
+		start = float64(s.published.Add(r.Lifetimes.Propagation).Unix())
+	}
+	signingStart.WithLabelValues(r.Authority.Name).Set(start)
 	expiry.WithLabelValues(r.Authority.CASecret).Set(float64(s.signer.cert.NotAfter.Unix()))
 	for i, leaf := range s.leaves {
 		expiry.WithLabelValues(r.Authority.Certificates[i].Secret).Set(float64(leaf.cert.NotAfter.Unix()))

@@ -6,9 +6,11 @@ import (
 	"bytes"
 	"crypto/x509"
 	"slices"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/keyutil"
 
 	"github.com/securevalue/secret-apiserver/pkg/internal/pki"
@@ -19,6 +21,8 @@ const (
 	bundleKey = "ca.crt"
 	// publishedAnnotation of a CA Secret is the time when its CA was first in the published bundle.
 	publishedAnnotation = "secret.grafana.app/ca-published-at"
+	// dropOldAnnotation of a CA Secret is "true" when old CAs are to leave the bundle ahead of their expiry.
+	dropOldAnnotation = "secret.grafana.app/drop-old-cas"
 )
 
 // state is the content of the Secrets of an authority and of its APIService.
@@ -29,6 +33,8 @@ type state struct {
 	trusted []*x509.Certificate
 	// published is when the signer was first in the published bundle, or zero.
 	published time.Time
+	// dropOld is set when the signer replaced a CA ahead of time.
+	dropOld bool
 	// leaves are the content of the Secrets of Authority.Certificates, in their order.
 	leaves []pair
 }
@@ -46,6 +52,7 @@ func read(ca *corev1.Secret, leaves []*corev1.Secret, published []byte, now time
 	}
 	if s.signer.canSign(now) {
 		s.published, _ = time.Parse(time.RFC3339, ca.Annotations[publishedAnnotation])
+		s.dropOld = ca.Annotations[dropOldAnnotation] == "true"
 		s.trusted = append(s.trusted, s.signer.cert)
 	} else {
 		s.signer = pair{}
@@ -61,6 +68,7 @@ func read(ca *corev1.Secret, leaves []*corev1.Secret, published []byte, now time
 
 // withSigner makes ca the signer. CAs that were trusted still are.
 func (s state) withSigner(ca pair) state {
+	s.dropOld = s.signer.cert == nil && len(s.trusted) > 0
 	s.signer, s.published = ca, time.Time{}
 	s.trusted = append([]*x509.Certificate{ca.cert}, s.trusted...)
 	return s
@@ -82,11 +90,11 @@ func (s state) current(leaf pair, c Certificate, now time.Time) bool {
 		now.Before(renewAt(leaf.cert))
 }
 
-// settled reports whether the signer issued every leaf, and Pods have had the time of a propagation to mount it.
-func (s state) settled(now time.Time, propagation time.Duration) bool {
+// settled reports whether the signer issued every leaf, and Pods have had the time to mount it.
+func (s state) settled(now time.Time) bool {
 	return !slices.ContainsFunc(s.leaves, func(leaf pair) bool {
 		return !s.serves(leaf, now) || !pki.Signed(s.signer.cert, leaf.cert) ||
-			now.Before(leaf.cert.NotBefore.Add(pki.Backdate+propagation))
+			now.Before(leaf.cert.NotBefore.Add(pki.Backdate+mountTime))
 	})
 }
 
@@ -96,22 +104,26 @@ func (s state) mayIssue(leaf pair, now time.Time, propagation time.Duration) boo
 	return !s.serves(leaf, now) || (!s.published.IsZero() && !now.Before(s.published.Add(propagation)))
 }
 
+// waits reports whether a certificate in use is by an old CA and must stay so for now.
+func (s state) waits(now time.Time, propagation time.Duration) bool {
+	return slices.ContainsFunc(s.leaves, func(leaf pair) bool {
+		return !s.mayIssue(leaf, now, propagation) && !pki.Signed(s.signer.cert, leaf.cert)
+	})
+}
+
 // storeCA writes the CA into its Secret and reports whether that changed it.
 func (s state) storeCA(secret *corev1.Secret) (changed bool, err error) {
 	changed, err = storePair(secret, s.signer, pki.Encode(s.trusted...))
 	if err != nil {
 		return false, err
 	}
-	stamp := ""
+	marks := map[string]string{publishedAnnotation: "", dropOldAnnotation: strconv.FormatBool(s.dropOld)}
 	if !s.published.IsZero() {
-		stamp = s.published.UTC().Format(time.RFC3339)
+		marks[publishedAnnotation] = s.published.UTC().Format(time.RFC3339)
 	}
-	if secret.Annotations[publishedAnnotation] != stamp {
-		if secret.Annotations == nil {
-			secret.Annotations = map[string]string{}
-		}
-		secret.Annotations[publishedAnnotation] = stamp
-		changed = true
+	for key, value := range marks {
+		changed = changed || secret.Annotations[key] != value
+		metav1.SetMetaDataAnnotation(&secret.ObjectMeta, key, value)
 	}
 	return changed, nil
 }

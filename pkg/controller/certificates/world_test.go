@@ -3,11 +3,11 @@
 package certificates
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +41,8 @@ type world struct {
 
 	// served is the certificate that the endpoint holds in memory; nil before it started.
 	served *x509.Certificate
+	// copied is a bundle that an application has read some time ago; nil for none.
+	copied []byte
 	// planted is a certificate that somebody else put into a Secret. Nothing is promised about it.
 	planted *x509.Certificate
 	// probes counts how often the endpoint was asked.
@@ -101,15 +103,17 @@ func (w *world) write(do func() error) error {
 }
 
 // check is the promise of the package: at every moment, those who check the endpoint's certificate and the stored one
-// by the published bundle accept it, and the bundle holds nothing that may not sign.
+// by the published bundle, or by their copy of it, accept it.
 func (w *world) check() {
 	w.t.Helper()
-	bundle := w.bundle()
-	for _, ca := range parseBundle(bundle) {
-		if !validAt(ca, w.clock.Now()) {
-			w.t.Errorf("a CA is published that is not valid at %s", w.clock.Now())
-		}
+	w.checkBy(w.bundle())
+	if w.copied != nil {
+		w.checkBy(w.copied)
 	}
+}
+
+func (w *world) checkBy(bundle []byte) {
+	w.t.Helper()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(bundle)
 	verify := func(what string, c *x509.Certificate) {
@@ -119,7 +123,7 @@ func (w *world) check() {
 		usages := []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
 		if _, err := c.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: w.clock.Now(),
 			KeyUsages: usages}); err != nil {
-			w.t.Errorf("%s is not accepted by the published bundle of %d: %v", what, len(parseBundle(bundle)), err)
+			w.t.Errorf("%s is not accepted by a bundle of %d: %v", what, len(parseBundle(bundle)), err)
 		}
 	}
 	verify("what the endpoint serves", w.served)
@@ -168,6 +172,11 @@ func (w *world) mustReconcile() time.Duration {
 		w.t.Fatalf("sleeps for %s", after)
 	}
 	w.check()
+	for _, ca := range parseBundle(w.bundle()) {
+		if !validAt(ca, w.clock.Now()) {
+			w.t.Errorf("a CA is published that is not valid at %s", w.clock.Now())
+		}
+	}
 	return after
 }
 
@@ -188,7 +197,13 @@ func (w *world) pass(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
 // age lets the CA come to the day before it is replaced, with everything renewed and reloaded on the way.
 func (w *world) age() {
 	w.t.Helper()
-	for end := renewAt(w.ca().cert).Add(-24 * time.Hour); w.clock.Now().Before(end); {
+	w.renewUntil(renewAt(w.ca().cert).Add(-24 * time.Hour))
+}
+
+// renewUntil lets time pass with everything renewed and reloaded on the way.
+func (w *world) renewUntil(end time.Time) {
+	w.t.Helper()
+	for w.clock.Now().Before(end) {
 		w.clock.SetTime(minTime(end, w.clock.Now().Add(20*24*time.Hour)))
 		w.mustReconcile()
 		w.reload()
@@ -277,8 +292,7 @@ func (w *world) event(reason string) bool {
 			all = append(all, e)
 		default:
 			return slices.ContainsFunc(all, func(e string) bool {
-				return bytes.Contains([]byte(e),
-					[]byte(" "+reason+" "))
+				return strings.Contains(e, " "+reason)
 			})
 		}
 	}
