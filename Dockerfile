@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# The image of both programs: two static binaries and nothing else, so nothing to log in to and nothing to patch but them.
+# The images: static binaries and nothing else, so nothing to log in to and nothing to patch but them. The last one has both
+# servers; `docker build --target agent .` builds that of secret-agent.
 #
 # `docker build .` compiles in the stage below. `make image` compiles on the host and gives bin/ in its place
 # (--build-context binaries=bin), which needs no image of Go.
@@ -7,6 +8,11 @@ FROM golang:1.26 AS binaries
 WORKDIR /src
 COPY . .
 RUN make build && mv bin/* /
+
+FROM scratch AS agent
+COPY --from=binaries secret-agent /
+USER 65532:65532
+ENTRYPOINT ["/secret-agent"]
 
 FROM scratch
 COPY --from=binaries secret-apiserver secret-controller-manager /

@@ -9,6 +9,8 @@ SHELL := bash
 ARGS ?=
 # IMAGE is the name that `make image` gives to the image.
 IMAGE ?= secret-apiserver:dev
+# AGENT_IMAGE is the name of the image of secret-agent.
+AGENT_IMAGE ?= secret-agent:dev
 # PKGS are the packages that test-race and bench-go take; TESTFLAGS are more flags of go test.
 PKGS ?= ./pkg/...
 TESTFLAGS ?=
@@ -39,8 +41,9 @@ build: ## Build the static binaries of cmd/ into bin/.
 run: build ## Build and run a standalone server on ./data; more flags in ARGS.
 	exec bin/secret-apiserver --standalone --data-dir ./data $(ARGS)
 
-image: build ## Build the image IMAGE with docker, podman or buildah.
+image: build ## Build the images IMAGE and AGENT_IMAGE with docker, podman or buildah.
 	IMAGE=$(IMAGE) hack/build-image.sh
+	IMAGE=$(AGENT_IMAGE) TARGET=agent hack/build-image.sh
 
 release: ## Build archives, SBOMs, manifests and checksums into dist/; ARGS="-platforms linux/amd64" for less (docs/releasing.md).
 	go run ./hack/release $(ARGS)

@@ -9,7 +9,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "${root}"
 kubernetes=$(sed -n 's|^.*k8s.io/apiserver v0\.|v1.|p' go.mod)
 version=$(git describe --tags --dirty --match 'v[0-9]*' 2>/dev/null || echo v0.0.0-dev)
-flags="-s -w -X k8s.io/component-base/version.gitVersion=${kubernetes}+${version//[^0-9A-Za-z.-]/-}"
+version=${version//[^0-9A-Za-z.-]/-}
+flags="-s -w -X k8s.io/component-base/version.gitVersion=${kubernetes}+${version}"
+flags+=" -X github.com/securevalue/secret-apiserver/pkg/agent.version=${version}" # it links no Kubernetes libraries
 if commit=$(git rev-parse HEAD 2>/dev/null); then
     state=clean
     [[ -z $(git status --porcelain) ]] || state=dirty

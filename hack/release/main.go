@@ -15,7 +15,7 @@ import (
 )
 
 // programs are those of cmd/.
-var programs = []string{plugin, "secret-apiserver", "secret-controller-manager"}
+var programs = []string{plugin, "secret-agent", "secret-apiserver", "secret-controller-manager"}
 
 // plugin gets manual pages and completions beside it.
 const plugin = "kubectl-securevalue"

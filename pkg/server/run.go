@@ -19,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/securevalue/secret-apiserver/pkg/httpguard"
+	"github.com/securevalue/secret-apiserver/pkg/internal/nodump"
 	"github.com/securevalue/secret-apiserver/pkg/keys"
 	"github.com/securevalue/secret-apiserver/pkg/reload"
 	"github.com/securevalue/secret-apiserver/pkg/server/options"
@@ -57,7 +58,7 @@ var errAbandoned = fmt.Errorf("stopped during the start: %w", context.Canceled)
 func Run(ctx context.Context, opts options.CompletedOptions, out io.Writer) error {
 	reload.CatchHangup()
 	letHeapGrow()
-	if err := forbidDumps(); err != nil {
+	if err := nodump.Forbid(); err != nil {
 		return err
 	}
 	syscall.Umask(0o077) // 0277 would create files that a second start cannot write

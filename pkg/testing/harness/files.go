@@ -47,6 +47,14 @@ func ControllerManagerBinary(t testing.TB) string {
 	return file
 }
 
+// AgentBinary builds secret-agent from this tree once, as a release does, and returns its path.
+func AgentBinary(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(Root(t), "bin", "test", "secret-agent")
+	once(t, file, "env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", file, "./cmd/secret-agent")
+	return file
+}
+
 // KubectlBinary builds the pinned kubectl once and returns its path.
 func KubectlBinary(t testing.TB) string {
 	t.Helper()

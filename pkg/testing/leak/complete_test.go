@@ -5,6 +5,7 @@ package leak
 import (
 	"encoding/json"
 	"maps"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -191,6 +192,33 @@ var commands = map[string]string{
 	"restore":       "pkg/tools/backup",
 	"grant":         "pkg/standalone, TestGrantAndRevoke; pkg/testing/process, TestGrantWhileTheServerRuns",
 	"revoke":        "pkg/standalone, TestGrantAndRevoke; reads no value",
+}
+
+// agentCommands are those of secret-agent.
+var agentCommands = map[string]string{
+	"fetch": "pkg/testing/agent searches the output of every agent that it starts",
+}
+
+// TestEveryAgentCommandIsSearched: if you add a command, search its output.
+func TestEveryAgentCommandIsSearched(t *testing.T) {
+	help, err := exec.CommandContext(t.Context(), harness.AgentBinary(t), "--help").CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(help), "Available Commands:\n")
+	found := 0
+	for line := range strings.Lines(list) {
+		if strings.TrimSpace(line) == "" {
+			break
+		}
+		name := strings.Fields(line)[0]
+		if found++; name != "help" && agentCommands[name] == "" {
+			t.Errorf("nothing searches the output of secret-agent %s", name)
+		}
+	}
+	if found <= len(agentCommands) {
+		t.Errorf("%d commands in the help:\n%s", found, help)
+	}
 }
 
 var (

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/client"
+)
+
+// audience is what tokens for the decrypt port are issued for.
+const audience = "secret.grafana.app"
+
+// explain adds to an error of the client what to do about it, if anything.
+func (o *options) explain(err error) error {
+	var hints []string
+	token := readClaims(o.tokenFile)
+	account := token.account()
+	if errors.Is(err, client.ErrNotAuthorized) {
+		hints = append(hints, "to give this caller permission, run: "+o.grantCommand(account))
+	}
+	if errors.Is(err, client.ErrNotFound) {
+		hints = append(hints, fmt.Sprintf("a name that is not found does not exist in namespace %s, or none of its "+
+			"spec.decrypters is granted to the caller: kubectl securevalue who-can-decrypt NAME -n %[1]s", o.namespace))
+	}
+	if errors.Is(err, client.ErrUnauthenticated) {
+		hints = append(hints, o.tokenHint(token))
+	}
+	if errors.Is(err, client.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		hints = append(hints, o.networkHint(err, account))
+	}
+	return &explained{err, hints}
+}
+
+// explained is an error with hints.
+type explained struct {
+	error
+	hints []string
+}
+
+func (e *explained) Unwrap() error { return e.error }
+
+// maxNames is how many names an error lists.
+const maxNames = 10
+
+// Error returns one line. When a whole call failed, that is said once instead of for each name.
+func (e *explained) Error() string {
+	lines := strings.Split(e.error.Error(), "\n")
+	others := slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
+		return strings.HasPrefix(line, "secure value ") && strings.HasSuffix(line, ": "+client.ErrUnavailable.Error())
+	})
+	if len(others) > 0 {
+		lines = others
+	}
+	if more := len(lines) - maxNames; more > 0 {
+		lines = append(lines[:maxNames], fmt.Sprintf("and %d more", more))
+	}
+	text := strings.Join(lines, "; ")
+	if len(e.hints) > 0 {
+		text += " (" + strings.Join(e.hints, "; ") + ")"
+	}
+	return text
+}
+
+func (o *options) grantCommand(account string) string {
+	if account == "" { // not a ServiceAccount: a standalone server
+		return fmt.Sprintf("secret-apiserver grant SERVICE --decrypter DECRYPTER --namespace %s", o.namespace)
+	}
+	return fmt.Sprintf("kubectl securevalue grant %s --decrypter DECRYPTER -n %s", account, o.namespace)
+}
+
+func (o *options) tokenHint(token claims) string {
+	expired := time.Unix(token.Expiry, 0)
+	switch {
+	case token.Expiry > 0 && !slices.Contains(token.Audience, audience):
+		return fmt.Sprintf("the token in %s is issued for audience %q; a projected serviceAccountToken needs audience "+
+			audience, o.tokenFile, token.Audience)
+	case token.Expiry > 0 && expired.Before(time.Now()):
+		return fmt.Sprintf("the token in %s expired at %s and nothing renewed it: use a projected serviceAccountToken",
+			o.tokenFile, expired.UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("the server does not know the token in %s: revoked, or of another server", o.tokenFile)
+}
+
+// networkHint explains why the server cannot be reached, for a Pod of an account.
+func (o *options) networkHint(err error, account string) string {
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var dns *net.DNSError
+	var network net.Error
+	switch {
+	case errors.As(err, &authority):
+		return fmt.Sprintf("%s does not have the CA of %s: mount ConfigMap secret-ca (key ca.crt) there",
+			o.caFile, o.server)
+	case errors.As(err, &host):
+		return "--server must have a name of the certificate"
+	case errors.As(err, &dns):
+		return "the host of --server is unknown"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		namespace, _, ok := strings.Cut(account, ":")
+		if !ok {
+			namespace = "NAMESPACE"
+		}
+		return fmt.Sprintf("a NetworkPolicy admits Pods with the label %s in namespaces with that label: "+
+			"kubectl label namespace %s %[1]s", audience+"/decrypt=allowed", namespace)
+	}
+	return "is the server running?"
+}
