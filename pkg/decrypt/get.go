@@ -132,6 +132,7 @@ type body struct {
 	CreatedBy   string  `json:"created_by"`
 	CreatedAt   int64   `json:"created_at"`  // Unix seconds
 	ModifiedAt  int64   `json:"modified_at"` // Unix seconds
+	Version     int64   `json:"version"`     // status.version, which secretwatch.v1 sends
 }
 
 type label struct {
@@ -159,6 +160,7 @@ func describe(sv *secret.SecureValue) body {
 		Name: sv.Name, Description: sv.Spec.Description, Labels: make([]label, 0, len(sv.Labels)), UUID: string(sv.UID),
 		OrgID: numberAfter(sv.Namespace, "org-"), StackID: numberAfter(sv.Namespace, "stacks-"),
 		CreatedBy: sv.Annotations[secret.AnnotationCreatedBy], CreatedAt: created, ModifiedAt: created,
+		Version: sv.Status.Version,
 	}
 	if sv.Namespace == "default" {
 		out.OrgID = 1 // as Grafana maps it

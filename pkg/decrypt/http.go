@@ -38,8 +38,8 @@ type HandlerConfig struct {
 	// Authenticator must accept no front-proxy headers and no anonymous callers.
 	Authenticator authenticator.Request
 	// MaxInFlight is the maximum number of concurrent requests of authenticated callers, a quarter of them for one
-	// caller; 0 sets no limit.
-	MaxInFlight int
+	// caller; 0 sets no limit. MaxWatches is that of streams, which do not count as requests in flight.
+	MaxInFlight, MaxWatches int
 	// AuditSink and AuditPolicy are those of the API port. Nil: requests are in the decrypt audit log only.
 	AuditSink   audit.Sink
 	AuditPolicy audit.PolicyRuleEvaluator
@@ -51,13 +51,15 @@ type HandlerConfig struct {
 func NewHandler(config HandlerConfig) http.Handler {
 	handler := http.Handler(&router{rpc: newRPCHandler(config.Service), get: &get{service: config.Service}})
 	handler = withTimeout(handler)
-	handler = withInFlightLimit(handler, httpguard.NewPool("decrypt", int64(config.MaxInFlight)))
-	handler = genericapifilters.WithAudit(handler, config.AuditSink, config.AuditPolicy, nil)
+	handler = withInFlightLimit(handler, httpguard.NewPool("decrypt", int64(config.MaxInFlight)),
+		httpguard.NewPool("decrypt_watches", int64(config.MaxWatches)))
+	handler = genericapifilters.WithAudit(handler, config.AuditSink, config.AuditPolicy, longRunning)
 	handler = withTrace(handler, config.Service.tracer)
 	failed := genericapifilters.WithFailedAuthenticationAudit(
 		http.HandlerFunc(unauthenticated), config.AuditSink, config.AuditPolicy)
 	handler = genericapifilters.WithAuthentication(handler, config.Authenticator, failed, nil, nil)
-	handler = genericfilters.WithWaitGroup(handler, notLongRunning, config.Draining)
+	handler = withCredentials(handler, config.Authenticator)
+	handler = genericfilters.WithWaitGroup(handler, longRunning, config.Draining)
 	handler = withLogLine(handler)
 	handler = genericapifilters.WithRequestReceivedTimestamp(handler)
 	handler = genericapifilters.WithAuditInit(handler)
@@ -66,7 +68,7 @@ func NewHandler(config HandlerConfig) http.Handler {
 	return httpguard.WithTimeouts(httpguard.WithLogin(withFixedHeaders(withMetrics(httpguard.WithURILimit(handler)))))
 }
 
-func notLongRunning(*http.Request, *genericapirequest.RequestInfo) bool { return false }
+func longRunning(r *http.Request, _ *genericapirequest.RequestInfo) bool { return isWatch(r) }
 
 // newRequest completes a request with what the filters determined.
 func newRequest(ctx context.Context, peer, namespace string, names ...string) Request {
@@ -96,7 +98,7 @@ func (h *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch protocolOf(r) {
-	case protocolRPC:
+	case protocolRPC, protocolWatch:
 		h.rpc.ServeHTTP(w, r)
 	case protocolGet:
 		h.get.ServeHTTP(w, r)
@@ -107,14 +109,20 @@ func (h *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // The protocols, as metrics name them.
 const (
-	protocolRPC  = "rpc"
-	protocolGet  = "get"
-	protocolNone = "none"
+	protocolRPC   = "rpc"
+	protocolGet   = "get"
+	protocolWatch = "watch"
+	protocolNone  = "none"
 )
+
+func isWatch(r *http.Request) bool { return r.URL.Path == watchPath && protocolOf(r) == protocolWatch }
 
 func protocolOf(r *http.Request) string {
 	if !hasPlainPath(r.URL) || r.Method == http.MethodConnect {
 		return protocolNone
+	}
+	if r.URL.Path == watchPath {
+		return protocolWatch
 	}
 	if isRPCPath(r.URL.Path) {
 		return protocolRPC
@@ -150,9 +158,13 @@ func (infoResolver) NewRequestInfo(r *http.Request) (*genericapirequest.RequestI
 	if protocol == protocolNone {
 		return &genericapirequest.RequestInfo{Path: r.URL.Path, Verb: strings.ToLower(r.Method)}, nil
 	}
+	verb := rights.VerbDecrypt
+	if protocol == protocolWatch {
+		verb = "watch"
+	}
 	namespace, name, _ := splitGetPath(r.URL.Path)
 	return &genericapirequest.RequestInfo{
-		IsResourceRequest: true, Path: r.URL.Path, Verb: rights.VerbDecrypt, Namespace: namespace, Name: name,
+		IsResourceRequest: true, Path: r.URL.Path, Verb: verb, Namespace: namespace, Name: name,
 		APIPrefix: "decrypt", APIGroup: secret.GroupName, APIVersion: v1beta1.SchemeGroupVersion.Version,
 		Resource: secret.Resource,
 	}, nil
@@ -173,20 +185,22 @@ func withFixedHeaders(next http.Handler) http.Handler {
 // reviewed.
 func unauthenticated(w http.ResponseWriter, r *http.Request) {
 	if httpguard.IsBusy(r.Context()) {
-		refuse(w, r, connect.NewError(connect.CodeResourceExhausted,
-			errors.New("too many tokens are being reviewed; retry later")))
+		refuse(w, r, errReviewsBusy)
 		return
 	}
 	if r.ProtoMajor == 2 {
 		w.Header().Set("Connection", "close") // as on the API port: no cheap streams for strangers
 	}
 	w.Header().Set("WWW-Authenticate", "Bearer")
-	refuse(w, r, connect.NewError(connect.CodeUnauthenticated, errors.New("credentials are missing or not accepted: "+
-		"send a bearer token; in a cluster, one issued for audience "+secret.GroupName+
-		" (client certificates of the cluster are not accepted)")))
+	refuse(w, r, errUnauthenticated)
 }
 
 var (
+	errUnauthenticated = connect.NewError(connect.CodeUnauthenticated, errors.New("credentials are missing or not "+
+		"accepted: send a bearer token; in a cluster, one issued for audience "+secret.GroupName+
+		" (client certificates of the cluster are not accepted)"))
+	errReviewsBusy = connect.NewError(connect.CodeResourceExhausted,
+		errors.New("too many tokens are being reviewed; retry later"))
 	errBusy = connect.NewError(connect.CodeResourceExhausted,
 		errors.New("too many requests are in flight, or too many of this caller; retry later"))
 	errSlowBody = connect.NewError(connect.CodeDeadlineExceeded, errors.New(httpguard.TextSlowBody))
@@ -195,9 +209,12 @@ var (
 // withInFlightLimit answers 429 when too many requests are in flight, or too many of one caller. It comes after
 // authentication: strangers take no place. A request takes one when its body is there, so that a caller that does not
 // send it holds none.
-func withInFlightLimit(next http.Handler, places *httpguard.Pool) http.Handler {
+func withInFlightLimit(next http.Handler, requests, watches *httpguard.Pool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		caller := httpguard.CallerOf(r)
+		caller, places := httpguard.CallerOf(r), requests
+		if isWatch(r) {
+			places = watches
+		}
 		if !places.Offers(caller) { // before the body costs anything
 			refuse(w, r, errBusy)
 			return
@@ -240,9 +257,13 @@ func receive(r *http.Request, caller httpguard.Caller) *connect.Error {
 // that the caller chose.
 var errRequestTimeout = errors.New("the request took longer than the server allows")
 
-// withTimeout bounds the request.
+// withTimeout bounds the request, unless it is a stream.
 func withTimeout(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isWatch(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
 		ctx, cancel := context.WithTimeoutCause(r.Context(), requestTimeout, errRequestTimeout)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))

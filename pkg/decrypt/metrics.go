@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	apiaudit "k8s.io/apiserver/pkg/audit"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/endpoints/responsewriter"
 	"k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
@@ -31,14 +32,15 @@ const otherDecrypter = "other"
 
 var (
 	requestsTotal = metrics.NewCounterVec(&metrics.CounterOpts{
-		Name:           "secret_decrypt_requests_total",
-		Help:           "Number of requests on the decrypt port by protocol (rpc, get or none) and HTTP status code.",
+		Name: "secret_decrypt_requests_total",
+		Help: "Number of requests on the decrypt port by protocol (rpc, get, watch or none) and HTTP status " +
+			"code.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"protocol", "code"})
 
 	requestSeconds = metrics.NewHistogramVec(&metrics.HistogramOpts{
 		Name:           "secret_decrypt_request_duration_seconds",
-		Help:           "Duration of requests on the decrypt port, authentication included.",
+		Help:           "Duration of requests on the decrypt port, authentication included, without streams.",
 		Buckets:        []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30},
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"protocol"})
@@ -46,6 +48,12 @@ var (
 	inFlight = metrics.NewGauge(&metrics.GaugeOpts{
 		Name:           "secret_decrypt_requests_inflight",
 		Help:           "Number of requests in flight on the decrypt port.",
+		StabilityLevel: metrics.ALPHA,
+	})
+
+	watches = metrics.NewGauge(&metrics.GaugeOpts{
+		Name:           "secret_decrypt_watches",
+		Help:           "Number of open streams of changes on the decrypt port.",
 		StabilityLevel: metrics.ALPHA,
 	})
 
@@ -57,7 +65,7 @@ var (
 	}, []string{"decision", "reason", "decrypter"})
 
 	registerMetrics = sync.OnceFunc(func() {
-		legacyregistry.MustRegister(requestsTotal, requestSeconds, inFlight, valuesTotal)
+		legacyregistry.MustRegister(requestsTotal, requestSeconds, inFlight, watches, valuesTotal)
 		// The denials exist from the start, so that an alert on their rate sees the first.
 		for _, o := range []outcome{notAuthorized, wildcard, absent, deleted, notListed, failed} {
 			valuesTotal.WithLabelValues(string(audit.Deny), string(o.reason), "")
@@ -93,21 +101,28 @@ func (w *codeRecorder) WriteHeader(code int) {
 	w.ResponseWriter.WriteHeader(code)
 }
 
-// Flush implements http.Flusher, which the RPC protocols need.
-func (w *codeRecorder) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
-
 // Unwrap is for http.ResponseController.
 func (w *codeRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// serve lets a handler write to w, which can also flush if the connection can: streams need it.
+func (w *codeRecorder) serve(next http.Handler, r *http.Request) {
+	next.ServeHTTP(responsewriter.WrapForHTTP1Or2(w), r)
+}
 
 // withMetrics counts requests by protocol and code.
 func withMetrics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		inFlight.Inc()
-		defer inFlight.Dec()
-		started, protocol, recorder := time.Now(), protocolOf(r), recordCode(w)
-		next.ServeHTTP(recorder, r)
+		started, protocol, recorder, open := time.Now(), protocolOf(r), recordCode(w), inFlight
+		if protocol == protocolWatch {
+			open = watches
+		}
+		open.Inc()
+		defer open.Dec()
+		recorder.serve(next, r)
 		requestsTotal.WithLabelValues(protocol, strconv.Itoa(recorder.code)).Inc()
-		requestSeconds.WithLabelValues(protocol).Observe(time.Since(started).Seconds())
+		if protocol != protocolWatch {
+			requestSeconds.WithLabelValues(protocol).Observe(time.Since(started).Seconds())
+		}
 	})
 }
 
@@ -131,7 +146,7 @@ func withLogLine(next http.Handler) http.Handler {
 			klog.V(logLevel).InfoS("Decrypt", "protocol", protocolOf(r), "latency", time.Since(started),
 				"resp", recorder.code, keyAuditID, auditID, "srcIP", r.RemoteAddr)
 		}()
-		next.ServeHTTP(recorder, r)
+		recorder.serve(next, r)
 	})
 }
 
@@ -146,7 +161,7 @@ const (
 // routeOf names a request by its protocol: its path may be anything, except for an RPC.
 func routeOf(r *http.Request) string {
 	switch protocolOf(r) {
-	case protocolRPC:
+	case protocolRPC, protocolWatch:
 		return r.URL.Path
 	case protocolGet:
 		return getPrefix + "{namespace}" + getMiddle + "{name}" + getSuffix
@@ -173,7 +188,7 @@ func withTrace(next http.Handler, tracer trace.Tracer) http.Handler {
 			))
 		defer span.End()
 		recorder := recordCode(w)
-		next.ServeHTTP(recorder, r.WithContext(ctx))
+		recorder.serve(next, r.WithContext(ctx))
 		span.SetAttributes(semconv.HTTPResponseStatusCode(recorder.code))
 		if recorder.code >= http.StatusInternalServerError {
 			span.SetStatus(codes.Error, "")

@@ -16,9 +16,14 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/decryptv1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/decryptv1beta1/decryptv1beta1connect"
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/secretwatchv1"
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/secretwatchv1/secretwatchv1connect"
+	"github.com/securevalue/secret-apiserver/pkg/httpguard"
 )
 
 // HeaderRevision is the response header with the revision of etcd at which all names were read.
@@ -30,7 +35,10 @@ const (
 	rpcPathV1 = "/decryptv1.SecureValueDecrypter/DecryptSecureValues"
 )
 
-func isRPCPath(path string) bool { return path == rpcPath || path == rpcPathV1 }
+// watchPath is that of the stream of changes.
+const watchPath = secretwatchv1connect.SecureValueWatcherWatchProcedure
+
+func isRPCPath(path string) bool { return path == rpcPath || path == rpcPathV1 || path == watchPath }
 
 // isRPC reports whether a request uses gRPC, gRPC-Web or Connect.
 func isRPC(r *http.Request) bool {
@@ -57,16 +65,28 @@ type rpc struct {
 	service *Service
 }
 
-var _ decryptv1beta1connect.SecureValueDecrypterHandler = (*rpc)(nil)
+var (
+	_ decryptv1beta1connect.SecureValueDecrypterHandler = (*rpc)(nil)
+	_ secretwatchv1connect.SecureValueWatcherHandler    = (*rpc)(nil)
+)
 
-// newRPCHandler serves both paths. It reads gzip and never writes it: the length of a compressed answer would reveal
+// newRPCHandler serves all paths. It reads gzip and never writes it: the length of a compressed answer would reveal
 // what the value has in common with what the caller can choose.
 func newRPCHandler(service *Service) http.Handler {
 	options := append(codecs(), connect.WithReadMaxBytes(maxRequestBytes), connect.WithCompressMinBytes(math.MaxInt),
 		connect.WithCompression("gzip",
 			func() connect.Decompressor { return &boundedGzip{} },
 			func() connect.Compressor { return gzip.NewWriter(io.Discard) }))
-	return connect.NewUnaryHandler(rpcPath, (&rpc{service}).DecryptSecureValues, options...)
+	h := &rpc{service}
+	decrypt := connect.NewUnaryHandler(rpcPath, h.DecryptSecureValues, options...)
+	watch := connect.NewServerStreamHandler(watchPath, h.Watch, options...)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isWatch(r) {
+			watch.ServeHTTP(w, r)
+		} else {
+			decrypt.ServeHTTP(w, r)
+		}
+	})
 }
 
 // DecryptSecureValues implements the service.
@@ -75,10 +95,7 @@ func (h *rpc) DecryptSecureValues(
 ) (*connect.Response[decryptv1beta1.DecryptSecureValuesResponse], error) {
 	answer, err := h.service.Decrypt(ctx, newRequest(ctx, r.Peer().Addr, r.Msg.GetNamespace(), r.Msg.GetNames()...))
 	if err != nil {
-		if refusal, ok := errors.AsType[*connect.Error](err); ok && retryable(refusal) {
-			refusal.Meta().Set("Retry-After", retryAfter)
-		}
-		return nil, err
+		return nil, withRetryAfter(err)
 	}
 	response := connect.NewResponse(&decryptv1beta1.DecryptSecureValuesResponse{
 		DecryptedValues: make(map[string]*decryptv1beta1.Result, len(answer.Results)),
@@ -92,10 +109,62 @@ func (h *rpc) DecryptSecureValues(
 	return response, nil
 }
 
+// Watch implements the service of changes.
+func (h *rpc) Watch(
+	ctx context.Context, r *connect.Request[secretwatchv1.WatchRequest],
+	stream *connect.ServerStream[secretwatchv1.WatchEvent],
+) error {
+	request := newRequest(ctx, r.Peer().Addr, r.Msg.GetNamespace(), r.Msg.GetNames()...)
+	kept := ctx.Value(credentialsKey{}).(*credentials)
+	return withRetryAfter(h.service.Watch(ctx, request, kept.identify, stream.Send))
+}
+
+// credentials are those of a stream, which authentication removes from its request.
+type credentials struct {
+	authenticator authenticator.Request
+	request       *http.Request
+}
+
+type credentialsKey struct{}
+
+// withCredentials keeps the credentials of streams for Identify.
+func withCredentials(next http.Handler, authn authenticator.Request) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isWatch(r) {
+			kept := &http.Request{Header: r.Header.Clone(), URL: r.URL, TLS: r.TLS, RemoteAddr: r.RemoteAddr}
+			c := &credentials{authn, kept.WithContext(r.Context())}
+			r = r.WithContext(context.WithValue(r.Context(), credentialsKey{}, c))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// identify is an Identify.
+func (c *credentials) identify() (user.Info, error) {
+	r := c.request.Clone(c.request.Context()) // an authenticator may change it
+	response, ok, err := c.authenticator.AuthenticateRequest(r)
+	switch {
+	case httpguard.IsBusy(r.Context()):
+		return nil, errReviewsBusy
+	case !ok || err != nil:
+		return nil, errUnauthenticated
+	}
+	return response.User, nil
+}
+
+func withRetryAfter(err error) error {
+	if refusal, ok := errors.AsType[*connect.Error](err); ok && retryable(refusal) {
+		refusal.Meta().Set("Retry-After", retryAfter)
+	}
+	return err
+}
+
 // toProto is the one place where a value is put into a message.
 func (r *Result) toProto() *decryptv1beta1.Result {
 	if r.outcome == released {
-		return &decryptv1beta1.Result{Result: &decryptv1beta1.Result_Value{Value: r.Value.Expose()}}
+		return &decryptv1beta1.Result{
+			Result: &decryptv1beta1.Result_Value{Value: r.Value.Expose()}, Version: r.Object.Status.Version,
+		}
 	}
 	return &decryptv1beta1.Result{Result: &decryptv1beta1.Result_ErrorMessage{ErrorMessage: r.outcome.message}}
 }
@@ -126,7 +195,7 @@ func (r *boundedGzip) Read(p []byte) (int, error) {
 // errUndecodable is the error of every body that is not a message. The library's own errors quote the body, which may
 // contain a value that was pasted into the wrong place.
 var errUndecodable = errors.New(
-	"the body is not a DecryptSecureValuesRequest: send namespace, a string, and names, a list of strings")
+	"the body is not a request of this service: send namespace, a string, and names, a list of strings")
 
 // codec encodes messages as the library does, with errors that quote nothing.
 type codec struct {

@@ -36,6 +36,8 @@ type ServiceConfig struct {
 	Authorizer authorizer.Authorizer
 	// Recorder is the decrypt audit log.
 	Recorder audit.Recorder
+	// Changes wake the streams of Watch.
+	Changes *Changes
 	// AllowedDecrypters is the list of --allowed-decrypters.
 	AllowedDecrypters []string
 	// AuthzCacheTTL is how long decisions of the Authorizer are cached.
@@ -49,6 +51,7 @@ type Service struct {
 	reader   Reader
 	access   *access
 	recorder audit.Recorder
+	changes  *Changes
 	pace     time.Duration
 	tracer   trace.Tracer
 }
@@ -60,6 +63,7 @@ func NewService(config ServiceConfig) *Service {
 		reader:   config.Reader,
 		access:   newAccess(config.Authorizer, config.AllowedDecrypters, config.AuthzCacheTTL),
 		recorder: config.Recorder,
+		changes:  config.Changes,
 		pace:     notFoundPace,
 		tracer:   config.Tracer,
 	}
@@ -90,7 +94,7 @@ func (s *Service) decrypt(ctx context.Context, r *Request) (*Answer, error) {
 			"the decrypt audit log cannot be written, so nothing is released; retry later, or ask the operator")
 	}
 	countResults(s.access, answer)
-	if err := s.keepPace(ctx, started, answer); err != nil {
+	if err := s.keepPace(ctx, started, answer.count(textNotFound) > 0); err != nil {
 		return nil, err
 	}
 	return answer, answer.err()
@@ -199,8 +203,8 @@ func (s *Service) open(ctx context.Context, answer *Answer) error {
 const notFoundPace = 5 * time.Millisecond
 
 // keepPace waits for the grid if a name was looked up and not found.
-func (s *Service) keepPace(ctx context.Context, started time.Time, answer *Answer) error {
-	if answer.count(textNotFound) == 0 {
+func (s *Service) keepPace(ctx context.Context, started time.Time, notFound bool) error {
+	if !notFound {
 		return nil
 	}
 	timer := time.NewTimer(s.pace - time.Since(started)%s.pace)

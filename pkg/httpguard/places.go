@@ -210,9 +210,9 @@ const (
 var (
 	refusedTotal = metrics.NewCounterVec(&metrics.CounterOpts{
 		Name: "secret_inflight_refused_total",
-		Help: "Number of times that a caller was refused with 429, by pool (api_reads, api_writes, decrypt, bodies, " +
-			"api_token_reviews or decrypt_token_reviews) and reason: full, or share if the caller already held its " +
-			"share.",
+		Help: "Number of times that a caller was refused with 429, by pool (api_reads, api_writes, decrypt, " +
+			"decrypt_watches, bodies, api_token_reviews or decrypt_token_reviews) and reason: full, or share if the " +
+			"caller already held its share.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"pool", "reason"})
 

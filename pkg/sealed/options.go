@@ -5,12 +5,15 @@ package sealed
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/features"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/storage"
@@ -34,6 +37,9 @@ type RESTOptionsGetter struct {
 	watchCache bool
 	newRaw     NewRawFunc
 	store      *Store
+
+	top  storage.Interface // what the registry uses: the watch cache, or store without one
+	root string            // of the keys in it
 }
 
 // NewRawFunc builds the etcd3 store below a Store: Remote, or what InProcess returns.
@@ -81,6 +87,32 @@ func (g *RESTOptionsGetter) CheckOpens(ctx context.Context, key string) error {
 	return g.store.CheckOpens(ctx, key)
 }
 
+// Lookup reads a secure value, from the watch cache if that has reached the revision since. It returns nil if there is
+// none, or only a damaged record.
+func (g *RESTOptionsGetter) Lookup(
+	ctx context.Context, namespace, name string, since uint64,
+) (*secret.SecureValue, error) {
+	sv := &secret.SecureValue{}
+	err := g.top.Get(ctx, g.root+namespace+"/"+name,
+		storage.GetOptions{ResourceVersion: strconv.FormatUint(since, 10)}, sv)
+	if _, damaged := errors.AsType[*OperationError](err); damaged || storage.IsNotFound(err) {
+		return nil, nil
+	}
+	return sv, err
+}
+
+// Follow streams the changes of all secure values after a revision, which it returns.
+func (g *RESTOptionsGetter) Follow(ctx context.Context) (watch.Interface, uint64, error) {
+	since, err := g.top.GetCurrentResourceVersion(ctx)
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading the revision of etcd: %w", err)
+	}
+	events, err := g.top.Watch(ctx, g.root, storage.ListOptions{
+		ResourceVersion: strconv.FormatUint(since, 10), Recursive: true, Predicate: storage.Everything,
+	})
+	return events, since, err
+}
+
 // decorate builds the stack below registry.Store; it has the shape of upstream's registry.StorageWithCacher.
 func (g *RESTOptionsGetter) decorate(
 	config *storagebackend.ConfigForResource, resourcePrefix string,
@@ -93,6 +125,7 @@ func (g *RESTOptionsGetter) decorate(
 		return nil, nil, err
 	}
 	g.store = New(raw, config.Codec, g.sealer)
+	g.top, g.root = g.store, resourcePrefix+"/"
 	if !g.watchCache {
 		return g.store, destroyRaw, nil
 	}
@@ -115,7 +148,8 @@ func (g *RESTOptionsGetter) decorate(
 		return nil, nil, err
 	}
 	delegator := cacher.NewCacheDelegator(c, g.store)
-	return cached{delegator, g.store}, func() {
+	g.top = cached{delegator, g.store}
+	return g.top, func() {
 		delegator.Stop()
 		c.Stop()
 		destroyRaw()

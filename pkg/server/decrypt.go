@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -114,7 +115,9 @@ func (s *server) decryptAccess() (decryptAccess, error) {
 
 // wireDecrypt makes the API server start the decrypt port with itself. The port has the certificate and limits of the
 // API port.
-func (s *server) wireDecrypt(config *genericapiserver.Config, sealer *sealed.Sealer) error {
+func (s *server) wireDecrypt(
+	config *genericapiserver.Config, sealer *sealed.Sealer, store *sealed.RESTOptionsGetter,
+) error {
 	port := s.decrypt
 	if port == nil {
 		return nil
@@ -123,13 +126,15 @@ func (s *server) wireDecrypt(config *genericapiserver.Config, sealer *sealed.Sea
 	if err != nil {
 		return err
 	}
-	service, err := s.decryptService(sealer, access)
+	changes := decrypt.NewChanges(store)
+	service, err := s.decryptService(sealer, access, changes)
 	if err != nil {
 		return err
 	}
 	handler := decrypt.NewHandler(decrypt.HandlerConfig{
 		Service: service, Authenticator: access.authenticator, MaxInFlight: s.opts.Decrypt.MaxInFlight,
-		AuditSink: config.AuditBackend, AuditPolicy: config.AuditPolicyRuleEvaluator,
+		MaxWatches: s.opts.Decrypt.MaxWatches,
+		AuditSink:  config.AuditBackend, AuditPolicy: config.AuditPolicyRuleEvaluator,
 		Draining: config.NonLongRunningRequestWaitGroup,
 	})
 	pair, api := s.opts.Serving.ServerCert.CertKey, config.SecureServing
@@ -144,13 +149,22 @@ func (s *server) wireDecrypt(config *genericapiserver.Config, sealer *sealed.Sea
 		HTTP2MaxStreamsPerConnection: api.HTTP2MaxStreamsPerConnection, DisableHTTP2: api.DisableHTTP2,
 	}
 	config.ReadyzChecks = append(config.ReadyzChecks, healthz.NamedCheck("decrypt", port.check))
+	stopping := wait.ContextForChannel(config.ShutdownInitiatedNotify()) // streams would delay a stop
+	if err := config.AddPostStartHook("follow-changes", func(genericapiserver.PostStartHookContext) error {
+		go changes.Run(stopping)
+		return nil
+	}); err != nil {
+		return err
+	}
 	return config.AddPostStartHook("serve-decrypt", func(hook genericapiserver.PostStartHookContext) error {
 		return port.start(hook, info, handler)
 	})
 }
 
 // decryptService opens the connection to etcd and the decrypt audit log.
-func (s *server) decryptService(sealer *sealed.Sealer, access decryptAccess) (*decrypt.Service, error) {
+func (s *server) decryptService(
+	sealer *sealed.Sealer, access decryptAccess, changes *decrypt.Changes,
+) (*decrypt.Service, error) {
 	client, err := s.etcdClient()
 	if err != nil {
 		return nil, err
@@ -171,7 +185,7 @@ func (s *server) decryptService(sealer *sealed.Sealer, access decryptAccess) (*d
 	return decrypt.NewService(decrypt.ServiceConfig{
 		Reader: sealed.NewOpener(client, s.opts.Storage.StorageConfig.Prefix, sealer.Codec(apiserver.NewStorageCodec()),
 			sealer),
-		Authorizer: access.authorizer, Recorder: log,
+		Authorizer: access.authorizer, Recorder: log, Changes: changes,
 		AllowedDecrypters: s.opts.Decrypt.AllowedDecrypters, AuthzCacheTTL: s.opts.Decrypt.AuthzCacheTTL,
 		Tracer: tracer,
 	}), nil

@@ -62,7 +62,7 @@ func (s *server) wire() (*apiserver.Config, error) {
 	if err := s.wireAudit(config); err != nil {
 		return nil, err
 	}
-	if err := s.wireDecrypt(config, sealer); err != nil {
+	if err := s.wireDecrypt(config, sealer, store); err != nil {
 		return nil, err
 	}
 	s.notices.addFault("serving-certificate", refused,

@@ -49,6 +49,7 @@ const maxLine = 64 << 10
 const (
 	kindOpen       = "open"       // the first line of a file or of a run of the server; see opening
 	kindDecrypt    = "decrypt"    // a Record
+	kindWatch      = "watch"      // a Record of a stream of changes
 	kindSuppressed = "suppressed" // a summary of denials that were not written one by one
 )
 

@@ -130,7 +130,7 @@ func TestRecordHasNoPlaceForAValue(t *testing.T) {
 	known := map[string]string{
 		"Time": "time.Time", "AuditID": "string", "User": "string", "UserUID": "string", "Source": "string",
 		"Namespace": "string", "Name": "string", "UID": "string", "Version": "int64", "Revision": "int64",
-		"Decrypter": "string", "Decision": "audit.Decision", "Reason": "audit.Reason",
+		"Decrypter": "string", "Decision": "audit.Decision", "Reason": "audit.Reason", "Watch": "bool",
 	}
 	for field := range reflect.TypeFor[Record]().Fields() {
 		if known[field.Name] != field.Type.String() {

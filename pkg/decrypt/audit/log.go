@@ -125,7 +125,11 @@ func (l *Log) entries(records []Record) (entries []entry, denied int, err error)
 			r.Time = now
 		}
 		r.Time = r.Time.UTC()
-		e, err := newEntry(kindDecrypt, r.bounded())
+		kind := kindDecrypt
+		if r.Watch {
+			kind = kindWatch
+		}
+		e, err := newEntry(kind, r.bounded())
 		if err != nil {
 			return nil, 0, err
 		}

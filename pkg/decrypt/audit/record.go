@@ -73,6 +73,9 @@ type Record struct {
 	Decrypter string   `json:"decrypter,omitempty"`
 	Decision  Decision `json:"decision"`
 	Reason    Reason   `json:"reason"`
+	// Watch makes this the record of a stream of changes, which releases no value: Name lists the names, separated by
+	// commas.
+	Watch bool `json:"-"`
 }
 
 // maxField bounds each text of a record in bytes, so that callers cannot choose the size of a line.

@@ -209,6 +209,7 @@ func (v *verifying) count(l *line, c *content) {
 		r.Chain, r.Instance = c.Chain, c.Instance
 	case l.kind == kindSuppressed:
 		r.Suppressed += c.Suppressed
+	case l.kind == kindWatch: // releases nothing
 	case c.Decision == Allow:
 		r.Allowed++
 	case c.Decision == Deny:

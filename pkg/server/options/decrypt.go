@@ -27,8 +27,8 @@ type DecryptOptions struct {
 	AllowedDecrypters []string
 	// AuthzCacheTTL is --decrypt-authz-cache-ttl.
 	AuthzCacheTTL time.Duration
-	// MaxInFlight is --decrypt-max-requests-inflight.
-	MaxInFlight int
+	// MaxInFlight is --decrypt-max-requests-inflight, MaxWatches is --decrypt-max-watches.
+	MaxInFlight, MaxWatches int
 	// Audit configures the log of released values.
 	Audit DecryptAuditOptions
 
@@ -53,6 +53,7 @@ func newDecryptOptions() *DecryptOptions {
 		AllowedDecrypters: secret.DefaultDecrypters(),
 		AuthzCacheTTL:     500 * time.Millisecond,
 		MaxInFlight:       400,
+		MaxWatches:        10_000,
 		Audit: DecryptAuditOptions{
 			Fsync:    string(defaults.Fsync),
 			Rotation: Rotation{MaxBackups: defaults.MaxBackups, MaxSizeMB: int(defaults.MaxSize >> 20)},
@@ -76,6 +77,9 @@ func (o *DecryptOptions) addFlags(fs *pflag.FlagSet) {
 			"disables the cache.")
 	fs.IntVar(&o.MaxInFlight, "decrypt-max-requests-inflight", o.MaxInFlight,
 		"Maximum number of concurrent decrypt requests; excess requests get 429. "+
+			"One caller gets at most a quarter of them. 0 sets no limit.")
+	fs.IntVar(&o.MaxWatches, "decrypt-max-watches", o.MaxWatches,
+		"Maximum number of streams of changes on the decrypt port; excess ones get 429. "+
 			"One caller gets at most a quarter of them. 0 sets no limit.")
 	fs.StringVar(&o.Audit.LogPath, "decrypt-audit-log-path", o.Audit.LogPath,
 		"File for the decrypt audit log: one record per requested name, written before a value is released. "+
@@ -116,6 +120,9 @@ func (o *DecryptOptions) validate() []error {
 	}
 	if o.MaxInFlight < 0 {
 		errs = append(errs, errors.New("--decrypt-max-requests-inflight must not be negative"))
+	}
+	if o.MaxWatches < 0 {
+		errs = append(errs, errors.New("--decrypt-max-watches must not be negative"))
 	}
 	if !o.Enabled() {
 		return errs

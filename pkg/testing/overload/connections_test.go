@@ -18,8 +18,11 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"golang.org/x/net/http2"
 
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/secretwatchv1"
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/secretwatchv1/secretwatchv1connect"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -208,6 +211,53 @@ func TestManyWatches(t *testing.T) {
 	wantBounded(t, s)
 	cancel()
 	group.Wait()
+}
+
+// TestManyStreamsOfChanges: thousands of them are open on the decrypt port, one caller holds its quarter of the places,
+// and everything else is served; a change reaches every stream.
+func TestManyStreamsOfChanges(t *testing.T) {
+	streams := scale(t, 1000)
+	s := startWith(t, harness.Options{Args: []string{fmt.Sprint("--decrypt-max-watches=", 4*streams)}}.WithK6(namespace))
+	s.Create(t, namespace, "a", harness.Canary(), "k6-cloud")
+	before := resident(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	client := secretwatchv1connect.NewSecureValueWatcherClient(s.HTTPClient(), s.DecryptURL)
+	var group sync.WaitGroup
+	var began, told atomic.Int64
+	for range streams {
+		request := connect.NewRequest(&secretwatchv1.WatchRequest{Namespace: namespace, Names: []string{"a"}})
+		request.Header().Set("Authorization", "Bearer "+harness.K6Token)
+		stream, err := client.Watch(ctx, request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		group.Go(func() {
+			defer func() { _ = stream.Close() }()
+			for stream.Receive() {
+				switch stream.Msg().GetVersion() {
+				case 1:
+					began.Add(1)
+				case 2:
+					told.Add(1)
+				}
+			}
+		})
+	}
+	eventually(t, "every stream has begun", func() bool { return began.Load() == int64(streams) })
+	t.Logf("%d streams take %d KiB each", streams, (resident(t, s)-before)/int64(streams)>>10)
+	if got := s.Decrypt(t, harness.K6Token, namespace, "a"); got.Code != http.StatusOK {
+		t.Errorf("the caller of the streams gets %d", got.Code)
+	}
+	patch := harness.Request{
+		Method: http.MethodPatch, Path: harness.Collection(namespace) + "/a", Token: s.AdminToken,
+		ContentType: "application/merge-patch+json", Body: `{"spec":{"value":"another"}}`,
+	}
+	s.Do(t, patch).Want(t, http.StatusOK)
+	eventually(t, "every stream has seen the change", func() bool { return told.Load() == int64(streams) })
+	wantBounded(t, s)
+	cancel()
+	group.Wait()
+	eventually(t, "no stream is left", func() bool { return s.Metric(t, "secret_decrypt_watches") == 0 })
 }
 
 // TestIncident13RapidResets: a stream that is opened and reset at once costs the server more than the client

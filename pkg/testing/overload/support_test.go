@@ -47,12 +47,17 @@ var bindings = harness.ClusterRole("users", harness.Rule("create, get, list, wat
 // of which would take more memory than what is measured.
 func start(t *testing.T, args ...string) *harness.Server {
 	t.Helper()
+	return startWith(t, harness.Options{
+		Tokens: []string{harness.Token(floodToken, "flood"), harness.Token(workToken, "worker")}, RBAC: []string{bindings}, Args: args,
+	})
+}
+
+func startWith(t *testing.T, options harness.Options) *harness.Server {
+	t.Helper()
 	policy := filepath.Join(t.TempDir(), "audit-policy.yaml")
 	harness.WriteFile(t, policy, "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n")
-	return harness.Start(t, harness.Options{
-		Tokens: []string{harness.Token(floodToken, "flood"), harness.Token(workToken, "worker")}, RBAC: []string{bindings},
-		Args: append([]string{"-v=1", "--audit-policy-file=" + policy}, args...),
-	})
+	options.Args = append([]string{"-v=1", "--audit-policy-file=" + policy}, options.Args...)
+	return harness.Start(t, options)
 }
 
 // scale multiplies a load by OVERLOAD.
@@ -69,22 +74,30 @@ func scale(t *testing.T, n int) int {
 	return n * factor
 }
 
-var peak = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
-
-// wantBounded compares the highest resident set that the server ever had with the limit.
-func wantBounded(t *testing.T, s *harness.Server) {
+// memory is a line of /proc/PID/status of the server, in bytes.
+func memory(t *testing.T, s *harness.Server, line string) int64 {
 	t.Helper()
-	found := peak.FindSubmatch(harness.ReadFile(t, "/proc/"+strconv.Itoa(s.PID())+"/status"))
+	found := regexp.MustCompile(line + `:\s+(\d+) kB`).FindSubmatch(harness.ReadFile(t, "/proc/"+strconv.Itoa(s.PID())+"/status"))
 	if found == nil {
-		t.Fatal("no VmHWM: the server is gone")
+		t.Fatalf("no %s: the server is gone", line)
 	}
 	kilobytes, err := strconv.ParseInt(string(found[1]), 10, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("the highest resident set is %d MiB", kilobytes>>10)
-	if kilobytes<<10 > limit && !strings.HasSuffix(harness.Binary(t), "-race") {
-		t.Errorf("the server took %d MiB, want at most %d", kilobytes>>10, limit>>20)
+	return kilobytes << 10
+}
+
+// resident is the resident set of the server now.
+func resident(t *testing.T, s *harness.Server) int64 { t.Helper(); return memory(t, s, "VmRSS") }
+
+// wantBounded compares the highest resident set that the server ever had with the limit.
+func wantBounded(t *testing.T, s *harness.Server) {
+	t.Helper()
+	peak := memory(t, s, "VmHWM")
+	t.Logf("the highest resident set is %d MiB", peak>>20)
+	if peak > limit && !strings.HasSuffix(harness.Binary(t), "-race") {
+		t.Errorf("the server took %d MiB, want at most %d", peak>>20, limit>>20)
 	}
 }
 
