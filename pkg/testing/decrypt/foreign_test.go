@@ -44,6 +44,7 @@ type foreignLabel struct {
 type foreignObject struct {
 	foreignMetadata
 	Plaintext string `json:"plaintext"`
+	Version   int64  `json:"version"` // the one member of our own, which those clients ignore
 }
 
 // foreignSecret decodes strictly: a member that the foreign type does not have is a mistake too.
