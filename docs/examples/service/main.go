@@ -5,7 +5,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -14,50 +13,33 @@ import (
 	"os/signal"
 	"syscall"
 
-	"k8s.io/client-go/rest"
-
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/client"
-	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
 )
 
 func main() {
-	api := flag.String("api", "https://127.0.0.1:8443", "address of the API, where changes are watched")
 	decrypt := flag.String("decrypt", "https://127.0.0.1:8444", "address of the decrypt port")
 	ca := flag.String("ca", "data/pki/ca.crt", "file with the CA of the decrypt port")
 	token := flag.String("token-file", "", "file with the token of this service for the decrypt port")
-	apiCA := flag.String("api-ca", "", "file with the CA of the API; that of --ca when empty")
-	apiToken := flag.String("api-token-file", "", "file with the token for the API; that of --token-file when empty")
 	namespace := flag.String("namespace", "default", "namespace of the value")
 	name := flag.String("name", "", "name of the value")
-	decrypter := flag.String("decrypter", "", "the entry of spec.decrypters that this service goes by")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	values := client.Config{URL: *decrypt, CAFile: *ca, TokenFile: *token}
-	metadata := &rest.Config{
-		Host: *api, BearerTokenFile: cmp.Or(*apiToken, *token),
-		TLSClientConfig: rest.TLSClientConfig{CAFile: cmp.Or(*apiCA, *ca)},
-	}
-	if err := run(ctx, values, metadata, *namespace, *name, *decrypter); err != nil {
+	if err := run(ctx, values, *namespace, *name); err != nil {
 		log.Fatal(err)
 	}
 }
 
 // run connects with the value, and again with each new one, until ctx ends.
-func run(ctx context.Context, values client.Config, metadata *rest.Config, namespace, name, decrypter string) error {
+func run(ctx context.Context, values client.Config, namespace, name string) error {
 	decrypt, err := client.New(values)
 	if err != nil {
 		return fmt.Errorf("making the decrypt client: %w", err)
 	}
 	defer decrypt.Close()
-	api, err := versioned.NewForConfig(metadata)
-	if err != nil {
-		return fmt.Errorf("making the API client: %w", err)
-	}
-	config := client.NewCacheConfig(namespace)
-	config.Decrypter = decrypter
-	cache, err := client.NewCache(decrypt, api, config) //nolint:contextcheck // it watches until Close
+	cache, err := client.NewCache(decrypt, client.NewCacheConfig(namespace)) //nolint:contextcheck // it follows until Close
 	if err != nil {
 		return fmt.Errorf("making the cache: %w", err)
 	}

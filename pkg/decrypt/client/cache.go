@@ -3,28 +3,29 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
+	"connectrpc.com/connect"
 	"golang.org/x/sync/singleflight"
-	"k8s.io/utils/lru"
 
-	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/secretwatchv1"
 )
 
-// CacheConfig configures what a Cache watches and keeps. NewCacheConfig returns the defaults.
+// CacheConfig configures what a Cache keeps. NewCacheConfig returns the defaults.
 type CacheConfig struct {
 	// Namespace of the secure values.
 	Namespace string
-	// Decrypter is the name of this service in spec.decrypters. When set, only values that list it are watched.
-	Decrypter string
 	// MaxEntries is the maximum number of cached values; the least recently used is evicted first.
 	MaxEntries int
-	// MaxAge is how long an unchanged value is served without a request. It bounds how late a service notices revoked
-	// permissions, which metadata does not show.
+	// MaxAge is how long an unchanged value is served without a request, and how often Watch asks a server that has no
+	// stream of changes.
 	MaxAge time.Duration
 	// MaxStale is how long an old value is served while the server is unavailable, from the first failed attempt. 0
 	// serves none. A value that the server denies is never served again.
@@ -54,71 +55,73 @@ const (
 	refreshPause = time.Second
 )
 
-// getter is what a Cache needs of a Client.
-type getter interface {
-	GetOne(ctx context.Context, namespace, name string) (Value, error)
+// source is what a Cache needs of a Client.
+type source interface {
+	fetch(ctx context.Context, namespace string, names []string) *results
+	watch(ctx context.Context, namespace string, names []string) (
+		*connect.ServerStreamForClient[secretwatchv1.WatchEvent], error)
 }
 
-// Cache keeps decrypted values while the metadata of their secure values shows that they are the newest. It requires
-// permission to list and watch securevalues in its namespace.
+// Cache keeps decrypted values while the stream of changes of the decrypt port shows that they are the newest. It needs
+// no permission but those of Client.Get.
 //
-// While the watch runs, a cached value costs no request, and one that was changed, deleted, recreated or withdrawn is
-// fetched again by the next Get. While it does not run every Get is a request; see CacheConfig.MaxStale for what
-// happens when that fails too.
+// While the stream is open, a cached value costs no request, and one that was changed, deleted, recreated or withdrawn
+// is fetched again by the next Get. While it is not, every Get is a request; see CacheConfig.MaxStale for what happens
+// when that fails too.
 type Cache struct {
-	client  getter
+	client  source
 	config  CacheConfig
 	timeout time.Duration
-	watched *metadata
+	follow  *follower
 	flights singleflight.Group
 	now     func() time.Time
-	stop    context.CancelFunc
-	stopped sync.WaitGroup
 
 	mu      sync.Mutex
-	entries *lru.Cache // name → *entry
+	entries map[string]*entry
+	fetches int64 // that were started
+	uses    int64 // of entries
 }
 
-// entry is a value and the state of its object before it was fetched. When that was unknown, the value is only a
-// fallback for a failed fetch.
+// entry is a value, or why there is none, and the state of its name before it was fetched. When that was unknown, the
+// value is only a fallback for a failed fetch. Only values are kept.
 type entry struct {
 	value   Value
+	err     error
 	state   state
 	fetched time.Time
+	// fetch numbers fetches: one that started later is at least as new.
+	fetch int64
+	used  int64
 	// failing is when fetches started to fail, next when the next one is due.
 	failing, next time.Time
 }
 
-// NewCache returns a cache that watches until Close. It does not wait for the first list: until then every Get is a
-// request. api reads the metadata of secure values; decrypt fetches the values.
-func NewCache(decrypt *Client, api versioned.Interface, config CacheConfig) (*Cache, error) {
-	return newCache(decrypt, decrypt.timeout, api, config)
+// NewCache returns a cache, which follows the names that it is asked for until Close.
+func NewCache(decrypt *Client, config CacheConfig) (*Cache, error) {
+	return newCache(decrypt, decrypt.timeout, config, usualTiming)
 }
 
-func newCache(decrypt getter, timeout time.Duration, api versioned.Interface, config CacheConfig) (*Cache, error) {
+func newCache(decrypt source, timeout time.Duration, config CacheConfig, timing timing) (*Cache, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	c := &Cache{client: decrypt, config: config, timeout: timeout, now: time.Now, entries: lru.New(config.MaxEntries)}
-	watched, err := newMetadata(api, config, c.forget)
-	if err != nil {
-		return nil, err
+	c := &Cache{client: decrypt, config: config, timeout: timeout, now: time.Now, entries: map[string]*entry{}}
+	c.follow = newFollower(timing)
+	c.follow.gone = c.forget
+	c.follow.open = func(ctx context.Context, names []string) (
+		*connect.ServerStreamForClient[secretwatchv1.WatchEvent], error,
+	) {
+		return decrypt.watch(ctx, config.Namespace, names)
 	}
-	c.watched = watched
-	ctx, stop := context.WithCancel(context.Background())
-	c.stop = stop
-	c.stopped.Go(func() { watched.run(ctx) })
 	return c, nil
 }
 
-// Close stops the watch and drops all values. Get returns ErrClosed from then on.
+// Close ends the streams and drops all values. Get returns ErrClosed from then on.
 func (c *Cache) Close() {
-	c.stop()
-	c.stopped.Wait()
-	c.watched.close()
+	c.follow.close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.entries.Clear()
+	clear(c.entries)
 }
 
 // ErrClosed is returned by a cache that is closed.
@@ -126,47 +129,47 @@ var ErrClosed = errors.New("the decrypt cache is closed")
 
 // Get returns a value, from the cache when that is the newest. Its errors are those of Client.Get.
 func (c *Cache) Get(ctx context.Context, name string) (Value, error) {
-	if c.watched.closed() {
+	if c.follow.closed() {
 		return Value{}, ErrClosed
 	}
-	newest := c.watched.state(name)
-	if value, ok := c.kept(name, newest); ok {
-		return value, nil
+	newest := c.follow.state(name)
+	if e, ok := c.kept(name, newest); ok {
+		return e.value, nil
 	}
 	// Callers with the same state of a name share a request, which outlives the caller that started it.
 	flight := c.flights.DoChan(fmt.Sprint(name, newest), func() (any, error) {
-		if value, ok := c.kept(name, newest); ok { // by a request that ended since this caller checked
-			return value, nil
+		if e, ok := c.kept(name, newest); ok { // by a request that ended since this caller checked
+			return e.value, nil
 		}
-		return c.fetch(context.WithoutCancel(ctx), name, newest)
+		e := c.fetch(context.WithoutCancel(ctx), map[string]state{name: newest})[name]
+		return e.value, e.err
 	})
 	select {
 	case result := <-flight:
-		if result.Err != nil {
-			return Value{}, result.Err
-		}
-		return result.Val.(Value), nil
+		return result.Val.(Value), result.Err
 	case <-ctx.Done():
 		return Value{}, ctx.Err()
 	}
 }
 
 // kept returns a value that may be served without a request.
-func (c *Cache) kept(name string, newest state) (Value, bool) {
+func (c *Cache) kept(name string, newest state) (entry, bool) {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.entry(name)
+	e := c.entries[name]
 	if e == nil {
-		return Value{}, false
+		return entry{}, false
 	}
+	c.uses++
+	e.used = c.uses
 	waiting := now.Before(e.next) && c.standsIn(e, now)
-	return e.value, waiting || c.current(e, newest, now)
+	return *e, waiting || c.current(e, newest, now)
 }
 
-// current reports whether a value is known to be the newest.
+// current reports whether an answer is known to be the newest.
 func (c *Cache) current(e *entry, newest state, now time.Time) bool {
-	return newest.watched && newest == e.state && now.Sub(e.fetched) < c.config.MaxAge
+	return newest.live && newest == e.state && now.Sub(e.fetched) < c.config.MaxAge && !temporary(e.err)
 }
 
 // standsIn reports whether an old value may be served after a failed fetch.
@@ -174,64 +177,87 @@ func (c *Cache) standsIn(e *entry, now time.Time) bool {
 	return c.config.MaxStale > 0 && (e.failing.IsZero() || now.Sub(e.failing) < c.config.MaxStale)
 }
 
-func (c *Cache) entry(name string) *entry {
-	if found, ok := c.entries.Get(name); ok {
-		return found.(*entry)
-	}
-	return nil
-}
-
-// fetch requests a value and caches it. before is the state of the object at that time: the answer is at least as new.
-func (c *Cache) fetch(ctx context.Context, name string, before state) (Value, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.patience(name))
+// fetch requests names in one call and keeps the values. before has the states of the names at that time: the answers
+// are at least as new.
+func (c *Cache) fetch(ctx context.Context, before map[string]state) map[string]entry {
+	c.mu.Lock()
+	c.fetches++
+	fetch, patience := c.fetches, c.patience(before)
+	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	value, err := c.client.GetOne(ctx, c.config.Namespace, name)
+	got := c.client.fetch(ctx, c.config.Namespace, slices.Collect(maps.Keys(before)))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err != nil {
-		return c.failed(name, err)
+	answers := make(map[string]entry, len(before))
+	for name, state := range before {
+		e := entry{state: state, fetch: fetch, fetched: c.now()}
+		e.value, e.err = got.of(name)
+		answers[name] = c.settle(name, &e)
 	}
-	if !c.watched.closed() {
-		c.entries.Add(name, &entry{value: value, state: before, fetched: c.now()})
-	}
-	return value, nil
+	return answers
 }
 
-// patience is how long a fetch may take.
-func (c *Cache) patience(name string) time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e := c.entry(name); e != nil && c.standsIn(e, c.now()) {
-		return min(refreshTimeout, c.timeout)
+// patience is how long a fetch may take: not long when there is an old value for each name.
+func (c *Cache) patience(names map[string]state) time.Duration {
+	for name := range names {
+		if e := c.entries[name]; e == nil || !c.standsIn(e, c.now()) {
+			return c.timeout
+		}
 	}
-	return c.timeout
+	return min(refreshTimeout, c.timeout)
 }
 
-// failed serves an old value when the server is unavailable, and drops it when the server denied it.
-func (c *Cache) failed(name string, err error) (Value, error) {
-	e := c.entry(name)
-	if e == nil {
-		return Value{}, err
+// settle keeps a value, and drops one that the server denied. It returns the answer to serve: the old value when a later
+// fetch brought it, or when the server is unavailable.
+func (c *Cache) settle(name string, e *entry) entry {
+	old := c.entries[name]
+	switch {
+	case old != nil && old.fetch > e.fetch:
+		return *old
+	case e.err == nil:
+		c.keep(name, e)
+	case old == nil:
+	case temporary(e.err) && c.standsIn(old, e.fetched):
+		if old.failing.IsZero() {
+			old.failing = e.fetched
+		}
+		old.next = e.fetched.Add(refreshPause)
+		return *old
+	default:
+		c.drop(name)
 	}
-	now := c.now()
-	if !temporary(err) || !c.standsIn(e, now) {
-		c.entries.Remove(name)
-		return Value{}, err
+	return *e
+}
+
+// keep stores a value, unless it was deleted or withdrawn since, and evicts the one that was not used for longest.
+func (c *Cache) keep(name string, e *entry) {
+	if now := c.follow.state(name); c.follow.closed() || now.live && now.version == 0 {
+		return
 	}
-	if e.failing.IsZero() {
-		e.failing = now
+	c.uses++
+	e.used = c.uses
+	c.entries[name] = e
+	c.follow.keep(name)
+	if len(c.entries) > c.config.MaxEntries {
+		c.drop(slices.MinFunc(slices.Collect(maps.Keys(c.entries)), func(a, b string) int {
+			return cmp.Compare(c.entries[a].used, c.entries[b].used)
+		}))
 	}
-	e.next = now.Add(refreshPause)
-	return e.value, nil
+}
+
+func (c *Cache) drop(name string) {
+	delete(c.entries, name)
+	c.follow.drop(name)
 }
 
 func temporary(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// forget drops the value of a deleted object.
+// forget drops the value of a name under which there is nothing any more.
 func (c *Cache) forget(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.entries.Remove(name)
+	c.drop(name)
 }

@@ -3,9 +3,11 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -16,6 +18,8 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/decryptv1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/decryptv1beta1/decryptv1beta1connect"
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/secretwatchv1"
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/secretwatchv1/secretwatchv1connect"
 )
 
 // maxNames is the maximum number of names per call of the server.
@@ -27,6 +31,7 @@ const maxResponse = 8 << 20
 // Client calls the decrypt service. It is safe for concurrent use.
 type Client struct {
 	rpc     decryptv1beta1connect.SecureValueDecrypterClient
+	watcher secretwatchv1connect.SecureValueWatcherClient
 	http    *http.Client
 	timeout time.Duration
 }
@@ -48,9 +53,12 @@ func New(config Config) (*Client, error) {
 	if timeout <= 0 {
 		timeout = defaultTimeout
 	}
-	rpc := decryptv1beta1connect.NewSecureValueDecrypterClient(client, config.URL,
-		connect.WithReadMaxBytes(maxResponse), connect.WithAcceptCompression("gzip", nil, nil))
-	return &Client{rpc: rpc, http: client, timeout: timeout}, nil
+	options := []connect.ClientOption{connect.WithReadMaxBytes(maxResponse), connect.WithAcceptCompression("gzip", nil, nil)}
+	return &Client{
+		rpc:     decryptv1beta1connect.NewSecureValueDecrypterClient(client, config.URL, options...),
+		watcher: secretwatchv1connect.NewSecureValueWatcherClient(client, config.URL, options...),
+		http:    client, timeout: timeout,
+	}, nil
 }
 
 // Close closes idle connections. Calls in flight continue.
@@ -69,21 +77,34 @@ func (c *Client) Get(ctx context.Context, namespace string, names ...string) (ma
 		ctx, cancel = context.WithTimeout(ctx, c.timeout)
 		defer cancel()
 	}
-	wanted := slices.Compact(slices.Sorted(slices.Values(names)))
-	got := &results{namespace: namespace, values: make(map[string]Value, len(wanted))}
-	for batch := range slices.Chunk(wanted, maxNames) {
-		if err := c.batch(ctx, got, batch); err != nil {
-			err = fmt.Errorf("decrypting values of namespace %s: %w", namespace, err)
-			return got.values, errors.Join(append(got.failed, err)...)
-		}
-	}
-	return got.values, errors.Join(got.failed...)
+	got := c.fetch(ctx, namespace, names)
+	return got.values, got.err()
 }
 
 // GetOne returns one value.
 func (c *Client) GetOne(ctx context.Context, namespace, name string) (Value, error) {
 	values, err := c.Get(ctx, namespace, name)
 	return values[name], err
+}
+
+// fetch is Get with the error of each name.
+func (c *Client) fetch(ctx context.Context, namespace string, names []string) *results {
+	wanted := slices.Compact(slices.Sorted(slices.Values(names)))
+	got := &results{namespace: namespace, values: make(map[string]Value, len(wanted)), failed: map[string]error{}}
+	for batch := range slices.Chunk(wanted, maxNames) {
+		if err := c.batch(ctx, got, batch); err != nil {
+			got.call = fmt.Errorf("decrypting values of namespace %s: %w", namespace, err)
+			break
+		}
+	}
+	return got
+}
+
+// watch opens a stream of changes. It sends nothing of what it asks for before the stream is read.
+func (c *Client) watch(
+	ctx context.Context, namespace string, names []string,
+) (*connect.ServerStreamForClient[secretwatchv1.WatchEvent], error) {
+	return c.watcher.Watch(ctx, connect.NewRequest(&secretwatchv1.WatchRequest{Namespace: namespace, Names: names}))
 }
 
 // batch requests at most maxNames names, and again those that the server could not read.
@@ -125,19 +146,38 @@ func (c *Client) call(
 	return response.Msg, h.after(), nil
 }
 
-// results is what Get has received so far.
+// results is what a call has received so far: the value or the error of each name.
 type results struct {
 	namespace string
 	values    map[string]Value
-	failed    []error
+	failed    map[string]error
+	// call is why the other names have neither.
+	call error
+}
+
+// of returns the value of a name, or why there is none.
+func (r *results) of(name string) (Value, error) {
+	if value, ok := r.values[name]; ok {
+		return value, nil
+	}
+	return Value{}, cmp.Or(r.failed[name], r.call)
+}
+
+func (r *results) err() error {
+	var all []error
+	for _, name := range slices.Sorted(maps.Keys(r.failed)) {
+		all = append(all, r.failed[name])
+	}
+	return errors.Join(append(all, r.call)...)
 }
 
 // add stores the results of names and returns the names to request again.
 func (r *results) add(names []string, response *decryptv1beta1.DecryptSecureValuesResponse) (again []string) {
 	for _, name := range names {
-		switch result := response.GetDecryptedValues()[name].GetResult().(type) {
+		answer := response.GetDecryptedValues()[name]
+		switch result := answer.GetResult().(type) {
 		case *decryptv1beta1.Result_Value:
-			r.values[name] = newValue(result.Value)
+			r.values[name] = newValue(result.Value, answer.GetVersion())
 		case *decryptv1beta1.Result_ErrorMessage:
 			err := resultError(result.ErrorMessage)
 			if errors.Is(err, ErrUnavailable) {
@@ -154,7 +194,7 @@ func (r *results) add(names []string, response *decryptv1beta1.DecryptSecureValu
 
 func (r *results) fail(names []string, err error) {
 	for _, name := range names {
-		r.failed = append(r.failed, &NameError{Namespace: r.namespace, Name: name, Err: err})
+		r.failed[name] = &NameError{Namespace: r.namespace, Name: name, Err: err}
 	}
 }
 

@@ -67,11 +67,9 @@ func ExampleCache() {
 	}
 	defer decrypt.Close()
 
-	// service.api is a generated clientset: versioned.NewForConfig(config) with the config of the cluster.
 	config := client.NewCacheConfig("default")
-	config.Decrypter = "synthetic-monitoring"
 	config.MaxStale = time.Minute
-	cache, err := client.NewCache(decrypt, service.api, config)
+	cache, err := client.NewCache(decrypt, config)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -92,7 +90,7 @@ func ExampleCache_Watch() {
 		log.Fatal(err)
 	}
 	defer decrypt.Close()
-	cache, err := client.NewCache(decrypt, service.api, client.NewCacheConfig("default"))
+	cache, err := client.NewCache(decrypt, client.NewCacheConfig("default"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -112,4 +110,35 @@ func ExampleCache_Watch() {
 	// Output:
 	// connecting with old
 	// connecting with new
+}
+
+// A service that needs several values at a time, user and password say, gets all of them when one changes.
+func ExampleCache_WatchAll() {
+	service := startService(map[string]string{"user": "shop", "password": "old"})
+	defer service.stop()
+	decrypt, err := client.New(client.Config{URL: service.url, CAFile: service.caFile, TokenFile: service.tokenFile})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer decrypt.Close()
+	cache, err := client.NewCache(decrypt, client.NewCacheConfig("default"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	for values, err := range cache.WatchAll(context.Background(), "user", "password") {
+		if err != nil {
+			log.Print(err) // names what did not open
+			continue
+		}
+		fmt.Println(values["user"].Expose(), values["password"].Expose())
+		if values["password"].Expose() == "new" {
+			break
+		}
+		service.write("password", "new") // somebody writes a new value
+	}
+	// Output:
+	// shop old
+	// shop new
 }

@@ -21,11 +21,13 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/decryptv1beta1"
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/decryptv1beta1/decryptv1beta1connect"
+	"github.com/securevalue/secret-apiserver/pkg/decrypt/secretwatchv1/secretwatchv1connect"
 )
 
 // server is a decrypt service that answers as a test tells it.
 type server struct {
 	*httptest.Server
+	changes           *changes
 	caFile, tokenFile string
 
 	mu     sync.Mutex
@@ -44,13 +46,19 @@ type server struct {
 func newServer(t *testing.T) *server {
 	t.Helper()
 	s := &server{values: map[string]string{}, token: "token-1", header: http.Header{}}
+	s.changes = &changes{states: map[string]state{}, streams: map[*sending]struct{}{}}
 	_, rpc := decryptv1beta1connect.NewSecureValueDecrypterHandler(s)
+	path, watch := secretwatchv1connect.NewSecureValueWatcherHandler(s.changes)
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if code := s.admit(r); code != 0 {
 			for name := range s.header {
 				w.Header().Set(name, s.header.Get(name))
 			}
 			w.WriteHeader(code)
+			return
+		}
+		if strings.HasPrefix(r.URL.Path, path) {
+			watch.ServeHTTP(w, r)
 			return
 		}
 		rpc.ServeHTTP(w, r)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 
 	"connectrpc.com/connect"
 
@@ -16,10 +17,17 @@ import (
 // Value is a decrypted value. Only Expose returns it: fmt, log/slog, klog and encoding/json get "[REDACTED]", also
 // where it is a field of another type, and reflection finds a function.
 type Value struct {
-	reveal func() string
+	reveal  func() string
+	version int64
 }
 
-func newValue(plaintext string) Value { return Value{reveal: func() string { return plaintext }} }
+func newValue(plaintext string, version int64) Value {
+	return Value{reveal: func() string { return plaintext }, version: version}
+}
+
+// Version is status.version of the secure value; 0 from a server that does not send it. The larger one is the newer,
+// unless the secure value was deleted and created again in between.
+func (v Value) Version() int64 { return v.version }
 
 // Expose returns the plaintext. Do not log or wrap it. The zero Value has none.
 func (v Value) Expose() string {
@@ -63,6 +71,16 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 )
 
+var kinds = []error{ErrNotFound, ErrNotAuthorized, ErrDecryptionFailed, ErrUnauthenticated, ErrUnavailable}
+
+// kind returns which of the errors above err is, or err.
+func kind(err error) error {
+	if i := slices.IndexFunc(kinds, func(known error) bool { return errors.Is(err, known) }); i >= 0 {
+		return kinds[i]
+	}
+	return err
+}
+
 // NameError is the error of one name. Get joins those of all names; errors.As finds the first.
 type NameError struct {
 	Namespace, Name string
@@ -80,7 +98,7 @@ func (e *NameError) Unwrap() error { return e.Err }
 
 // resultError returns the error for the text of a result. The texts are part of the protocol.
 func resultError(text string) error {
-	for _, known := range []error{ErrNotFound, ErrNotAuthorized, ErrDecryptionFailed, ErrUnavailable} {
+	for _, known := range kinds {
 		if text == known.Error() {
 			return known
 		}

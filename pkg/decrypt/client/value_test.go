@@ -21,7 +21,7 @@ import (
 
 func TestAttackValueShowsItselfNowhere(t *testing.T) {
 	canary := harness.Canary()
-	v := newValue(canary)
+	v := newValue(canary, 7)
 	type holder struct {
 		Exported   Value
 		unexported Value
@@ -48,8 +48,8 @@ func TestAttackValueShowsItselfNowhere(t *testing.T) {
 	if found := harness.Find(out.Bytes(), canary); len(found) > 0 {
 		t.Errorf("found %v in\n%s", found, out.String())
 	}
-	if v.Expose() != canary || (Value{}).Expose() != "" {
-		t.Error("Expose does not")
+	if v.Version() != 7 || v.Expose() != canary || (Value{}).Expose() != "" {
+		t.Error("Expose or Version does not")
 	}
 }
 

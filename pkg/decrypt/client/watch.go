@@ -4,207 +4,24 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"regexp"
 	"slices"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
-
-	secretv1beta1 "github.com/securevalue/secret-apiserver/pkg/apis/secret/v1beta1"
-	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
 )
 
-// state is the part of an object that determines whether a value is the newest.
-type state struct {
-	// watched is false when the object is absent or deleted, or the watch does not run: then nothing is known.
-	watched    bool
-	uid        types.UID
-	version    int64
-	decrypters string
-}
+const (
+	// retryPause is how often Watch fetches while no stream is open or the server is unavailable.
+	retryPause = time.Second
+	// gatherPause is how long WatchAll waits after an event for others, to fetch what changed together by one call.
+	gatherPause = 50 * time.Millisecond
+)
 
-// metadata follows the secure values of a namespace.
-type metadata struct {
-	informer  cache.SharedIndexInformer
-	namespace string
-	gone      func(name string)
-	// connected: the last list and watch succeeded.
-	connected atomic.Bool
-	ended     atomic.Bool
-
-	mu          sync.Mutex
-	subscribers map[string]map[chan struct{}]struct{}
-}
-
-func newMetadata(api versioned.Interface, config CacheConfig, gone func(string)) (*metadata, error) {
-	m := &metadata{namespace: config.Namespace, gone: gone, subscribers: map[string]map[chan struct{}]struct{}{}}
-	watched := m.listWatch(api, config)
-	m.informer = cache.NewSharedIndexInformer(watched, &secretv1beta1.SecureValue{}, 0, cache.Indexers{})
-	if err := m.informer.SetTransform(strip); err != nil {
-		return nil, fmt.Errorf("decrypt cache: %w", err)
-	}
-	_, err := m.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(object any) { m.notify(nameOf(object)) },
-		UpdateFunc: func(_, object any) {
-			if deleted(object) {
-				m.gone(nameOf(object))
-			}
-			m.notify(nameOf(object))
-		},
-		DeleteFunc: func(object any) {
-			m.gone(nameOf(object))
-			m.notify(nameOf(object))
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("decrypt cache: %w", err)
-	}
-	return m, nil
-}
-
-// plainListWatch makes the reflector list before it watches: a started watch then means that the store is up to date,
-// which with a streamed list it would not.
-type plainListWatch struct{ cache.ListWatch }
-
-// IsWatchListSemanticsUnSupported is for the reflector.
-func (plainListWatch) IsWatchListSemanticsUnSupported() bool { return true }
-
-func (m *metadata) listWatch(api versioned.Interface, config CacheConfig) *plainListWatch {
-	values := api.SecretV1beta1().SecureValues(config.Namespace)
-	selector := ""
-	if config.Decrypter != "" {
-		selector = fields.OneTermEqualSelector("spec.decrypter", config.Decrypter).String()
-	}
-	return &plainListWatch{cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			m.connected.Store(false)
-			options.FieldSelector = selector
-			return values.List(ctx, options)
-		},
-		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			m.connected.Store(false)
-			options.FieldSelector = selector
-			events, err := values.Watch(ctx, options)
-			m.connected.Store(err == nil)
-			return events, err
-		},
-	}}
-}
-
-func (m *metadata) run(ctx context.Context) { m.informer.RunWithContext(ctx) }
-
-// running reports whether the watch delivers every change.
-func (m *metadata) running() bool { return m.connected.Load() && m.informer.HasSynced() }
-
-// state returns what is known of an object now.
-func (m *metadata) state(name string) state {
-	if !m.running() {
-		return state{}
-	}
-	object, exists, err := m.informer.GetStore().GetByKey(m.namespace + "/" + name)
-	if err != nil || !exists {
-		return state{}
-	}
-	sv := object.(*secretv1beta1.SecureValue)
-	if deleted(sv) {
-		return state{}
-	}
-	decrypters := strings.Join(slices.Sorted(slices.Values(sv.Spec.Decrypters)), ",")
-	return state{watched: true, uid: sv.UID, version: sv.Status.Version, decrypters: decrypters}
-}
-
-// subscribe returns a channel that gets an element after each event of an object, until cancel.
-func (m *metadata) subscribe(name string) (events <-chan struct{}, cancel func()) {
-	channel := make(chan struct{}, 1)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.subscribers[name] == nil {
-		m.subscribers[name] = map[chan struct{}]struct{}{}
-	}
-	m.subscribers[name][channel] = struct{}{}
-	return channel, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		delete(m.subscribers[name], channel)
-		if len(m.subscribers[name]) == 0 {
-			delete(m.subscribers, name)
-		}
-	}
-}
-
-func (m *metadata) notify(name string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for channel := range m.subscribers[name] {
-		wake(channel)
-	}
-}
-
-func wake(channel chan struct{}) {
-	select {
-	case channel <- struct{}{}:
-	default: // one is pending
-	}
-}
-
-// close wakes all subscribers a last time.
-func (m *metadata) close() {
-	m.ended.Store(true)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, channels := range m.subscribers {
-		for channel := range channels {
-			wake(channel)
-		}
-	}
-}
-
-func (m *metadata) closed() bool { return m.ended.Load() }
-
-// strip keeps of an object what state and the informer need, to save memory.
-func strip(object any) (any, error) {
-	sv, ok := object.(*secretv1beta1.SecureValue)
-	if !ok {
-		return object, nil
-	}
-	return &secretv1beta1.SecureValue{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: sv.Namespace, Name: sv.Name, UID: sv.UID, ResourceVersion: sv.ResourceVersion,
-			DeletionTimestamp: sv.DeletionTimestamp,
-		},
-		Spec:   secretv1beta1.SecureValueSpec{Decrypters: sv.Spec.Decrypters},
-		Status: secretv1beta1.SecureValueStatus{Version: sv.Status.Version},
-	}, nil
-}
-
-// deleted reports whether an object is deleted and waits for its finalizers. The server no longer opens its value.
-func deleted(object any) bool {
-	sv, ok := object.(*secretv1beta1.SecureValue)
-	return ok && sv.DeletionTimestamp != nil
-}
-
-// nameOf returns the name of the object of an event, also of a missed deletion.
-func nameOf(object any) string {
-	if missed, ok := object.(cache.DeletedFinalStateUnknown); ok {
-		object = missed.Obj
-	}
-	if sv, ok := object.(*secretv1beta1.SecureValue); ok {
-		return sv.Name
-	}
-	return ""
-}
-
-// retryPause is how often Watch fetches while the watch does not run or the server is unavailable.
-const retryPause = time.Second
+// subdomain is what names are.
+var subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 
 // Watch yields the value of name, and again whenever it changes, until ctx ends or the cache is closed. It yields an
 // error instead of a value, once per kind of error, and continues: a value that comes back is yielded.
@@ -213,62 +30,146 @@ const retryPause = time.Second
 // last one.
 func (c *Cache) Watch(ctx context.Context, name string) iter.Seq2[Value, error] {
 	return func(yield func(Value, error) bool) {
-		events, cancel := c.watched.subscribe(name)
-		defer cancel()
-		last := ""
-		for {
-			value, err := c.Get(ctx, name)
-			if ctx.Err() != nil || c.watched.closed() {
-				return
-			}
-			if now := fingerprint(value, err); now != last {
-				last = now
-				if !yield(value, err) {
-					return
-				}
-			}
-			if !c.await(ctx, name, err, events) {
+		for values, err := range c.WatchAll(ctx, name) {
+			if !yield(values[name], err) {
 				return
 			}
 		}
 	}
 }
 
-// fingerprint identifies what Watch has yielded.
-func fingerprint(value Value, err error) string {
-	if err != nil {
-		return "error " + err.Error()
+// WatchAll is Watch for several names: it yields all values, and all of them again whenever one changes. Names that
+// changed within 50 ms of one another are fetched by one call, so their values are of one revision when there are at most
+// 128. A value is never followed by an older one.
+//
+// When some names do not open, the error joins one *NameError for each, as that of Client.Get, and comes with the values
+// of the others.
+//
+// A name that no secure value can have ends the loop with an error.
+func (c *Cache) WatchAll(ctx context.Context, names ...string) iter.Seq2[map[string]Value, error] {
+	invalid := slices.IndexFunc(names, func(name string) bool { return len(name) > 253 || !subdomain.MatchString(name) })
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	return func(yield func(map[string]Value, error) bool) {
+		if invalid >= 0 { // the server would refuse all names of the call or stream
+			yield(nil, fmt.Errorf("decrypt cache: names[%d] must be a DNS-1123 subdomain: up to 253 lower case letters, "+
+				"digits, '-' and '.'", invalid))
+			return
+		}
+		events, cancel := c.follow.subscribe(names)
+		defer cancel()
+		if !c.opened(ctx, names, events) {
+			return
+		}
+		answers := make(map[string]entry, len(names))
+		var shown map[string]string
+		for {
+			c.renew(ctx, names, answers)
+			if ctx.Err() != nil || c.follow.closed() {
+				return
+			}
+			values, prints, err := set(names, answers)
+			if shown == nil || !maps.Equal(prints, shown) {
+				shown = prints
+				if !yield(values, err) {
+					return
+				}
+			}
+			if !c.await(ctx, c.pause(names, answers), events) {
+				return
+			}
+		}
 	}
-	return "value " + value.Expose()
+}
+
+// opened waits until streams cover all names, or cannot be opened.
+func (c *Cache) opened(ctx context.Context, names []string, events <-chan struct{}) bool {
+	late := time.NewTimer(c.follow.timing.patience)
+	defer late.Stop()
+	for !c.follow.closed() && slices.ContainsFunc(names, func(name string) bool {
+		return !c.follow.state(name).live && c.follow.fault(name) == nil
+	}) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-events:
+		case <-late.C:
+			return true
+		}
+	}
+	return !c.follow.closed()
+}
+
+// renew brings answers up to date, with one call for all names whose answer may not be the newest. It never takes an
+// answer of an earlier fetch for one that it has.
+func (c *Cache) renew(ctx context.Context, names []string, answers map[string]entry) {
+	before := map[string]state{}
+	for _, name := range names {
+		newest := c.follow.state(name)
+		last := answers[name]
+		kept, ok := c.kept(name, newest)
+		switch {
+		case ok && kept.fetch >= last.fetch:
+			answers[name] = kept
+		case !ok && !c.current(&last, newest, c.now()):
+			before[name] = newest
+		}
+	}
+	if len(before) == 0 {
+		return
+	}
+	for name, answer := range c.fetch(ctx, before) {
+		if answer.fetch >= answers[name].fetch {
+			answers[name] = answer
+		}
+	}
+}
+
+// set returns the values and the joined error of answers, and of each name what identifies its value or kind of error.
+func set(names []string, answers map[string]entry) (values map[string]Value, prints map[string]string, _ error) {
+	values, prints = make(map[string]Value, len(names)), make(map[string]string, len(names))
+	var failed []error
+	for _, name := range names {
+		switch answer := answers[name]; {
+		case answer.err == nil:
+			values[name] = answer.value
+			prints[name] = "value " + answer.value.Expose()
+		default:
+			prints[name] = "error " + kind(answer.err).Error()
+			if !slices.Contains(failed, answer.err) { // one of the whole call
+				failed = append(failed, answer.err)
+			}
+		}
+	}
+	return values, prints, errors.Join(failed...)
 }
 
 // await waits for an event, or until it is time to fetch without one.
-func (c *Cache) await(ctx context.Context, name string, err error, events <-chan struct{}) bool {
-	timer := time.NewTimer(c.pause(name, err))
+func (c *Cache) await(ctx context.Context, pause time.Duration, events <-chan struct{}) bool {
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return false
-	case <-events:
 	case <-timer.C:
+	case <-events:
+		if !c.follow.closed() {
+			sleep(ctx, gatherPause)
+		}
 	}
-	return !c.watched.closed()
+	return ctx.Err() == nil && !c.follow.closed()
 }
 
-// pause is short while no event would come: the watch does not run, or the last result is not an answer of the server.
-func (c *Cache) pause(name string, err error) time.Duration {
-	settled := c.watched.running()
-	if err != nil {
-		settled = settled && !temporary(err)
-	} else if settled {
-		newest := c.watched.state(name)
-		c.mu.Lock()
-		e := c.entry(name)
-		settled = e != nil && c.current(e, newest, c.now())
-		c.mu.Unlock()
+// pause is how long no answer has to be fetched again without an event. It is short while none would come: no stream is
+// open, or the last result is not an answer of the server.
+func (c *Cache) pause(names []string, answers map[string]entry) time.Duration {
+	pause := c.config.MaxAge
+	for _, name := range names {
+		answer := answers[name]
+		switch age := c.now().Sub(answer.fetched); {
+		case c.current(&answer, c.follow.state(name), c.now()):
+			pause = min(pause, c.config.MaxAge-age)
+		case !absent(c.follow.fault(name)) || temporary(answer.err) || !answer.failing.IsZero():
+			pause = min(pause, retryPause)
+		}
 	}
-	if settled {
-		return c.config.MaxAge
-	}
-	return retryPause
+	return pause
 }

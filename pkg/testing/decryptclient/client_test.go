@@ -5,6 +5,8 @@ package decryptclient
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -36,24 +38,19 @@ func start(t *testing.T) *suite {
 	return &suite{Server: harness.Start(t, options())}
 }
 
-// options let user k6 open what lists k6-cloud, and watch metadata, both in namespace default.
+// options let user k6 open what lists k6-cloud in namespace default.
 func options() harness.Options {
-	return harness.Options{Tokens: []string{harness.Token(otherToken, "nobody")}}.WithK6("default").With("k6", "reader", "default")
+	return harness.Options{Tokens: []string{harness.Token(otherToken, "nobody")}}.WithK6("default")
 }
 
 // values is the admin's typed client.
 func (s *suite) values(t *testing.T) secretclient.SecureValueInterface {
 	t.Helper()
-	return s.api(t, "").SecretV1beta1().SecureValues("default")
-}
-
-func (s *suite) api(t *testing.T, token string) versioned.Interface {
-	t.Helper()
-	api, err := versioned.NewForConfig(s.RESTConfig(t, token))
+	api, err := versioned.NewForConfig(s.RESTConfig(t, ""))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return api
+	return api.SecretV1beta1().SecureValues("default")
 }
 
 func (s *suite) decrypt(t *testing.T, token string) *client.Client {
@@ -150,13 +147,63 @@ func (s *suite) verify(t *testing.T, want string) {
 	}
 }
 
+// TestNoKubernetes: a service that links the client stays small.
+func TestNoKubernetes(t *testing.T) {
+	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "./pkg/decrypt/client")
+	list.Dir = harness.Root(t)
+	out, err := list.Output()
+	if err != nil || !strings.Contains(string(out), "connectrpc.com/connect") {
+		t.Fatalf("go list: %v", err)
+	}
+	for dependency := range strings.Lines(string(out)) {
+		if strings.Contains(dependency, "k8s.io/") {
+			t.Errorf("pkg/decrypt/client depends on %s", dependency)
+		}
+	}
+}
+
+// TestWatchAllAgainstTheServer follows two values, of which one is absent at first, and a permission.
+func TestWatchAllAgainstTheServer(t *testing.T) {
+	s := start(t)
+	user := s.create(t, "user", "k6-cloud")
+	cache, err := client.NewCache(s.decrypt(t, k6Token), client.NewCacheConfig("default"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cache.Close()
+	next, stop := iter.Pull2(cache.WatchAll(t.Context(), "user", "password"))
+	defer stop()
+	want := func(what string, want map[string]string, missing string) {
+		t.Helper()
+		values, err, ok := next()
+		got := map[string]string{}
+		for name, value := range values {
+			got[name] = value.Expose()
+		}
+		if failed := errors.Is(err, client.ErrNotFound); !ok || !maps.Equal(got, want) || failed != (missing != "") ||
+			failed && !strings.HasSuffix(err.Error(), "default/"+missing+": not found") {
+			t.Fatalf("%s: WatchAll yields %d values (as wanted: %v), %v", what, len(got), maps.Equal(got, want), err)
+		}
+	}
+	want("one of two", map[string]string{"user": user}, "password")
+	password := s.create(t, "password", "k6-cloud")
+	want("both", map[string]string{"user": user, "password": password}, "")
+	password = s.change(t, "password")
+	want("a new one", map[string]string{"user": user, "password": password}, "")
+	if values, err := s.decrypt(t, k6Token).Get(t.Context(), "default", "password"); err != nil || values["password"].Version() != 2 {
+		t.Errorf("Get = version %d, %v, want 2", values["password"].Version(), err)
+	}
+	s.change(t, "user", "synthetic-monitoring")
+	want("one withdrawn", map[string]string{"password": password}, "user")
+	s.Stop(t)
+	s.Leaks(t, s.canaries...)
+}
+
 // TestCacheAgainstTheServer follows one value through its life, and prints how long each step took to arrive.
 func TestCacheAgainstTheServer(t *testing.T) {
 	s := start(t)
 	first := s.create(t, "api-key", "k6-cloud")
-	config := client.NewCacheConfig("default")
-	config.Decrypter = "k6-cloud"
-	cache, err := client.NewCache(s.decrypt(t, k6Token), s.api(t, k6Token), config)
+	cache, err := client.NewCache(s.decrypt(t, k6Token), client.NewCacheConfig("default"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,8 +47,7 @@ func startExample(t *testing.T, s *suite, name string) *example {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.cmd = exec.CommandContext(t.Context(), binary, "--api", s.URL, "--decrypt", s.DecryptURL, "--ca", s.CAFile,
-		"--token-file", token, "--name", name, "--decrypter", "k6-cloud")
+	e.cmd = exec.CommandContext(t.Context(), binary, "--decrypt", s.DecryptURL, "--ca", s.CAFile, "--token-file", token, "--name", name)
 	e.cmd.Stdout, e.cmd.Stderr = log, log
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := e.cmd.Start(); err != nil {
@@ -65,7 +64,7 @@ func startExample(t *testing.T, s *suite, name string) *example {
 	return e
 }
 
-// own is a line of the example itself, behind its time; client-go prints others while the server is away.
+// own is a line of the example itself, behind its time; it prints no other.
 var own = regexp.MustCompile(`(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (login: .*)$`)
 
 // await waits until the example printed exactly these lines.
@@ -151,7 +150,7 @@ func (s *suite) restart(t *testing.T) {
 	s.Stop(t)
 	s.Leaks(t, s.canaries...)
 	apiPort, decryptPort := port(t, s.URL), port(t, s.DecryptURL)
-	listener, err := net.Listen("tcp", "127.0.0.1:"+apiPort) //nolint:noctx // returns at once
+	listener, err := net.Listen("tcp", "127.0.0.1:"+decryptPort) //nolint:noctx // returns at once
 	if err != nil {
 		t.Fatal(err)
 	}
