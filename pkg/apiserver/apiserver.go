@@ -23,6 +23,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/httpguard"
 	"github.com/securevalue/secret-apiserver/pkg/registry/securevalue"
 	"github.com/securevalue/secret-apiserver/pkg/safecodec"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
 // MaxRequestBodyBytes bounds a request body. A value of maximum size with every byte escaped as \u00XX, in a manifest
@@ -45,6 +46,8 @@ type ExtraConfig struct {
 	AllowedDecrypters []string
 	// Rewrapper re-encrypts stored values; it belongs to the RESTOptionsGetter of Generic.
 	Rewrapper securevalue.Rewrapper
+	// Servers returns the running servers.
+	Servers func(context.Context) ([]sealed.Server, error)
 	// Standalone means running without a cluster: no kube-apiserver for SelfSubjectAccessReview and its kin, and no
 	// garbage collector.
 	Standalone bool
@@ -160,6 +163,7 @@ func (c CompletedConfig) apiGroups() ([]*genericapiserver.APIGroupInfo, error) {
 		DryRunCodec:       NewStorageCodec(),
 		Authorizer:        c.generic.Authorization.Authorizer,
 		Rewrapper:         c.extra.Rewrapper,
+		Servers:           c.extra.Servers,
 		AllowedDecrypters: c.extra.AllowedDecrypters,
 		Standalone:        c.extra.Standalone,
 	})

@@ -29,8 +29,8 @@ The active key is found by a dry run of a rewrap, which changes nothing and requ
 securevalues/rewrap. With --watch the command follows a rotation, with a progress bar on a terminal, and ends when every
 value is under that key.
 
-It counts what you may list. The running servers, and whether all have the same active key, are not in the API:
-"secret-apiserver keys report" lists them. "secret-apiserver keys retire KEY" is the proof before a key is destroyed.`
+It counts what you may list, and lists the running servers with the key that each seals with. A server that is paused is
+not among them: "secret-apiserver keys retire KEY" is the proof before a key is destroyed.`
 
 const keysExample = `  kubectl securevalue keys
   kubectl securevalue keys --all-namespaces
@@ -127,7 +127,7 @@ func (s *survey) probe(ctx context.Context, t *tally) (err error) {
 		cause, named := apierrors.StatusCause(err, secret.CauseWriteKey) // of a value that cannot be decrypted
 		switch {
 		case err == nil:
-			t.writeKey = secret.ShowKey(answer.Status.WriteKey)
+			t.writeKey, t.servers = secret.ShowKey(answer.Status.WriteKey), answer.Status.Servers
 			return nil
 		case named:
 			t.writeKey = secret.ShowKey(cause.Message)
@@ -145,8 +145,9 @@ func (s *survey) probe(ctx context.Context, t *tally) (err error) {
 type tally struct {
 	keys   map[types.NamespacedName]string
 	counts map[string]int64
-	// writeKey is the active key, or "" if unknown.
+	// writeKey is the active key, or "" if unknown, servers are those that run.
 	writeKey string
+	servers  []v1beta1.SecureValueServer
 }
 
 func nameOf(sv *v1beta1.SecureValue) types.NamespacedName {
@@ -190,6 +191,8 @@ type keysReport struct {
 	Stale  *int64 `json:"stale,omitempty"`
 	// Keys has the most used key first.
 	Keys []keyCount `json:"keys"`
+	// Servers are the running servers, if the active key is known.
+	Servers []v1beta1.SecureValueServer `json:"servers,omitempty"`
 }
 
 type keyCount struct {
@@ -198,7 +201,7 @@ type keyCount struct {
 }
 
 func (t *tally) report() keysReport {
-	r := keysReport{WriteKey: t.writeKey, Values: t.total(), Keys: []keyCount{}}
+	r := keysReport{WriteKey: t.writeKey, Values: t.total(), Keys: []keyCount{}, Servers: t.servers}
 	if t.writeKey != "" {
 		stale := t.total() - t.fresh()
 		r.Stale = &stale
@@ -226,5 +229,13 @@ func (r *keysReport) table() string {
 	} else if r.Stale != nil {
 		text += fmt.Sprintf(", %d still to re-encrypt with the active key %s", *r.Stale, r.WriteKey)
 	}
-	return text + "\n"
+	if len(r.Servers) == 0 {
+		return text + "\n"
+	}
+	rows = [][]string{{"SERVER", "VERSION", "WRITE KEY"}}
+	for _, s := range r.Servers {
+		rows = append(rows, []string{secret.ShowKey(s.Name), secret.ShowKey(cmp.Or(s.Version, "unknown")),
+			secret.ShowKey(cmp.Or(s.WriteKey, "unknown"))})
+	}
+	return text + "\n\n" + cli.Table(rows)
 }

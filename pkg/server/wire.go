@@ -78,7 +78,7 @@ func (s *server) wire() (*apiserver.Config, error) {
 	joined := &apiserver.Config{
 		Generic: config,
 		Extra: apiserver.ExtraConfig{
-			AllowedDecrypters: s.opts.Decrypt.AllowedDecrypters, Rewrapper: store,
+			AllowedDecrypters: s.opts.Decrypt.AllowedDecrypters, Rewrapper: store, Servers: s.liveServers,
 			Standalone: s.opts.Standalone.Enabled,
 		},
 	}
@@ -172,6 +172,15 @@ func (s *server) wireAnnouncement(config *genericapiserver.Config, sealer *seale
 		s.announced.Store(&end)
 		return nil
 	})
+}
+
+// liveServers returns the servers that are announced in etcd now.
+func (s *server) liveServers(ctx context.Context) ([]sealed.Server, error) {
+	client, err := s.etcdClient()
+	if err != nil {
+		return nil, err
+	}
+	return sealed.LiveServers(ctx, client, s.opts.Storage.StorageConfig.Prefix, 0)
 }
 
 // etcdConnection is how the server reaches etcd.

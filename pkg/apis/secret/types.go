@@ -133,6 +133,18 @@ type SecureValueRewrapStatus struct {
 	WriteKey string
 	// Rewrapped is false if the value was under the write key already: then nothing was written.
 	Rewrapped bool
+	// Servers are the running servers, only after a dry run.
+	Servers []SecureValueServer
+}
+
+// SecureValueServer is a server as it announces itself.
+type SecureValueServer struct {
+	// Name is the name of the server; several may have the same.
+	Name string
+	// Version is the version of the program.
+	Version string
+	// WriteKey names the key with which the server seals; "" while a KMS is unavailable.
+	WriteKey string
 }
 
 // MarshalJSON omits the value. The hub type is never sent: only loggers and error texts marshal it, and klog marshals

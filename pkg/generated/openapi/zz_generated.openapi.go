@@ -26,6 +26,7 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1beta1.SecureValueList{}.OpenAPIModelName():                     schema_pkg_apis_secret_v1beta1_SecureValueList(ref),
 		v1beta1.SecureValueRewrap{}.OpenAPIModelName():                   schema_pkg_apis_secret_v1beta1_SecureValueRewrap(ref),
 		v1beta1.SecureValueRewrapStatus{}.OpenAPIModelName():             schema_pkg_apis_secret_v1beta1_SecureValueRewrapStatus(ref),
+		v1beta1.SecureValueServer{}.OpenAPIModelName():                   schema_pkg_apis_secret_v1beta1_SecureValueServer(ref),
 		v1beta1.SecureValueSpec{}.OpenAPIModelName():                     schema_pkg_apis_secret_v1beta1_SecureValueSpec(ref),
 		v1beta1.SecureValueStatus{}.OpenAPIModelName():                   schema_pkg_apis_secret_v1beta1_SecureValueStatus(ref),
 		v1.BoundObjectReference{}.OpenAPIModelName():                     schema_k8sio_api_authentication_v1_BoundObjectReference(ref),
@@ -283,7 +284,63 @@ func schema_pkg_apis_secret_v1beta1_SecureValueRewrapStatus(ref common.Reference
 							Format:      "",
 						},
 					},
+					"servers": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "servers are the running servers, only after a dry run. It is information: a server that is paused is not among them and may write again later.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1beta1.SecureValueServer{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
 				},
+			},
+		},
+		Dependencies: []string{
+			v1beta1.SecureValueServer{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_secret_v1beta1_SecureValueServer(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SecureValueServer is a server as it announces itself to the others.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"name": {
+						SchemaProps: spec.SchemaProps{
+							Description: "name is the name of the server; several may have the same.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"version": {
+						SchemaProps: spec.SchemaProps{
+							Description: "version is the version of its program.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"writeKey": {
+						SchemaProps: spec.SchemaProps{
+							Description: "writeKey names the key that it seals with now; left out while a KMS is unavailable.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"name"},
 			},
 		},
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/validation"
 	"github.com/securevalue/secret-apiserver/pkg/etcd"
 	"github.com/securevalue/secret-apiserver/pkg/httpguard"
+	"github.com/securevalue/secret-apiserver/pkg/sealed"
 )
 
 // Config is what the registry needs from the server.
@@ -41,6 +42,8 @@ type Config struct {
 	Authorizer authorizer.Authorizer
 	// Rewrapper re-seals stored values; it belongs to RESTOptions.
 	Rewrapper Rewrapper
+	// Servers returns the running servers.
+	Servers func(context.Context) ([]sealed.Server, error)
 	// AllowedDecrypters is the list of --allowed-decrypters.
 	AllowedDecrypters []string
 	// Standalone means running without a garbage collector, which acts on owner references and its finalizers.
@@ -52,6 +55,7 @@ type REST struct {
 	*genericregistry.Store
 	authorizer authorizer.Authorizer
 	rewrapper  Rewrapper
+	servers    func(context.Context) ([]sealed.Server, error)
 	standalone bool
 }
 
@@ -88,7 +92,7 @@ func NewREST(config Config) (*REST, error) {
 	}
 	store.Storage.Codec = config.DryRunCodec
 	return &REST{Store: store, authorizer: config.Authorizer, rewrapper: config.Rewrapper,
-		standalone: config.Standalone}, nil
+		servers: config.Servers, standalone: config.Standalone}, nil
 }
 
 // ShortNames lets people type `kubectl get sv`.

@@ -36,6 +36,7 @@ type Rewrapper interface {
 type RewrapREST struct {
 	keyFunc   func(ctx context.Context, name string) (string, error)
 	rewrapper Rewrapper
+	servers   func(context.Context) ([]sealed.Server, error)
 }
 
 var (
@@ -46,7 +47,7 @@ var (
 
 // NewRewrapREST returns the subresource of r.
 func NewRewrapREST(r *REST) *RewrapREST {
-	return &RewrapREST{keyFunc: r.KeyFunc, rewrapper: r.rewrapper}
+	return &RewrapREST{keyFunc: r.KeyFunc, rewrapper: r.rewrapper, servers: r.servers}
 }
 
 // New returns the type of the request body.
@@ -85,11 +86,22 @@ func (r *RewrapREST) Create(ctx context.Context, name string, obj runtime.Object
 			withWriteKey(clientError(ctx, name, storeerr.InterpretUpdateError(err, secret.GroupResource, name)),
 				result.WriteKey)
 	}
-	return &secret.SecureValueRewrap{
+	out := &secret.SecureValueRewrap{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Status: secret.SecureValueRewrapStatus{Key: result.Key, WriteKey: result.WriteKey,
 			Rewrapped: result.Rewrapped},
-	}, nil
+	}
+	if dryrun.IsDryRun(options.DryRun) {
+		servers, err := r.servers(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range servers {
+			out.Status.Servers = append(out.Status.Servers,
+				secret.SecureValueServer{Name: s.Instance, Version: s.Version, WriteKey: s.WriteKey})
+		}
+	}
+	return out, nil
 }
 
 // withWriteKey adds the write key to the error about a value that does not open, for callers that need its name.

@@ -61,6 +61,7 @@ func TestKeys(t *testing.T) {
 		t.Errorf("json: %v\n%s", err, out)
 	}
 	expect("3 values, all under the active key aesgcm/key-")
+	expect("SERVER VERSION WRITE KEY standalone v0.0.0-dev aesgcm/key-")
 
 	s.Rotate(t, "new")
 	harness.Eventually(t, "the new key is active", func() bool {

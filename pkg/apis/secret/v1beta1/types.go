@@ -126,4 +126,24 @@ type SecureValueRewrapStatus struct {
 	// rewrapped is false when the value was under the write key already: then nothing was written.
 	// +optional
 	Rewrapped bool `json:"rewrapped,omitempty" protobuf:"varint,3,opt,name=rewrapped"`
+
+	// servers are the running servers, only after a dry run. It is information: a server that is paused is not among
+	// them and may write again later.
+	// +optional
+	// +listType=atomic
+	Servers []SecureValueServer `json:"servers,omitempty" protobuf:"bytes,4,rep,name=servers"`
+}
+
+// SecureValueServer is a server as it announces itself to the others.
+type SecureValueServer struct {
+	// name is the name of the server; several may have the same.
+	Name string `json:"name" protobuf:"bytes,1,opt,name=name"`
+
+	// version is the version of its program.
+	// +optional
+	Version string `json:"version,omitempty" protobuf:"bytes,2,opt,name=version"`
+
+	// writeKey names the key that it seals with now; left out while a KMS is unavailable.
+	// +optional
+	WriteKey string `json:"writeKey,omitempty" protobuf:"bytes,3,opt,name=writeKey"`
 }

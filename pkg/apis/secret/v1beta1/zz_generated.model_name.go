@@ -28,6 +28,11 @@ func (in SecureValueRewrapStatus) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SecureValueServer) OpenAPIModelName() string {
+	return "app.grafana.secret.v1beta1.SecureValueServer"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in SecureValueSpec) OpenAPIModelName() string {
 	return "app.grafana.secret.v1beta1.SecureValueSpec"
 }
