@@ -94,7 +94,6 @@ func (o *options) networkHint(err error, account string) string {
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var dns *net.DNSError
-	var network net.Error
 	switch {
 	case errors.As(err, &authority):
 		return fmt.Sprintf("%s does not have the CA of %s: mount ConfigMap secret-ca (key ca.crt) there",
@@ -103,13 +102,11 @@ func (o *options) networkHint(err error, account string) string {
 		return "--server must have a name of the certificate"
 	case errors.As(err, &dns):
 		return "the host of --server is unknown"
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		namespace, _, ok := strings.Cut(account, ":")
-		if !ok {
-			namespace = "NAMESPACE"
-		}
-		return fmt.Sprintf("a NetworkPolicy admits Pods with the label %s in namespaces with that label: "+
-			"kubectl label namespace %s %[1]s", audience+"/decrypt=allowed", namespace)
 	}
-	return "is the server running?"
+	namespace, _, ok := strings.Cut(account, ":")
+	if !ok {
+		namespace = "NAMESPACE"
+	}
+	return fmt.Sprintf("is the server running, and do this Pod and its namespace have the label of its NetworkPolicy? "+
+		"kubectl label namespace %s %s/decrypt=allowed", namespace, audience)
 }

@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -14,6 +15,9 @@ import (
 
 // attemptTimeout is after how long of failed attempts the log says why.
 const attemptTimeout = 10 * time.Second
+
+// retryPause is the time between attempts to write files.
+const retryPause = 5 * time.Second
 
 // get returns the values of a plan. While the server is unavailable it retries until --timeout.
 func (o *options) get(ctx context.Context, c *client.Client, p plan) (values, error) {
@@ -44,8 +48,11 @@ func jitter(d time.Duration) time.Duration {
 	return d/2 + rand.N(d) //nolint:gosec // nothing secret
 }
 
+// applyFunc puts a set of values into effect. After an error it is called again.
+type applyFunc func(context.Context, values) error
+
 // once applies the values of a plan.
-func (o *options) once(ctx context.Context, p plan, apply func(values) error) error {
+func (o *options) once(ctx context.Context, p plan, apply applyFunc) error {
 	c, err := o.connect()
 	if err != nil {
 		return err
@@ -55,7 +62,54 @@ func (o *options) once(ctx context.Context, p plan, apply func(values) error) er
 	if err != nil {
 		return err
 	}
-	return apply(values)
+	return apply(ctx, values)
+}
+
+// follow applies the values of a plan, and again whenever one changes, until ctx ends. It returns an error when the
+// first set cannot be applied; a later set is retried.
+func (o *options) follow(ctx context.Context, p plan, apply applyFunc) error {
+	c, err := o.connect()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	config := client.NewCacheConfig(o.namespace)
+	config.MaxEntries = len(p.names())
+	cache, err := client.NewCache(c, config) //nolint:contextcheck // it ends by Close
+	if err != nil {
+		return err
+	}
+	defer cache.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	late := time.AfterFunc(o.timeout, cancel)
+	for applied := false; ; {
+		for values, unread := range cache.WatchAll(ctx, p.names()...) {
+			if err = unread; err != nil {
+				err = o.explain(err)
+			} else if err = apply(ctx, values); err == nil {
+				applied = true
+				late.Stop()
+				continue
+			}
+			if !applied && !errors.Is(err, client.ErrUnavailable) {
+				return err
+			}
+			prefix := map[bool]string{false: "retrying", true: "nothing was changed"}[applied]
+			o.log.Printf("%s: %s", prefix, oneLine(err))
+			if unread == nil {
+				break // the next round applies the values of then
+			}
+		}
+		select {
+		case <-time.After(jitter(retryPause)):
+		case <-ctx.Done():
+			if applied {
+				return nil
+			}
+			return cmp.Or(err, ctx.Err())
+		}
+	}
 }
 
 // fetch writes the files once.
@@ -65,7 +119,7 @@ func (o *options) fetch(ctx context.Context, p plan) error {
 		return err
 	}
 	defer v.close()
-	return o.once(ctx, p, func(values values) error {
+	return o.once(ctx, p, func(_ context.Context, values values) error {
 		_, err := v.put(p, values)
 		return err
 	})

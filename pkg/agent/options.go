@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/client"
@@ -34,6 +33,12 @@ type options struct {
 	files, env   []string
 	mode         mode
 
+	// of run
+	onChange string
+	grace    time.Duration
+	// of serve
+	signal, process, pidFile, readyFile string
+
 	log *log.Logger
 }
 
@@ -41,39 +46,59 @@ func newOptions() *options {
 	return &options{mode: 0o440, log: log.New(os.Stderr, "", log.LstdFlags|log.LUTC)}
 }
 
-// addFlags adds groups of flags, in this order.
-func (*options) addFlags(c *cobra.Command, groups ...func(*pflag.FlagSet)) {
-	c.Flags().SortFlags = false
-	for _, add := range groups {
-		add(c.Flags())
-	}
-}
-
-// plan settles and checks the options.
-func (o *options) plan(c *cobra.Command) (plan, error) {
-	if err := settle(c.Flags()); err != nil {
-		return plan{}, err
-	}
+// plan checks the options. The variables of commands with --env-file go into a file.
+func (o *options) plan(envFile bool) (plan, error) {
 	p, err := newPlan(o)
-	switch {
-	case err != nil:
-		return plan{}, err
-	case len(p.names()) == 0:
-		return plan{}, errors.New("nothing to do: name secure values by --file or --env; see --help")
-	case c.Flags().Lookup("env-file") != nil && (o.envFile == "") != (len(o.env) == 0):
-		return plan{}, errors.New("--env and --env-file go together")
+	if err == nil && len(p.names()) == 0 {
+		err = errors.New("nothing to do: name secure values by --file or --env; see --help")
 	}
-	return p, nil
+	if envFile && (o.envFile == "") != (len(o.env) == 0) {
+		err = errors.Join(err, errors.New("--env and --env-file go together"))
+	}
+	if (o.signal == "") != (o.process == "" && o.pidFile == "") || o.process != "" && o.pidFile != "" {
+		err = errors.Join(err, errors.New("--signal goes with --process or with --pid-file"))
+	}
+	for flag, signal := range map[string]string{"--signal": o.signal, "--on-change": o.onChange} {
+		if signal != "" && signal != ignore && signal != restart {
+			_, unknown := parseSignal(signal)
+			err = errors.Join(err, wrap(flag, unknown))
+		}
+	}
+	return p, err
 }
 
 func (o *options) addConnectionFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.configFile, "config", "", "YAML `file` with values of these flags, by their names.")
+	o.addConfigFlag(fs)
 	fs.StringVar(&o.server, "server", "https://secret-decrypt.secret-system.svc:8444", "`URL` of the decrypt port.")
 	fs.StringVar(&o.caFile, "ca-file", podDir+"ca.crt", "CA bundle used to verify the server.")
 	fs.StringVar(&o.tokenFile, "token-file", podDir+"token",
 		"File with a token for audience secret.grafana.app. It is read again when it changes.")
 	fs.StringVarP(&o.namespace, "namespace", "n", "", "Namespace of the secure values. (default that of the Pod)")
+}
+
+func (o *options) addConfigFlag(fs *pflag.FlagSet) {
+	fs.StringVar(&o.configFile, "config", "", "YAML `file` with values of these flags, by their names.")
+}
+
+func (o *options) addTimeoutFlag(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.timeout, "timeout", 2*time.Minute, "How long to retry at start while the server is unavailable.")
+}
+
+func (o *options) addRunFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.onChange, "on-change", ignore,
+		"What a new value does to the command: ignore, restart, or a `SIGNAL` such as SIGHUP.")
+	fs.DurationVar(&o.grace, "grace", 30*time.Second, "How long the command has to end before a restart kills it.")
+}
+
+func (o *options) addServeFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.signal, "signal", "", "`SIGNAL` for another process after the files have changed, such as SIGHUP.")
+	fs.StringVar(&o.process, "process", "",
+		"`NAME` of that process, for Pods with shareProcessNamespace. Of several with this name the parent gets it.")
+	fs.StringVar(&o.pidFile, "pid-file", "", "File with the id of that process, instead of its name.")
+}
+
+func (o *options) addReadyFlag(fs *pflag.FlagSet) {
+	fs.StringVar(&o.readyFile, "ready-file", "", "File that exists while serve runs and has written all files.")
 }
 
 func (o *options) addFileFlags(fs *pflag.FlagSet) {
@@ -136,5 +161,6 @@ func (o *options) connect() (*client.Client, error) {
 	}
 	return client.New(client.Config{
 		URL: o.server, CAFile: o.caFile, TokenFile: o.tokenFile, UserAgent: "secret-agent/" + version,
+		Timeout: min(attemptTimeout, o.timeout/2),
 	})
 }

@@ -148,3 +148,17 @@ func EnvLine(variable, value string) (string, error) {
 	}
 	return variable + "='" + value + "'\n", nil
 }
+
+// environ returns the variables of a child process.
+func (p plan) environ(values values) ([]string, error) {
+	var environ []string
+	var errs []error
+	for _, t := range p.variables {
+		value := values[t.name].Expose()
+		if strings.Contains(value, "\x00") {
+			errs = append(errs, fmt.Errorf("secure value %s: a variable cannot hold a NUL byte; use --file", t.name))
+		}
+		environ = append(environ, t.to+"="+value)
+	}
+	return environ, errors.Join(errs...)
+}

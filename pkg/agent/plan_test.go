@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/spf13/cobra"
 )
 
 func TestPlanRefuses(t *testing.T) {
@@ -58,8 +56,7 @@ func TestEnvLineRefuses(t *testing.T) {
 func settled(t *testing.T, file string, args ...string) (*options, error) {
 	t.Helper()
 	o := newOptions()
-	c := &cobra.Command{}
-	o.addFlags(c, o.addFileFlags, o.addEnvFlag, o.addEnvFileFlag, o.addConnectionFlags)
+	c := o.command("test", "", "", "", o.addFileFlags, o.addEnvFlag, o.addEnvFileFlag, o.addConnectionFlags, o.addTimeoutFlag)
 	if file != "" {
 		path := filepath.Join(t.TempDir(), "agent.yaml")
 		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {

@@ -102,6 +102,12 @@ func (v *volume) put(p plan, values values) (changed bool, err error) {
 	return changed, v.clean(files)
 }
 
+// empty reports whether there was never a set.
+func (v *volume) empty() bool {
+	_, err := v.root.Readlink(dataLink)
+	return err != nil
+}
+
 // clean removes what the current files do not need: earlier sets, and links to files that are in no set any more.
 func (v *volume) clean(files map[string][]byte) error {
 	stale, err := v.stale(files)

@@ -167,9 +167,11 @@ func (c *Cache) kept(name string, newest state) (entry, bool) {
 	return *e, waiting || c.current(e, newest, now)
 }
 
-// current reports whether an answer is known to be the newest.
+// current reports whether an answer is known to be the newest. A refused token is not an answer: another one may be in
+// its file soon, and no event of an open stream would tell.
 func (c *Cache) current(e *entry, newest state, now time.Time) bool {
-	return newest.live && newest == e.state && now.Sub(e.fetched) < c.config.MaxAge && !temporary(e.err)
+	return newest.live && newest == e.state && now.Sub(e.fetched) < c.config.MaxAge &&
+		!temporary(e.err) && !errors.Is(e.err, ErrUnauthenticated)
 }
 
 // standsIn reports whether an old value may be served after a failed fetch.

@@ -100,7 +100,7 @@ func TestFetchExplains(t *testing.T) {
 		"expired":       {token("secret.grafana.app", -time.Hour), "expired at 20"},
 		"unknown token": {token("secret.grafana.app", time.Hour), "the server does not know the token"},
 		"CA":            {"--ca-file=" + ca, ca + " does not have the CA of https://127.0.0.1:"},
-		"nobody there":  {"--server=https://" + harness.FreeAddress(t), "is the server running?"},
+		"nobody there":  {"--server=https://" + harness.FreeAddress(t), "is the server running, and"},
 		"no such host":  {"--server=https://secret-decrypt.secret-system.invalid:8444", "the host of --server is unknown"},
 		"no answer":     {"--server=https://" + silent.Addr().String(), "kubectl label namespace NAMESPACE secret.grafana.app/decrypt=allowed"},
 	} {

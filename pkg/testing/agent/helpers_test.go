@@ -5,6 +5,8 @@ package agent
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -35,6 +37,9 @@ func start(t *testing.T) *suite {
 			if found := harness.Find([]byte(a.output()), s.canaries...); len(found) > 0 {
 				t.Errorf("%v printed %v", a.command.Args, found)
 			}
+			if t.Failed() {
+				t.Logf("%v printed:\n%s", a.command.Args, a.output())
+			}
 		}
 	})
 	return s
@@ -52,6 +57,15 @@ func (s *suite) create(t *testing.T, name, value string) string {
 	t.Helper()
 	s.Create(t, "default", name, value, "k6-cloud")
 	return value
+}
+
+// write changes the value a.
+func (s *suite) write(t *testing.T, value string) {
+	t.Helper()
+	s.Do(t, harness.Request{
+		Method: http.MethodPatch, Path: harness.Collection("default") + "/a", Token: s.AdminToken,
+		ContentType: "application/merge-patch+json", Body: fmt.Sprintf(`{"spec":{"value":%q}}`, value),
+	}).Want(t, http.StatusOK)
 }
 
 // agent is a running secret-agent.

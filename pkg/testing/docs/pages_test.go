@@ -34,6 +34,7 @@ var unrun = map[string]string{
 	"docs/performance":                "benchmarks: minutes, and figures that nobody compares here",
 	"docs/reliability.md":             "the robustness suite itself, for minutes",
 	"docs/security-model.md":          "shows what an attack would do; pkg/testing/security makes the attacks",
+	"docs/pods.md":                    "needs a cluster: pkg/testing/agent runs the containers of its examples, pkg/testing/plugin grants",
 	"docs/standalone.md":              "backup into fixed names and a server on the fixed port: pkg/testing/backup and pkg/testing/process run them",
 	"docs/tracing.md":                 "needs a collector, or a cluster: pkg/testing/tracing follows requests with both",
 	"docs/releasing.md":               "builds for four platforms from a tag of a clone: hack/verify-release.sh does it for one",

@@ -197,6 +197,9 @@ var commands = map[string]string{
 // agentCommands are those of secret-agent.
 var agentCommands = map[string]string{
 	"fetch": "pkg/testing/agent searches the output of every agent that it starts",
+	"run":   "pkg/testing/agent, also environ and cmdline in /proc",
+	"serve": "pkg/testing/agent, also environ in /proc",
+	"ready": "pkg/testing/agent; reads no value",
 }
 
 // TestEveryAgentCommandIsSearched: if you add a command, search its output.
