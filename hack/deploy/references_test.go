@@ -161,6 +161,24 @@ func TestOwnCAMayTouchItsOwnObjectsOnly(t *testing.T) {
 	}
 }
 
+// TestPublisherMayTouchItsOwnNamesOnly: in all namespaces it may change one ConfigMap, and attest for one signer.
+func TestPublisherMayTouchItsOwnNamesOnly(t *testing.T) {
+	each(t, func(t *testing.T, objects []object) {
+		get[*rbacv1.ClusterRoleBinding](t, objects, "secret.grafana.app:ca-publisher")
+		rules := get[*rbacv1.ClusterRole](t, objects, "secret.grafana.app:ca-publisher").Rules
+		want := map[string][]string{
+			"apiservices": {"v1beta1.secret.grafana.app"}, "configmaps": {"secret-ca"},
+			"clustertrustbundles": {"secret.grafana.app:serving:ca"}, "signers": {"secret.grafana.app/serving"},
+		}
+		for _, rule := range rules {
+			unnamed := slices.Equal(rule.Verbs, []string{"create"}) || slices.Equal(rule.Resources, []string{"namespaces"})
+			if len(rule.Resources) != 1 || (!unnamed && !slices.Equal(rule.ResourceNames, want[rule.Resources[0]])) {
+				t.Errorf("it may do more: %v", rule)
+			}
+		}
+	})
+}
+
 // TestCertManagerIssuesTheSame holds the Certificates of cert-manager against those of the own CA.
 func TestCertManagerIssuesTheSame(t *testing.T) {
 	type names map[string][]string

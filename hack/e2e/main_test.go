@@ -86,7 +86,7 @@ func stop() {
 func build(ctx context.Context) error {
 	for _, args := range [][]string{
 		{"hack/build-controlplane.sh"}, {"hack/build-kubectl.sh"},
-		{"bash", "-c", `CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(hack/version-ldflags.sh)" -o bin/e2e/secret-apiserver ./cmd/secret-apiserver`},
+		{"bash", "-c", `CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(hack/version-ldflags.sh)" -o bin/e2e/ ./cmd/secret-apiserver ./cmd/secret-controller-manager`},
 	} {
 		if output, err := command(ctx, args[0], args[1:]...); err != nil {
 			return fmt.Errorf("%v: %w\n%s", args, err, output)

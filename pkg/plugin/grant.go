@@ -200,7 +200,7 @@ func (g *grant) add(ctx context.Context) error {
 
 // podText is what a Pod of the ServiceAccount needs.
 const podText = `
-In the Pods of this ServiceAccount, with the CA of the server in ConfigMap secret-ca:
+In the Pods of this ServiceAccount, with the CA of the server in ConfigMap secret-ca, which the label brings:
 
   metadata: {labels: {` + networkLabel + `: allowed}}
   spec:

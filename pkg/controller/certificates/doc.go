@@ -16,6 +16,8 @@
 // A certificate that is missing or expired does not wait for step 3: nothing works that it could break. So a leaked CA
 // is replaced immediately by deleting its Secret together with that of the certificate.
 //
+// The Publisher copies the bundle to where applications read it, whoever issues the certificates.
+//
 // A CA of an Authority that does not rotate is replaced by hand only: its clients read it once.
 //
 // The package must never put a private key into a log line, an event, an error or a cache, and never write an object

@@ -45,7 +45,7 @@ func (r *Reconciler) loadSecret(ctx context.Context, name string) (*corev1.Secre
 		return &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: r.Authority.Namespace, Name: name,
-				Labels: map[string]string{"app.kubernetes.io/managed-by": "secret-controller-manager"},
+				Labels: map[string]string{managedByLabel: managedBy},
 			},
 			Type: corev1.SecretTypeTLS,
 		}, nil

@@ -16,18 +16,20 @@ var authorities = map[string]func(namespace string) Authority{
 	"etcd": EtcdAuthority, "serving": ServingAuthority,
 }
 
-// Options select the certificates to issue. The default is none.
+// Options select the certificates to issue, by default none, and whether the CA is published.
 type Options struct {
 	// Authorities is --own-ca.
 	Authorities []string
 	// Namespace is --own-ca-namespace.
 	Namespace string
 	Lifetimes Lifetimes
+	// Publish is --publish-ca.
+	Publish bool
 }
 
 // NewOptions returns the defaults.
 func NewOptions() Options {
-	return Options{Namespace: "secret-system", Lifetimes: DefaultLifetimes()}
+	return Options{Namespace: "secret-system", Lifetimes: DefaultLifetimes(), Publish: true}
 }
 
 // AddFlags adds the flags of this concern.
@@ -44,6 +46,9 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 			"and is replaced by hand only.")
 	fs.DurationVar(&o.Lifetimes.Propagation, "own-ca-propagation-time", o.Lifetimes.Propagation,
 		"How long a new CA is in the published bundle before it issues certificates.")
+	fs.BoolVar(&o.Publish, "publish-ca", o.Publish,
+		"Publish the caBundle of the APIService as ConfigMap "+bundleConfigMap+" in every namespace with the label "+
+			namespaceLabel+"="+namespaceAllowed+", and as a ClusterTrustBundle where kube-apiserver serves that API.")
 }
 
 // Validate returns every fault, each naming its flag.

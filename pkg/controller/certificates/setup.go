@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"k8s.io/utils/clock"
@@ -34,6 +35,12 @@ func SetupWithManager(mgr manager.Manager, opts Options) error {
 			return fmt.Errorf("adding the controller of the %s certificates: %w", name, err)
 		}
 	}
+	if !opts.Publish {
+		return nil
+	}
+	if err := addPublisher(mgr); err != nil {
+		return fmt.Errorf("adding the controller that publishes the CA: %w", err)
+	}
 	return nil
 }
 
@@ -47,21 +54,29 @@ func add(mgr manager.Manager, lifetimes Lifetimes, authority Authority) error {
 	if err != nil {
 		return err
 	}
-	// Without any of the objects there is not an event yet.
-	if err := c.Watch(source.Func(func(_ context.Context,
-		queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-		queue.Add(reconcile.Request{})
-		return nil
-	})); err != nil {
+	if err := c.Watch(first); err != nil {
 		return err
 	}
+	toOne := func(context.Context, *metav1.PartialObjectMetadata) []reconcile.Request {
+		return []reconcile.Request{{}}
+	}
 	for _, object := range authority.watched() {
-		if err := watch(mgr, c, object); err != nil {
+		by := cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", object.Name)}
+		if object.Namespace != "" {
+			by.Namespaces = map[string]cache.Config{object.Namespace: {}}
+		}
+		if _, err := watch(mgr, c, object, by, toOne); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// first is one request at the start: without any of the objects there is not an event yet.
+var first = source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	queue.Add(reconcile.Request{})
+	return nil
+})
 
 // watched are the objects whose edits are repaired immediately. The cache keeps their metadata only: no private key.
 func (a Authority) watched() []*metav1.PartialObjectMetadata {
@@ -71,39 +86,45 @@ func (a Authority) watched() []*metav1.PartialObjectMetadata {
 	}
 	var objects []*metav1.PartialObjectMetadata
 	for _, name := range secrets {
-		object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: a.Namespace, Name: name}}
-		object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-		objects = append(objects, object)
+		objects = append(objects, metadata(corev1.SchemeGroupVersion.WithKind("Secret"), a.Namespace, name))
 	}
 	if a.APIService != "" {
-		object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: a.APIService}}
-		object.SetGroupVersionKind(apiregistrationv1.SchemeGroupVersion.WithKind("APIService"))
-		objects = append(objects, object)
+		kind := apiregistrationv1.SchemeGroupVersion.WithKind("APIService")
+		objects = append(objects, metadata(kind, "", a.APIService))
 	}
 	return objects
 }
 
-// watch watches one object with a separate cache: RBAC can then allow this name only.
-func watch(mgr manager.Manager, c controller.Controller, object *metav1.PartialObjectMetadata) error {
-	by := cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", object.Name)}
-	if object.Namespace != "" {
-		by.Namespaces = map[string]cache.Config{object.Namespace: {}}
-	}
-	one, err := cache.New(mgr.GetConfig(), cache.Options{
+func metadata(kind schema.GroupVersionKind, namespace, name string) *metav1.PartialObjectMetadata {
+	object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	object.SetGroupVersionKind(kind)
+	return object
+}
+
+// watch watches the selected objects of a kind with a separate cache, which it returns: RBAC can then allow one name.
+func watch(mgr manager.Manager, c controller.Controller, kind *metav1.PartialObjectMetadata, by cache.ByObject,
+	toRequests handler.TypedMapFunc[*metav1.PartialObjectMetadata, reconcile.Request]) (cache.Cache, error) {
+	by.Transform = slim
+	selected, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(),
-		ByObject: map[client.Object]cache.ByObject{object: by},
+		ByObject: map[client.Object]cache.ByObject{kind: by},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := mgr.Add(one); err != nil {
-		return err
+	if err := mgr.Add(selected); err != nil {
+		return nil, err
 	}
-	toOne := handler.TypedEnqueueRequestsFromMapFunc(func(context.Context,
-		*metav1.PartialObjectMetadata) []reconcile.Request {
-		return []reconcile.Request{{}}
-	})
-	return c.Watch(source.Kind(one, object, toOne))
+	return selected, c.Watch(source.Kind(selected, kind, handler.TypedEnqueueRequestsFromMapFunc(toRequests)))
+}
+
+// slim drops what may be large and is not looked at.
+func slim(object any) (any, error) {
+	if o, ok := object.(metav1.Object); ok {
+		o.SetManagedFields(nil)
+		o.SetAnnotations(nil)
+	}
+	return object, nil
 }
 
 var (
@@ -119,9 +140,14 @@ var (
 		Name: "secret_ca_signing_start_timestamp_seconds",
 		Help: "When the new CA of an authority starts to issue certificates. 0 while none waits in the bundle.",
 	}, []string{"authority"})
+	namespacesWithout = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "secret_ca_unpublished_namespaces",
+		Help: "Namespaces with the label " + namespaceLabel + " whose ConfigMap " + bundleConfigMap +
+			" could not be written or was made by somebody else.",
+	})
 )
 
-func init() { metrics.Registry.MustRegister(expiry, bundleSize, signingStart) }
+func init() { metrics.Registry.MustRegister(expiry, bundleSize, signingStart, namespacesWithout) }
 
 // observe sets the metrics.
 func (r *Reconciler) observe(s state, now time.Time) {
