@@ -210,8 +210,8 @@ func (c *Cache) patience(names map[string]state) time.Duration {
 	return min(refreshTimeout, c.timeout)
 }
 
-// settle keeps a value, and drops one that the server denied. It returns the answer to serve: the old value when a later
-// fetch brought it, or when the server is unavailable.
+// settle keeps a value, and drops one that the server denied. It returns the answer to serve: the old value when a
+// later fetch brought it, or when the server is unavailable.
 func (c *Cache) settle(name string, e *entry) entry {
 	old := c.entries[name]
 	switch {

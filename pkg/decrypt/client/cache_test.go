@@ -128,6 +128,9 @@ func TestOldValueStandsInWhileTheServiceIsOutOfReach(t *testing.T) {
 	w.tell(t, "uid-a", 2)
 	w.set(func() { w.fail = fmt.Errorf("x: %w", ErrUnavailable) })
 	w.want(t, "one", 2) // asked, and failed
+	if w.left > refreshTimeout {
+		t.Errorf("the caller waited up to %v for more than the old value", w.left)
+	}
 	w.want(t, "one", 2) // not asked again at once
 	w.set(func() { w.clock = w.clock.Add(refreshPause) })
 	w.want(t, "one", 3)
@@ -177,15 +180,25 @@ func TestMemoryIsBounded(t *testing.T) {
 		if _, err := w.Get(t.Context(), name); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.Get(t.Context(), "n-000"); err != nil { // so it is never the least used
-			t.Fatal(err)
-		}
 	}
 	if w.size() != 10 {
 		t.Errorf("%d values are kept, want 10", w.size())
 	}
-	want := append([]string{"a", "n-000"}, names[91:]...)
+	want := append([]string{"a"}, names[90:]...)
 	until(t, func() bool { now := w.changes.now(); return len(now) == 1 && slices.Equal(now[0], want) })
+}
+
+func TestLeastUsedValueIsEvicted(t *testing.T) {
+	w := newWorld(t, func(c *CacheConfig) { c.MaxEntries = 2 })
+	w.changes.send("b", "uid", 1)
+	w.changes.send("c", "uid", 1)
+	w.want(t, "one", 1)
+	for i, name := range []string{"b", "c"} {
+		if _, err := w.Get(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		w.want(t, "one", i+2) // a is used, and stays
+	}
 }
 
 func TestCloseEndsEverything(t *testing.T) {

@@ -53,7 +53,9 @@ func New(config Config) (*Client, error) {
 	if timeout <= 0 {
 		timeout = defaultTimeout
 	}
-	options := []connect.ClientOption{connect.WithReadMaxBytes(maxResponse), connect.WithAcceptCompression("gzip", nil, nil)}
+	options := []connect.ClientOption{
+		connect.WithReadMaxBytes(maxResponse), connect.WithAcceptCompression("gzip", nil, nil),
+	}
 	return &Client{
 		rpc:     decryptv1beta1connect.NewSecureValueDecrypterClient(client, config.URL, options...),
 		watcher: secretwatchv1connect.NewSecureValueWatcherClient(client, config.URL, options...),
@@ -100,7 +102,7 @@ func (c *Client) fetch(ctx context.Context, namespace string, names []string) *r
 	return got
 }
 
-// watch opens a stream of changes. It sends nothing of what it asks for before the stream is read.
+// watch opens a stream of changes.
 func (c *Client) watch(
 	ctx context.Context, namespace string, names []string,
 ) (*connect.ServerStreamForClient[secretwatchv1.WatchEvent], error) {
@@ -110,6 +112,7 @@ func (c *Client) watch(
 // batch requests at most maxNames names, and again those that the server could not read.
 func (c *Client) batch(ctx context.Context, got *results, names []string) error {
 	retry := newRetry()
+	var before error // of the attempt before
 	for {
 		response, after, err := c.call(ctx, got.namespace, names)
 		if err == nil {
@@ -118,8 +121,12 @@ func (c *Client) batch(ctx context.Context, got *results, names []string) error 
 			}
 			err = ErrUnavailable
 		} else if !retry.allows(ctx, err) {
+			if before != nil && ctx.Err() != nil { // the time was too short for this one
+				return fmt.Errorf("%w; the attempt before: %w", callError(err), before)
+			}
 			return callError(err)
 		}
+		before = err
 		if waited := retry.wait(ctx, after); waited != nil {
 			got.fail(names, ErrUnavailable)
 			return fmt.Errorf("%w (%w)", callError(err), waited)

@@ -41,15 +41,15 @@ type follower struct {
 
 // timing is the same for all followers outside of tests.
 type timing struct {
-	// pause is how long names are collected before a stream is opened. It doubles with each opening up to mostPause, and
-	// is short again after a stream that lived for settled.
+	// pause is how long names are collected before a stream is opened. It doubles with each opening up to mostPause,
+	// and is short again after a stream that lived for settled.
 	pause time.Duration
 	// silence is how long a stream without an event is taken for alive: three heartbeats.
 	silence time.Duration
 	// absent is the pause after a server that has no such stream, or not for this caller.
 	absent time.Duration
-	// patience is how long WatchAll waits for the stream before it fetches: what was fetched before the first events has
-	// to be fetched again after them.
+	// patience is how long WatchAll waits for the stream before it fetches: what was fetched before the first events
+	// has to be fetched again after them.
 	patience time.Duration
 }
 
@@ -92,7 +92,7 @@ func (f *follower) close() {
 func (f *follower) state(name string) state {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n := f.names[name]; n != nil && n.group.current != nil && !f.closed() {
+	if n := f.names[name]; n != nil && n.group.current != nil {
 		return n.group.current.states[name]
 	}
 	return state{}

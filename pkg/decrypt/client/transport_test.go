@@ -101,11 +101,11 @@ func TestReplacedCA(t *testing.T) {
 
 	s.present(newAuthority(t, "other").sign(t, "server", nil), nil)
 	s.CloseClientConnections()
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := c.GetOne(ctx, "default", "a")
 	var unknown x509.UnknownAuthorityError
-	if !errors.As(err, &unknown) || strings.Count(err.Error(), s.caFile) != 2 || !strings.Contains(err.Error(), "contains no certificate") {
+	if !errors.As(err, &unknown) || strings.Count(err.Error(), s.caFile) < 2 || !strings.Contains(err.Error(), "contains no certificate") {
 		t.Errorf("Get with an unknown authority = %v, want it and what is wrong with the file", err)
 	}
 }
@@ -219,7 +219,7 @@ func TestTokenIsReadEveryMinute(t *testing.T) {
 	}
 }
 
-// breaking is a connection that breaks under the first request.
+// breaking is a connection that breaks under the first request, and before one that hangs when there is no other.
 type breaking struct {
 	http.RoundTripper
 	broken bool
@@ -230,6 +230,10 @@ func (b *breaking) RoundTrip(request *http.Request) (*http.Response, error) {
 		b.broken = true
 		return nil, &net.OpError{Op: "write", Err: syscall.EPIPE}
 	}
+	if b.RoundTripper == nil {
+		<-request.Context().Done()
+		return nil, request.Context().Err()
+	}
 	return b.RoundTripper.RoundTrip(request)
 }
 
@@ -239,4 +243,10 @@ func TestBrokenConnection(t *testing.T) {
 	c := s.client(t)
 	c.http.Transport = &breaking{RoundTripper: c.http.Transport}
 	wantOne(t, c, "over another connection")
+	c.http.Transport = &breaking{}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := c.GetOne(ctx, "default", "a"); !errors.Is(err, ErrUnavailable) || !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("Get that has no time left = %v, want what was wrong before", err)
+	}
 }

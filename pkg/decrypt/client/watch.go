@@ -39,20 +39,22 @@ func (c *Cache) Watch(ctx context.Context, name string) iter.Seq2[Value, error] 
 }
 
 // WatchAll is Watch for several names: it yields all values, and all of them again whenever one changes. Names that
-// changed within 50 ms of one another are fetched by one call, so their values are of one revision when there are at most
-// 128. A value is never followed by an older one.
+// changed within 50 ms of one another are fetched by one call, so their values are of one revision when there are at
+// most 128. A value is never followed by an older one.
 //
-// When some names do not open, the error joins one *NameError for each, as that of Client.Get, and comes with the values
-// of the others.
+// When some names do not open, the error joins one *NameError for each, as that of Client.Get, and comes with the
+// values of the others.
 //
 // A name that no secure value can have ends the loop with an error.
 func (c *Cache) WatchAll(ctx context.Context, names ...string) iter.Seq2[map[string]Value, error] {
-	invalid := slices.IndexFunc(names, func(name string) bool { return len(name) > 253 || !subdomain.MatchString(name) })
+	invalid := slices.IndexFunc(names, func(name string) bool {
+		return len(name) > 253 || !subdomain.MatchString(name)
+	})
 	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	return func(yield func(map[string]Value, error) bool) {
 		if invalid >= 0 { // the server would refuse all names of the call or stream
-			yield(nil, fmt.Errorf("decrypt cache: names[%d] must be a DNS-1123 subdomain: up to 253 lower case letters, "+
-				"digits, '-' and '.'", invalid))
+			yield(nil, fmt.Errorf("decrypt cache: names[%d] must be a DNS-1123 subdomain: "+
+				"up to 253 lower case letters, digits, '-' and '.'", invalid))
 			return
 		}
 		events, cancel := c.follow.subscribe(names)

@@ -122,7 +122,11 @@ func TestWatchAll(t *testing.T) {
 	w.set(func() { delete(w.values, "a") })
 	w.tell(t, "", 0)
 	l.want("absent=1 b=2 c=2 error secure value default/a: not found")
-	w.wantNames(t, "a absent b c", "a", "b c", "absent", "a")
+	w.set(func() { w.values["b"] = 3 })
+	w.changes.set(func() { w.changes.states["b"] = state{uid: "uid", version: 3} }) // while no stream is open
+	w.changes.cut(nil)
+	l.want("absent=1 b=3 c=2 error secure value default/a: not found")
+	w.wantNames(t, "a absent b c", "a", "b c", "absent", "a", "b")
 	for values, err := range w.WatchAll(t.Context()) {
 		if len(values) != 0 || err != nil {
 			t.Errorf("WatchAll of no names yields %v, %v", values, err)

@@ -23,8 +23,9 @@ type world struct {
 	values map[string]int64 // versions and values instead of value
 	fail   error
 	asked  int
-	names  [][]string // of each request
-	during func()     // runs inside of a request when set
+	names  [][]string    // of each request
+	left   time.Duration // that the last one had
+	during func()        // runs inside of a request when set
 	clock  time.Time
 }
 
@@ -60,8 +61,10 @@ func (w *world) Get(ctx context.Context, name string) (Value, error) { return w.
 func (w *world) Close()                                              { w.Cache.Close() }
 
 // fetch is the decrypt service.
-func (w *world) fetch(_ context.Context, _ string, names []string) *results {
+func (w *world) fetch(ctx context.Context, _ string, names []string) *results {
 	w.mu.Lock()
+	deadline, _ := ctx.Deadline()
+	w.left = time.Until(deadline)
 	w.asked++
 	slices.Sort(names)
 	w.names = append(w.names, names)
