@@ -48,6 +48,10 @@ func TestServerWithoutTheStream(t *testing.T) {
 		l.within(9*time.Minute, 10*time.Minute, "a=two") // MaxAge
 		w.want(t, "two", 3)
 		w.want(t, "two", 4)
+		w.set(func() { w.fail = ErrUnavailable })
+		time.Sleep(11 * time.Minute) // the old value stands in
+		w.set(func() { w.fail, w.value = nil, "two and a half" })
+		l.within(0, 2*time.Second, "a=two and a half")
 		_, handler := secretwatchv1connect.NewSecureValueWatcherHandler(w.changes)
 		p.serve(handler)
 		time.Sleep(5 * time.Minute)
@@ -130,9 +134,11 @@ func TestServerAway(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		w.set(func() { w.fail, w.value = nil, "two" })
 		l.within(0, time.Second, "a=two")
+		w.set(func() { w.value = "three" })
+		l.within(0, 2*time.Second, "a=three") // without a stream
 		w.changes.set(func() { w.changes.refuse = nil })
 		time.Sleep(15 * time.Second)
-		w.want(t, "two", w.count())
+		w.want(t, "three", w.count())
 	})
 }
 
@@ -182,6 +188,26 @@ func TestSlowStart(t *testing.T) {
 		synctest.Wait()
 		if !w.follow.state("a").live {
 			t.Error("a is not live")
+		}
+	})
+}
+
+// TestChangesAreGathered: what changes at about the same time is fetched by one call.
+func TestChangesAreGathered(t *testing.T) {
+	inMemory(t, nil, func(t *testing.T, w *world, _ *piped, l *watching) {
+		l.want("a=one")
+		l.end()
+		w.changes.send("b", "uid-b", 1)
+		l = w.watching(t, "a", "b")
+		l.want("a=one b=one")
+		before := w.count()
+		w.set(func() { w.value = "two" })
+		w.changes.send("a", "uid-a", 2)
+		time.Sleep(40 * time.Millisecond)
+		w.changes.send("b", "uid-b", 2)
+		l.want("a=two b=two")
+		if got := w.count() - before; got != 1 {
+			t.Errorf("%d fetches, want one", got)
 		}
 	})
 }

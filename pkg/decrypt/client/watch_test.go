@@ -5,6 +5,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"math/rand/v2"
@@ -179,6 +180,31 @@ func TestManyNamesShareStreams(t *testing.T) {
 	defer w.follow.mu.Unlock()
 	if len(w.follow.names)+len(w.follow.groups) != 0 {
 		t.Error("names or streams are left behind")
+	}
+}
+
+// TestAnswersOfEarlierFetches of other callers, and old values that stand in, replace nothing.
+func TestAnswersOfEarlierFetches(t *testing.T) {
+	w := newWorld(t, nil)
+	w.want(t, "one", 1)
+	answers := map[string]entry{"a": {value: newValue("newer", 2), fetch: 99}}
+	w.renew(t.Context(), []string{"a"}, answers)
+	w.tell(t, "uid-a", 2)
+	w.set(func() { w.fail = ErrUnavailable })
+	w.renew(t.Context(), []string{"a"}, answers)
+	if got := answers["a"].value.Expose(); got != "newer" || w.count() != 2 {
+		t.Errorf("the answer is %q after %d fetches", got, w.count())
+	}
+}
+
+func TestErrorOfAWholeCall(t *testing.T) {
+	first, second := fmt.Errorf("port 1: %w", ErrUnavailable), fmt.Errorf("port 2: %w", ErrUnavailable)
+	_, prints, err := set([]string{"a", "b"}, map[string]entry{"a": {err: first}, "b": {err: first}})
+	if err.Error() != first.Error() {
+		t.Errorf("error %q, want it once", err)
+	}
+	if _, again, _ := set([]string{"a", "b"}, map[string]entry{"a": {err: second}, "b": {err: second}}); !maps.Equal(prints, again) {
+		t.Errorf("%v and %v are of one kind", prints, again)
 	}
 }
 
