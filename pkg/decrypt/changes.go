@@ -65,7 +65,7 @@ type Changes struct {
 // NewChanges returns Changes that follow nothing before Run.
 func NewChanges(metadata Metadata) *Changes { return &Changes{metadata: metadata} }
 
-// Run follows until ctx ends. A watch that ended is begun anew after a second.
+// Run follows until ctx ends. A watch that ended is started again after a second.
 func (c *Changes) Run(ctx context.Context) {
 	wait.UntilWithContext(ctx, func(ctx context.Context) {
 		if err := c.follow(ctx); err != nil && ctx.Err() == nil {

@@ -25,7 +25,7 @@ const (
 	watchLife = 30 * time.Minute
 )
 
-// Identify authenticates the caller of a stream anew. Its error ends the stream.
+// Identify authenticates the caller of a stream again. Its error ends the stream.
 type Identify func() (user.Info, error)
 
 // Watch sends an event for each name, and another for each change of what the caller can open. No value is read.

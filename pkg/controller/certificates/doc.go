@@ -16,7 +16,7 @@
 // A certificate that is missing or expired does not wait for step 3: nothing works that it could break. So a leaked CA
 // is replaced immediately by deleting its Secret together with that of the certificate.
 //
-// The Publisher copies the bundle to where applications read it, whoever issues the certificates.
+// The Publisher copies the bundle to where applications read it, with any issuer of the certificates.
 //
 // A CA of an Authority that does not rotate is replaced by hand only: its clients read it once.
 //

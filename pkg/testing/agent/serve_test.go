@@ -218,7 +218,7 @@ func TestServeThroughFaults(t *testing.T) {
 	s.write(t, value)
 	s.has(t, "a", value)
 
-	harness.WriteFile(t, s.TokenFile, tokens) // the agent's token is no user's any more
+	harness.WriteFile(t, s.TokenFile, tokens) // no user has the agent's token any more
 	harness.Eventually(t, "the second token is refused", func() bool {
 		return s.Decrypt(t, "token-of-k6-renewed", "default", "a").Code == 401
 	})
