@@ -221,8 +221,8 @@ func TestCloseEndsEverything(t *testing.T) {
 	<-ended
 	w.Close()
 	w.wantError(t, ErrClosed)
-	for range w.Watch(t.Context(), "a") {
-		t.Error("a closed cache yields")
+	for _, err := range w.Watch(t.Context(), "a") {
+		t.Errorf("a closed cache yields, %v", err)
 	}
 	if w.size() != 0 {
 		t.Error("values are kept")

@@ -131,15 +131,15 @@ func set(names []string, answers map[string]entry) (values map[string]Value, pri
 	values, prints = make(map[string]Value, len(names)), make(map[string]string, len(names))
 	var failed []error
 	for _, name := range names {
-		switch answer := answers[name]; {
-		case answer.err == nil:
+		answer := answers[name]
+		if answer.err == nil {
 			values[name] = answer.value
 			prints[name] = "value " + answer.value.Expose()
-		default:
-			prints[name] = "error " + kind(answer.err).Error()
-			if !slices.Contains(failed, answer.err) { // one of the whole call
-				failed = append(failed, answer.err)
-			}
+			continue
+		}
+		prints[name] = "error " + kind(answer.err).Error()
+		if !slices.Contains(failed, answer.err) { // one of the whole call
+			failed = append(failed, answer.err)
 		}
 	}
 	return values, prints, errors.Join(failed...)
