@@ -167,7 +167,11 @@ func (r *results) of(name string) (Value, error) {
 	if value, ok := r.values[name]; ok {
 		return value, nil
 	}
-	return Value{}, cmp.Or(r.failed[name], r.call)
+	err := r.failed[name]
+	if _, refused := errors.AsType[*connect.Error](r.call); refused && errors.Is(err, ErrUnavailable) {
+		err = r.call // has the reason
+	}
+	return Value{}, cmp.Or(err, r.call)
 }
 
 func (r *results) err() error {

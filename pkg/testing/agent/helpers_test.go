@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
@@ -113,7 +114,13 @@ func (a *agent) start(t *testing.T) *agent {
 // end waits and returns the exit code, or minus the number of the signal that ended the agent.
 func (a *agent) end(t *testing.T) int {
 	t.Helper()
-	err := <-a.exited
+	var err error
+	select {
+	case err = <-a.exited:
+	case <-time.After(2 * time.Minute):
+		_ = a.command.Process.Kill()
+		t.Fatalf("%v did not end", a.command.Args)
+	}
 	var exit *exec.ExitError
 	switch {
 	case err == nil:

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/securevalue/secret-apiserver/pkg/testing/certs"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -231,6 +232,21 @@ func TestServeThroughFaults(t *testing.T) {
 	}
 	harness.WriteFile(t, s.token, harness.K6Token)
 	s.has(t, "a", newest)
+	a.stop(t)
+}
+
+// TestServeReadsTheCAAgain: a bundle without the CA of the server is replaced, as the kubelet does after a rotation.
+func TestServeReadsTheCAAgain(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	value := s.create(t, "a", s.canary())
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	harness.WriteFile(t, file, certs.NewCA(t, "another").PEM())
+	a := s.serve(t, "--file=a=a", "--ca-file="+file)
+	a.says(t, "retrying: ")
+	a.says(t, file+" does not have the CA of "+s.DecryptURL)
+	harness.WriteFile(t, file, string(harness.ReadFile(t, s.CAFile)))
+	s.has(t, "a", value)
 	a.stop(t)
 }
 
