@@ -39,7 +39,7 @@ func run(ctx context.Context, values client.Config, namespace, name string) erro
 		return fmt.Errorf("making the decrypt client: %w", err)
 	}
 	defer decrypt.Close()
-	cache, err := client.NewCache(decrypt, client.NewCacheConfig(namespace)) //nolint:contextcheck // it follows until Close
+	cache, err := client.NewCache(decrypt, client.NewCacheConfig(namespace)) //nolint:contextcheck // until Close
 	if err != nil {
 		return fmt.Errorf("making the cache: %w", err)
 	}

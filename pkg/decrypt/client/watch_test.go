@@ -232,7 +232,7 @@ func TestNeverBack(t *testing.T) {
 		})
 		readers.Go(func() {
 			for finished.Err() == nil {
-				if _, err := w.Get(t.Context(), name); err != nil {
+				if _, err := w.Get(t.Context(), name); err != nil { //nolint:contextcheck // finished is for the end alone
 					t.Error(err)
 				}
 				nap()

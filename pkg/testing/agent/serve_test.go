@@ -257,7 +257,7 @@ func TestServeSignals(t *testing.T) {
 	s.create(t, "a", s.canary())
 	name := "target-" + strings.ToLower(harness.Canary()[7:14]) // the kernel keeps 15 characters
 	program, dir := filepath.Join(t.TempDir(), name), t.TempDir()
-	script := fmt.Sprintf("#!/bin/sh\necho $$ > %[1]s/pid-$1\ntrap 'cat %[2]s/a >> %[1]s/$1' HUP USR1\n"+
+	script := fmt.Sprintf("#!/bin/sh\necho $$ > %[1]s/pid-$1\ntrap 'cat %[2]s/a >> %[1]s/$1' USR2 USR1\n"+
 		"[ $1 = worker ] || %[3]s worker &\nwhile :; do sleep 0.05; done\n", dir, s.dir, program)
 	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
@@ -269,7 +269,7 @@ func TestServeSignals(t *testing.T) {
 	t.Cleanup(func() { _ = syscall.Kill(-target.command.Process.Pid, syscall.SIGKILL) })
 	harness.Eventually(t, "both run", func() bool { return len(harness.ReadFile(t, dir+"/pid-worker")) > 0 })
 	want := ""
-	for _, to := range [][]string{{"--signal=HUP", "--process=" + name}, {"--signal=SIGUSR1", "--pid-file=" + dir + "/pid-main"}} {
+	for _, to := range [][]string{{"--signal=USR2", "--process=" + name}, {"--signal=SIGUSR1", "--pid-file=" + dir + "/pid-main"}} {
 		a := s.serve(t, append(to, "--file=a=a")...)
 		harness.Eventually(t, "there is a file", func() bool { return s.file(t, "a") != "" })
 		value := s.canary()
