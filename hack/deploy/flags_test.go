@@ -159,6 +159,9 @@ func TestOwnCAIsTurnedOnByItsComponentOnly(t *testing.T) {
 		if on := len(opts.Certificates.Authorities) > 0; on != component {
 			t.Errorf("--own-ca is %v, its rights are there: %t", opts.Certificates.Authorities, component)
 		}
+		if !opts.Certificates.Publish {
+			t.Error("--publish-ca is missing: applications get no CA")
+		}
 	})
 }
 

@@ -99,7 +99,7 @@ func (a *trusting) manager() {
 	manager := process.New(filepath.Join(server.Dir, "manager.log"), filepath.Join(root, "bin", "e2e", "secret-controller-manager"),
 		"--kubeconfig="+kubeconfig, "--leader-elect-namespace="+deployment.Namespace, "--metrics-bind-address=0",
 		"--health-probe-bind-address=0", "--own-ca=serving", "--own-ca-lifetime=90s", "--own-ca-certificate-lifetime=40s",
-		"--own-ca-propagation-time=8s")
+		"--own-ca-propagation-time=8s", "--publish-ca")
 	if err := manager.Start(); err != nil {
 		a.Fatal(err)
 	}

@@ -16,7 +16,8 @@ var authorities = map[string]func(namespace string) Authority{
 	"etcd": EtcdAuthority, "serving": ServingAuthority,
 }
 
-// Options select the certificates to issue, by default none, and whether the CA is published.
+// Options select the certificates to issue and whether the CA is published, by default neither: it takes permissions,
+// and APIs of kube-apiserver, that not everything this controller manager runs against has.
 type Options struct {
 	// Authorities is --own-ca.
 	Authorities []string
@@ -29,7 +30,7 @@ type Options struct {
 
 // NewOptions returns the defaults.
 func NewOptions() Options {
-	return Options{Namespace: "secret-system", Lifetimes: DefaultLifetimes(), Publish: true}
+	return Options{Namespace: "secret-system", Lifetimes: DefaultLifetimes()}
 }
 
 // AddFlags adds the flags of this concern.
