@@ -12,6 +12,9 @@
 //	  write one audit record per name                                        (audit.Recorder)
 //	  answer
 //
+// A stream of changes (watch.go) takes the same way to the permissions. It says which version of a value the caller can
+// open, reads no value, and follows the store by one watch for all streams (changes.go).
+//
 // With --allowed-decrypters=* the decrypters are known only after the read: permission to use them is checked then.
 //
 // The package guarantees:

@@ -41,6 +41,7 @@ func (s *Service) Watch(
 	}
 	w := &watching{Service: s, caller: newCaller(r.User, r.Namespace), names: r.Names, send: send}
 	started := time.Now()
+	// Before anything is looked up. What begin asks again is in the cache.
 	granted, err := w.authorize(ctx, w.caller, r.Names)
 	if err != nil {
 		return unavailableUnlessGone(ctx, err, authorizerDown, textAuthorizerDown)

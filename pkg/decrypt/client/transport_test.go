@@ -219,7 +219,7 @@ func TestTokenIsReadEveryMinute(t *testing.T) {
 	}
 }
 
-// breaking is a connection that breaks under the first request, and before one that hangs when there is no other.
+// breaking is a connection that breaks under the first request, and before one that hangs if it is the only one.
 type breaking struct {
 	http.RoundTripper
 	broken bool
