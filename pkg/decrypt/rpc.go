@@ -163,7 +163,8 @@ func withRetryAfter(err error) error {
 func (r *Result) toProto() *decryptv1beta1.Result {
 	if r.outcome == released {
 		return &decryptv1beta1.Result{
-			Result: &decryptv1beta1.Result_Value{Value: r.Value.Expose()}, Version: r.Object.Status.Version,
+			Result:  &decryptv1beta1.Result_Value{Value: r.Value.Expose()},
+			Version: r.Object.Status.Version, Uid: string(r.Object.UID),
 		}
 	}
 	return &decryptv1beta1.Result{Result: &decryptv1beta1.Result_ErrorMessage{ErrorMessage: r.outcome.message}}

@@ -41,7 +41,7 @@ func (s *Service) Watch(
 	}
 	w := &watching{Service: s, caller: newCaller(r.User, r.Namespace), names: r.Names, send: send}
 	started := time.Now()
-	// Before anything is looked up. What begin asks again is in the cache.
+	// Before anything is looked up.
 	granted, err := w.authorize(ctx, w.caller, r.Names)
 	if err != nil {
 		return unavailableUnlessGone(ctx, err, authorizerDown, textAuthorizerDown)
@@ -56,7 +56,7 @@ func (s *Service) Watch(
 	}
 	defer s.changes.unsubscribe(feed)
 	w.known = known
-	if err := w.begin(ctx, started); err != nil {
+	if err := w.begin(ctx, &granted, started); err != nil {
 		return err
 	}
 	return w.follow(ctx, feed, identify)
@@ -97,8 +97,8 @@ type watching struct {
 }
 
 // begin tells all names.
-func (w *watching) begin(ctx context.Context, started time.Time) error {
-	visible, _, err := w.visible(ctx, w.names)
+func (w *watching) begin(ctx context.Context, granted *grants, started time.Time) error {
+	visible, _, err := w.visibleBy(ctx, w.names, granted)
 	if err != nil {
 		return err
 	}
@@ -180,18 +180,27 @@ func (w *watching) tell(name string, now state) error {
 	return w.send(&secretwatchv1.WatchEvent{Name: name, Version: now.version, Uid: string(now.uid)})
 }
 
-// visible returns the states of those names that the caller can open. allowed is false if it may decrypt none of them.
+// visible is visibleBy the permissions of now.
 func (w *watching) visible(ctx context.Context, names []string) (open map[string]state, allowed bool, err error) {
 	granted, err := w.authorize(ctx, w.caller, names)
-	if err == nil && w.access.any {
+	if err != nil {
+		return nil, false, unavailableUnlessGone(ctx, err, authorizerDown, textAuthorizerDown)
+	}
+	return w.visibleBy(ctx, names, &granted)
+}
+
+// visibleBy returns the states of those names that the caller can open. allowed is false if it may decrypt none.
+func (w *watching) visibleBy(
+	ctx context.Context, names []string, granted *grants,
+) (open map[string]state, allowed bool, err error) {
+	if w.access.any {
 		decrypters := sets.New[string]()
 		for _, name := range names {
 			decrypters.Insert(w.known[name].decrypters...)
 		}
-		granted.use, err = w.access.mayUse(ctx, w.caller, sets.List(decrypters))
-	}
-	if err != nil {
-		return nil, false, unavailableUnlessGone(ctx, err, authorizerDown, textAuthorizerDown)
+		if granted.use, err = w.access.mayUse(ctx, w.caller, sets.List(decrypters)); err != nil {
+			return nil, false, unavailableUnlessGone(ctx, err, authorizerDown, textAuthorizerDown)
+		}
 	}
 	open = map[string]state{}
 	for _, name := range names {

@@ -206,12 +206,15 @@ func (e encodedOnce) GetObject() runtime.Object        { return e.Object }
 func (e encodedOnce) GetObjectKind() schema.ObjectKind { return e.Object.GetObjectKind() }
 func (e encodedOnce) DeepCopyObject() runtime.Object   { return e.Object.DeepCopyObject() }
 
-// TestWatchBeginsOnTheGrid when a name is not found, as a decrypt does.
+// TestWatchBeginsOnTheGrid when a name is not found, as a decrypt does, and asks each question once, before it looks up.
 func TestWatchBeginsOnTheGrid(t *testing.T) {
 	for name, want := range map[string]time.Duration{"a": 0, "absent": notFoundPace, "foreign": notFoundPace} {
 		inStream(t, []string{name}, nil, func(s *stream) {
 			if s.took != want || len(s.events) != 1 {
 				t.Errorf("%s: %d events after %v, want %v", name, len(s.events), s.took, want)
+			}
+			if !slices.Equal(s.steps.done, []string{"decrypt " + name, "use k6-cloud", "use random", "record"}) {
+				t.Errorf("%s: %q", name, s.steps.done)
 			}
 		})
 	}

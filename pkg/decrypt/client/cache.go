@@ -170,8 +170,15 @@ func (c *Cache) kept(name string, newest state) (entry, bool) {
 // current reports whether an answer is known to be the newest. A refused token is not an answer: another one may be in
 // its file soon, and no event of an open stream would tell.
 func (c *Cache) current(e *entry, newest state, now time.Time) bool {
-	return newest.live && newest == e.state && now.Sub(e.fetched) < c.config.MaxAge &&
+	return newest.live && (newest == e.state || newest == e.told()) && now.Sub(e.fetched) < c.config.MaxAge &&
 		!temporary(e.err) && !errors.Is(e.err, ErrUnauthenticated)
+}
+
+// told returns the state that is in the answer itself, so that an event about what was fetched before it arrived is no
+// reason to fetch again. It is unknown when the server does not send it.
+func (e *entry) told() state {
+	absent := errors.Is(e.err, ErrNotFound) || errors.Is(e.err, ErrNotAuthorized)
+	return state{live: absent || e.value.uid != "", uid: e.value.uid, version: e.value.version}
 }
 
 // standsIn reports whether an old value may be served after a failed fetch.

@@ -101,6 +101,12 @@ func (c *changes) cut(err error) {
 	}
 }
 
+func (c *changes) state(name string) state {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.states[name]
+}
+
 func (c *changes) set(change func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

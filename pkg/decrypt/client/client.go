@@ -188,7 +188,9 @@ func (r *results) add(names []string, response *decryptv1beta1.DecryptSecureValu
 		answer := response.GetDecryptedValues()[name]
 		switch result := answer.GetResult().(type) {
 		case *decryptv1beta1.Result_Value:
-			r.values[name] = newValue(result.Value, answer.GetVersion())
+			value := newValue(result.Value, answer.GetVersion())
+			value.uid = answer.GetUid()
+			r.values[name] = value
 		case *decryptv1beta1.Result_ErrorMessage:
 			err := resultError(result.ErrorMessage)
 			if errors.Is(err, ErrUnavailable) {

@@ -116,6 +116,19 @@ func TestPermanentFailuresAreNot(t *testing.T) {
 	}
 }
 
+// TestErrorOfACall has the sentinel, and its word once where the code has the same.
+func TestErrorOfACall(t *testing.T) {
+	for code, want := range map[connect.Code]string{
+		connect.CodeUnavailable: "unavailable: why", connect.CodeUnauthenticated: "unauthenticated: why",
+		connect.CodeDeadlineExceeded: "unavailable: deadline_exceeded: why", connect.CodeInternal: "internal: why",
+	} {
+		cause := connect.NewError(code, errors.New("why"))
+		if err := callError(cause); err.Error() != want || !errors.Is(err, cause) {
+			t.Errorf("%v: %q, want %q", code, err, want)
+		}
+	}
+}
+
 // A server that asks for more patience than there is gets no request in vain, and the caller no wait in vain.
 func TestRetryAfterIsHonoured(t *testing.T) {
 	s := newServer(t)

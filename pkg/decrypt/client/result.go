@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -19,6 +20,7 @@ import (
 type Value struct {
 	reveal  func() string
 	version int64
+	uid     string
 }
 
 func newValue(plaintext string, version int64) Value {
@@ -119,5 +121,18 @@ func callError(err error) error {
 	default:
 		return err
 	}
-	return fmt.Errorf("%w: %w", sentinel, err)
+	return &callFailure{sentinel, err}
 }
+
+// callFailure is an error of a call and its sentinel. Where both have the same word, as for a code of connect, it is
+// printed once.
+type callFailure struct{ sentinel, err error }
+
+// Error implements error.
+func (e *callFailure) Error() string {
+	prefix := e.sentinel.Error() + ": "
+	return prefix + strings.TrimPrefix(e.err.Error(), prefix)
+}
+
+// Unwrap lets errors.Is and errors.As see both.
+func (e *callFailure) Unwrap() []error { return []error{e.sentinel, e.err} }

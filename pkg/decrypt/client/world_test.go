@@ -70,13 +70,14 @@ func (w *world) fetch(ctx context.Context, _ string, names []string) *results {
 	w.names = append(w.names, names)
 	got, during := &results{namespace: "default", values: map[string]Value{}, failed: map[string]error{}}, w.during
 	for _, name := range names {
+		now := w.changes.state(name)
 		switch version, ok := w.values[name]; {
 		case w.fail != nil:
 			got.fail([]string{name}, w.fail)
 		case w.values == nil:
-			got.values[name] = newValue(w.value, 0)
+			got.values[name] = answer(w.value, now.uid, now.version)
 		case ok:
-			got.values[name] = newValue(fmt.Sprint(version), version)
+			got.values[name] = answer(fmt.Sprint(version), now.uid, version)
 		default:
 			got.fail([]string{name}, ErrNotFound)
 		}
@@ -86,6 +87,12 @@ func (w *world) fetch(ctx context.Context, _ string, names []string) *results {
 		during()
 	}
 	return got
+}
+
+func answer(text, uid string, version int64) Value {
+	value := newValue(text, version)
+	value.uid = uid
+	return value
 }
 
 func (w *world) set(change func()) {

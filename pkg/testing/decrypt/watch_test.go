@@ -110,13 +110,14 @@ func TestWatch(t *testing.T) {
 			s.Do(t, harness.Request{Method: http.MethodDelete, Path: object, Token: s.AdminToken}).Want(t, ok)
 			want("a", 0)
 			s.Create(t, namespace, "a", canary+"-3", "k6-cloud")
-			if want("a", 1) == first {
+			second := want("a", 1)
+			if second == first {
 				t.Error("a secure value that was created again has the same uid")
 			}
 			s.Create(t, namespace, "b", canary+"-4", "k6-cloud")
 			want("b", 1)
 
-			wantVersion(t, s, 1)
+			wantState(t, s, 1, second)
 			wantWatchRecords(t, s, len(streams))
 			s.Stop(t)
 			for protocol, stream := range streams {
@@ -129,16 +130,19 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// wantVersion wants it with the value of a, by GET and by RPC.
-func wantVersion(t *testing.T, s *harness.Server, want int64) {
+// wantState wants what the events have with the value of a, by GET and by RPC.
+func wantState(t *testing.T, s *harness.Server, version int64, uid string) {
 	t.Helper()
-	var got struct{ Version int64 }
-	if err := json.Unmarshal(get(t, s, k6Token, namespace, "a").Body, &got); err != nil || got.Version != want {
-		t.Errorf("GET: version %d, %v", got.Version, err)
+	var got struct {
+		Version int64
+		UUID    string
+	}
+	if err := json.Unmarshal(get(t, s, k6Token, namespace, "a").Body, &got); err != nil || got.Version != version || got.UUID != uid {
+		t.Errorf("GET: version %d of %s, %v", got.Version, got.UUID, err)
 	}
 	opened, err := callGRPC(t.Context(), dial(t, s), nil, namespace, "a", "absent")
-	if err != nil || opened["a"].GetVersion() != want || opened["absent"].GetVersion() != 0 {
-		t.Errorf("RPC: %v", err)
+	if err != nil || opened["a"].GetVersion() != version || opened["a"].GetUid() != uid || opened["absent"].GetVersion() != 0 || opened["absent"].GetUid() != "" {
+		t.Errorf("RPC: version %d of %s, %v", opened["a"].GetVersion(), opened["a"].GetUid(), err)
 	}
 }
 
