@@ -4,8 +4,6 @@ package decryptclient
 
 import (
 	"fmt"
-	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,14 +85,19 @@ func connected(length int) string {
 	return fmt.Sprintf("login: connected with a password of %d bytes", length)
 }
 
-// write writes a value of another length than canaries have, so that the example's line tells which one it has.
-func (s *suite) write(t *testing.T, name string, more int) {
+// write gives login a value of another length than canaries have, so that the example's line tells which one it has.
+func (s *suite) write(t *testing.T, more int) {
 	t.Helper()
-	sv, err := s.values(t).Get(t.Context(), name, metav1.GetOptions{})
+	s.writeValue(t, s.secret().Expose()+strings.Repeat("x", more))
+}
+
+func (s *suite) writeValue(t *testing.T, value string) {
+	t.Helper()
+	sv, err := s.values(t).Get(t.Context(), "login", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	sv.Spec.Value = sensitive.New(s.secret().Expose() + strings.Repeat("x", more))
+	sv.Spec.Value = sensitive.New(value)
 	if _, err := s.values(t).Update(t.Context(), sv, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -109,13 +112,13 @@ func TestServiceExample(t *testing.T) {
 	want := []string{connected(length)}
 	e.await(want...)
 
-	s.write(t, "login", 1)
+	s.write(t, 1)
 	want = append(want, connected(length+1))
 	e.await(want...)
 
-	s.restart(t)
+	s.restart(t, func() { s.awaitTwo(t) })
 	e.await(want...) // it neither dropped its value nor reconnected
-	s.write(t, "login", 2)
+	s.write(t, 2)
 	want = append(want, connected(length+2))
 	e.await(want...)
 
@@ -143,39 +146,19 @@ func TestServiceExample(t *testing.T) {
 	s.Leaks(t, s.canaries...)
 }
 
-// restart stops the server, waits until the example has asked in vain for changes, twice, and starts the server again
-// on the same data and ports.
-func (s *suite) restart(t *testing.T) {
+// restart stops the server, and starts it again on the same data and ports after something happened meanwhile.
+func (s *suite) restart(t *testing.T, meanwhile func()) {
 	t.Helper()
 	s.Stop(t)
 	s.Leaks(t, s.canaries...)
-	apiPort, decryptPort := port(t, s.URL), port(t, s.DecryptURL)
-	listener, err := net.Listen("tcp", "127.0.0.1:"+decryptPort) //nolint:noctx // returns at once
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := listener.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		connection, err := listener.Accept()
-		if err != nil {
-			t.Fatalf("the example did not ask while the server was away: %v", err)
-		}
-		_ = connection.Close()
-	}
-	_ = listener.Close()
-	options := options()
-	options.DataDir = s.DataDir
-	options.Args = []string{"--secure-port=" + apiPort, "--decrypt-port=" + decryptPort}
-	s.Server = harness.Start(t, options)
+	meanwhile()
+	s.Server = s.Again(t, options())
 }
 
-func port(t *testing.T, address string) string {
+// awaitTwo waits until the example has asked in vain for changes, twice.
+func (s *suite) awaitTwo(t *testing.T) {
 	t.Helper()
-	parsed, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return parsed.Port()
+	asked, stop := harness.HangUp(t, s.DecryptURL)
+	defer stop()
+	harness.Eventually(t, "the example asks while the server is away", func() bool { return asked.Load() >= 2 })
 }

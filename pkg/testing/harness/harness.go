@@ -89,6 +89,15 @@ func Start(t testing.TB, opts Options) *Server {
 	return s
 }
 
+// Again starts a server on the data and the ports of one that has ended.
+func (s *Server) Again(t testing.TB, opts Options) *Server {
+	t.Helper()
+	port := func(url string) string { return url[strings.LastIndex(url, ":")+1:] }
+	opts.DataDir = s.DataDir
+	opts.Args = append(slices.Clone(opts.Args), "--secure-port="+port(s.URL), "--decrypt-port="+port(s.DecryptURL))
+	return Start(t, opts)
+}
+
 // Fail runs a server that is expected to refuse its start, and returns what it printed and its exit code.
 func Fail(t testing.TB, args ...string) (output string, code int) {
 	t.Helper()

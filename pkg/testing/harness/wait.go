@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -56,6 +57,27 @@ func FreeAddress(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return listener.Addr().String()
+}
+
+// HangUp takes connections in the place of a server that has ended, closes them, and counts them until stop.
+func HangUp(t testing.TB, serverURL string) (taken *atomic.Int64, stop func()) {
+	t.Helper()
+	listener, err := net.Listen("tcp", strings.TrimPrefix(serverURL, "https://")) //nolint:noctx // returns at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken = &atomic.Int64{}
+	go func() {
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			taken.Add(1)
+			_ = connection.Close()
+		}
+	}()
+	return taken, func() { _ = listener.Close() }
 }
 
 // FreePort returns the port of such an address.
