@@ -145,19 +145,19 @@ func TestFetchManyNames(t *testing.T) {
 			t.Errorf("n-%d is not its value", i)
 		}
 	}
+	first, second := s.create(t, "a", s.canary()), s.canary()
+	a := s.serve(t, append(args, "--file=a=a")...)
+	s.has(t, "a", first)
+	s.write(t, second)
+	s.has(t, "a", second)
+	a.stop(t)
 }
 
 // TestFetchIntoAFullVolume: the files are those from before.
 func TestFetchIntoAFullVolume(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", s.dir, "tmpfs", 0, "size=32k"); err != nil {
-		t.Skipf("mounting needs root: %v", err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(s.dir, syscall.MNT_DETACH) })
+	s.mount(t)
 	value := s.create(t, "a", s.canary())
 	s.create(t, "b", strings.Repeat(s.canary(), 600))
 	if out, code := s.fetch(t, "--file=a=a"); code != 0 || out != "" {
@@ -167,11 +167,28 @@ func TestFetchIntoAFullVolume(t *testing.T) {
 	if code != 1 || !strings.Contains(out, "no space left on device") || s.file(t, "a") != value {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	if err := syscall.Mount("", s.dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
-		t.Fatal(err)
-	}
+	s.remount(t, syscall.MS_RDONLY)
 	out, code = s.fetch(t, "--file=a=b")
 	if code != 1 || !strings.Contains(out, "read-only file system") || s.file(t, "a") != value {
 		t.Errorf("exit code %d: %s", code, out)
+	}
+}
+
+// mount makes --dir a small volume in memory.
+func (s *suite) mount(t *testing.T) {
+	t.Helper()
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", s.dir, "tmpfs", 0, "size=32k"); err != nil {
+		t.Skipf("mounting needs root: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(s.dir, syscall.MNT_DETACH) })
+}
+
+func (s *suite) remount(t *testing.T, flags uintptr) {
+	t.Helper()
+	if err := syscall.Mount("", s.dir, "", syscall.MS_REMOUNT|flags, ""); err != nil {
+		t.Fatal(err)
 	}
 }

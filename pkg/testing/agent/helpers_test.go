@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -26,14 +28,14 @@ type suite struct {
 	agents   []*agent
 }
 
-// start runs a server whose user k6 opens what lists k6-cloud. At the end the output of all agents is searched.
+// start runs a server whose user k6 opens what lists k6-cloud. At the end what it and all agents printed is searched.
 func start(t *testing.T) *suite {
 	t.Helper()
-	options := harness.Options{Tokens: []string{harness.Token("token-of-nobody", "nobody")}}.WithK6("default")
-	s := &suite{Server: harness.Start(t, options), token: filepath.Join(t.TempDir(), "token")}
+	s := &suite{Server: harness.Start(t, options()), token: filepath.Join(t.TempDir(), "token")}
 	s.dir = filepath.Join(t.TempDir(), "secrets")
 	harness.WriteFile(t, s.token, harness.K6Token)
 	t.Cleanup(func() {
+		s.OutputLeaks(t, s.canaries...)
 		for _, a := range s.agents {
 			if found := harness.Find([]byte(a.output()), s.canaries...); len(found) > 0 {
 				t.Errorf("%v printed %v", a.command.Args, found)
@@ -44,6 +46,10 @@ func start(t *testing.T) *suite {
 		}
 	})
 	return s
+}
+
+func options() harness.Options {
+	return harness.Options{Tokens: []string{harness.Token("token-of-nobody", "nobody")}}.WithK6("default")
 }
 
 // canary is a new value that no output may have.
@@ -144,4 +150,15 @@ func (s *suite) fetch(t *testing.T, args ...string) (output string, code int) {
 func (s *suite) file(t *testing.T, path string) string {
 	t.Helper()
 	return string(harness.ReadFile(t, filepath.Join(s.dir, path)))
+}
+
+// resident returns the memory of a process in KiB.
+func resident(t *testing.T, pid int) int {
+	t.Helper()
+	status := harness.ReadFile(t, fmt.Sprintf("/proc/%d/status", pid))
+	kib, err := strconv.Atoi(string(regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(status)[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib
 }

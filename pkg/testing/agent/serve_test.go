@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -108,11 +107,10 @@ func TestServe(t *testing.T) {
 func checkSize(t *testing.T, pid int) {
 	t.Helper()
 	const mib = 1 << 20
-	status := harness.ReadFile(t, fmt.Sprintf("/proc/%d/status", pid))
-	resident, err := strconv.Atoi(string(regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(status)[1]))
+	kib := resident(t, pid)
 	info, _ := os.Stat(harness.AgentBinary(t))
-	t.Logf("%.1f MiB resident, a binary of %.1f MiB", float64(resident)/1024, float64(info.Size())/mib)
-	if err != nil || resident > 20<<10 || info.Size() > 18*mib {
+	t.Logf("%.1f MiB resident, a binary of %.1f MiB", float64(kib)/1024, float64(info.Size())/mib)
+	if kib > 20<<10 || info.Size() > 18*mib {
 		t.Error("the agent is too large")
 	}
 }
