@@ -3,17 +3,17 @@
 package sealed
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -49,6 +49,7 @@ func (c *Codec) Encode(obj runtime.Object, w io.Writer) error {
 	stored := *sv
 	stored.Sealed = nil
 	stored.Status.Key = "" // derived from the envelope on every read
+	noteOrigin(&stored)
 	object, err := runtime.Encode(c.object, &stored)
 	if err != nil {
 		return err
@@ -78,11 +79,40 @@ func (c *Codec) Decode(record []byte, defaults *schema.GroupVersionKind, into ru
 	if !ok {
 		return nil, gvk, errUndecodable
 	}
+	takeOrigin(sv)
 	if len(sealed) > 0 {
 		sv.Sealed = sealed
 		sv.Status.Key = c.keyName(sealed)
 	}
 	return sv, gvk, nil
+}
+
+// noteOrigin puts SealedFrom into an annotation of the stored object, with the version that it is about: an older
+// program carries annotations along when it writes a new value, and drops fields that it does not know.
+func noteOrigin(stored *secret.SecureValue) {
+	if stored.SealedFrom == nil {
+		return
+	}
+	annotations := maps.Clone(stored.Annotations)
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[secret.AnnotationSealedFrom] = fmt.Sprintf("%d/%x", stored.Status.Version, stored.SealedFrom)
+	stored.Annotations, stored.SealedFrom = annotations, nil
+}
+
+// takeOrigin is the reverse of noteOrigin, in place.
+func takeOrigin(sv *secret.SecureValue) {
+	note, ok := sv.Annotations[secret.AnnotationSealedFrom]
+	if !ok {
+		return
+	}
+	delete(sv.Annotations, secret.AnnotationSealedFrom)
+	version, digest, _ := strings.Cut(note, "/")
+	if sum, err := hex.DecodeString(digest); err == nil && len(sum) == sha256.Size &&
+		version == strconv.FormatInt(sv.Status.Version, 10) {
+		sv.SealedFrom = sum
+	}
 }
 
 func (c *Codec) keyName(sealed []byte) string {
@@ -167,105 +197,4 @@ func AAD(obj *secret.SecureValue) []byte {
 func appendString(b []byte, s string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s)))
 	return append(b, s...)
-}
-
-// kmsKeyIDField is EncryptedObject.keyID in k8s.io/apiserver/pkg/storage/value/encrypt/envelope/kmsv2/v2/api.proto.
-const kmsKeyIDField = 2
-
-// versions lists the encrypting providers and the versions of their envelopes.
-var versions = map[string][]string{"aesgcm": {"v1"}, "aescbc": {"v1"}, "secretbox": {"v1"}, providerKMS: {"v1", "v2"}}
-
-const providerKMS = "kms"
-
-// KeyName names the key that sealed a ciphertext, read from the envelope's prefix: "aesgcm/NAME", "secretbox/NAME",
-// "aescbc/NAME", or "kms/PROVIDER/HASH" with a short hash of the KMS key id, which may be an account's resource name. A
-// prefix ends at a colon. Names of an older configuration may contain one: configured has the names of the
-// configuration as PROVIDER/NAME, longest first, and the first match wins. Any other name is secret.UnreadableKey
-// unless secret.IsKeyName, because clients with write access to etcd may put anything there. For bytes that are not an
-// envelope the name is "".
-func KeyName(sealed []byte, configured []string) string {
-	rest, ok := bytes.CutPrefix(sealed, []byte(envelopePrefix))
-	if !ok {
-		return ""
-	}
-	head, rest, ok := bytes.Cut(rest, []byte(":"))
-	if !ok {
-		return ""
-	}
-	version, rest, ok := bytes.Cut(rest, []byte(":"))
-	if !ok {
-		return ""
-	}
-	provider := string(head)
-	name, rest, ok := cutName(provider, rest, configured)
-	if !ok {
-		return ""
-	}
-	if name == "" || !slices.Contains(versions[provider], string(version)) {
-		return secret.UnreadableKey
-	}
-	if provider == providerKMS && string(version) == "v2" {
-		return kmsKeyName(name, kmsKeyID(rest))
-	}
-	return provider + "/" + name
-}
-
-// SplitKey returns the two parts of a KeyName for a table: "-" for an absent one.
-func SplitKey(name string) (provider, key string) {
-	provider, key, named := strings.Cut(name, "/")
-	switch {
-	case named:
-		return provider, key
-	case name == "":
-		return "-", "-"
-	default:
-		return "-", name
-	}
-}
-
-// cutName returns the name in a prefix and what follows it; the name is "" if it must not be shown.
-func cutName(provider string, rest []byte, configured []string) (name string, after []byte, ok bool) {
-	for _, key := range configured {
-		kind, name, _ := strings.Cut(key, "/")
-		if kind == provider && len(rest) > len(name) && rest[len(name)] == ':' && string(rest[:len(name)]) == name {
-			if !secret.IsPrintable(name) {
-				name = ""
-			}
-			return name, rest[len(key)-len(kind):], true
-		}
-	}
-	found, after, ok := bytes.Cut(rest, []byte(":"))
-	if name = string(found); !secret.IsKeyName(name) {
-		name = ""
-	}
-	return name, after, ok
-}
-
-// kmsKeyName names a key of a KMS by a short hash of its id.
-func kmsKeyName(provider, keyID string) string {
-	sum := sha256.Sum256([]byte(keyID))
-	return providerKMS + "/" + provider + "/" + hex.EncodeToString(sum[:])[:secret.KMSHashLength]
-}
-
-// kmsKeyID finds the key id in an encoded EncryptedObject without copying its ciphertext.
-func kmsKeyID(object []byte) string {
-	for len(object) > 0 {
-		number, kind, n := protowire.ConsumeTag(object)
-		if n < 0 {
-			return ""
-		}
-		object = object[n:]
-		if number == kmsKeyIDField && kind == protowire.BytesType {
-			id, n := protowire.ConsumeBytes(object)
-			if n < 0 {
-				return ""
-			}
-			return string(id)
-		}
-		if n = protowire.ConsumeFieldValue(number, kind, object); n < 0 {
-			return ""
-		}
-		object = object[n:]
-	}
-	return ""
 }

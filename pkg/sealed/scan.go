@@ -49,6 +49,10 @@ type Scanned struct {
 	Namespace, Name string
 	// Key names the key of the value, as status.key does; "" if the record has no envelope or the object is deleted.
 	Key string
+	// Sealing is set for the private half of a sealing key, which is no value. Namespace is SealingKeyNamespace.
+	Sealing bool
+	// SealedTo is the id of the sealing key in spec.sealedValue; "" without one.
+	SealedTo string
 	// Deleted is set for an object that is deleted and waits for its finalizers: having no value is not a fault.
 	Deleted bool
 	// Revision is when the record was written. Unfenced is set if its writer does not know retired keys.
@@ -64,13 +68,19 @@ type Scanned struct {
 type Scanner struct {
 	client clientv3.KV
 	codec  *Codec
-	prefix string
+	roots  [2]string // see Roots
 }
 
-// NewScanner returns a scanner of all SecureValues under etcdPrefix, the value of --etcd-prefix. codec decodes the
+// Roots returns the key prefixes of all that is sealed under etcdPrefix, the value of --etcd-prefix: the values, and the
+// private halves of the sealing keys.
+func Roots(etcdPrefix string) [2]string {
+	return [2]string{RecordRoot(etcdPrefix), sealingRoot(etcdPrefix)}
+}
+
+// NewScanner returns a scanner of all that is sealed under etcdPrefix, the value of --etcd-prefix. codec decodes the
 // object part of a record.
 func NewScanner(client clientv3.KV, codec runtime.Codec, etcdPrefix string) *Scanner {
-	return &Scanner{client: client, codec: NewCodec(codec), prefix: RecordRoot(etcdPrefix)}
+	return &Scanner{client: client, codec: NewCodec(codec), roots: Roots(etcdPrefix)}
 }
 
 // Naming returns a scanner that names keys by a configuration: see KeyName. names has the longest name first.
@@ -80,7 +90,7 @@ func (s *Scanner) Naming(names []string) *Scanner {
 	return &named
 }
 
-// Scan calls visit for every record at a revision, and returns the number of records; visit gets that total too. It
+// Scan calls visit for every record at a revision, and returns the number of objects; visit gets that total too. It
 // returns ErrCompacted if the revision was compacted.
 func (s *Scanner) Scan(ctx context.Context, revision int64, visit func(record Scanned, total int64)) (total int64,
 	err error) {
@@ -93,38 +103,39 @@ func (s *Scanner) Scan(ctx context.Context, revision int64, visit func(record Sc
 }
 
 // each calls visit for every record at a revision, until it returns false; 0 is the current one. It returns the number
-// of records.
+// of objects.
 func (s *Scanner) each(ctx context.Context, revision int64, visit func(record *mvccpb.KeyValue, total int64) bool) (
 	total int64, err error) {
-	end := clientv3.GetPrefixRangeEnd(s.prefix)
-	next, limit := s.prefix, int64(firstPage)
-	for {
-		page, err := s.page(ctx, next, end, limit, revision)
-		if errors.Is(err, rpctypes.ErrCompacted) {
-			return 0, ErrCompacted
-		}
-		if err != nil {
-			return 0, fmt.Errorf("reading the stored records: %w", err)
-		}
-		if revision == 0 {
-			revision = page.Header.Revision
-		}
-		if next == s.prefix {
-			total = page.Count
-		}
-		size := int64(1)
-		for _, record := range page.Kvs {
-			size += int64(len(record.Value))
-			if !visit(record, total) {
-				return total, nil
+	for i, root := range s.roots {
+		end, next, limit := clientv3.GetPrefixRangeEnd(root), root, int64(firstPage)
+		for more := true; more; {
+			page, err := s.page(ctx, next, end, limit, revision)
+			if errors.Is(err, rpctypes.ErrCompacted) {
+				return 0, ErrCompacted
+			}
+			if err != nil {
+				return 0, fmt.Errorf("reading the stored records: %w", err)
+			}
+			if revision == 0 {
+				revision = page.Header.Revision
+			}
+			if i == 0 && next == root {
+				total = page.Count
+			}
+			size := int64(1)
+			for _, record := range page.Kvs {
+				size += int64(len(record.Value))
+				if !visit(record, total) {
+					return total, nil
+				}
+			}
+			if more = page.More && len(page.Kvs) > 0; more {
+				next = string(page.Kvs[len(page.Kvs)-1].Key) + "\x00"
+				limit = min(maxPage, 1+pageBytes*int64(len(page.Kvs))/size)
 			}
 		}
-		if !page.More || len(page.Kvs) == 0 {
-			return total, nil
-		}
-		next = string(page.Kvs[len(page.Kvs)-1].Key) + "\x00"
-		limit = min(maxPage, 1+pageBytes*int64(len(page.Kvs))/size)
 	}
+	return total, nil
 }
 
 func (s *Scanner) page(ctx context.Context, from, end string, limit, revision int64) (*clientv3.GetResponse, error) {
@@ -135,8 +146,11 @@ func (s *Scanner) page(ctx context.Context, from, end string, limit, revision in
 
 // read decodes a record. One whose object cannot be decoded still counts for its key.
 func (s *Scanner) read(key string, record []byte) Scanned {
+	if id, ok := strings.CutPrefix(key, s.roots[1]); ok {
+		return s.readSealingKey(id, record)
+	}
 	var found Scanned
-	found.Namespace, found.Name, _ = strings.Cut(escape(strings.TrimPrefix(key, s.prefix)), "/")
+	found.Namespace, found.Name, _ = strings.Cut(escape(strings.TrimPrefix(key, s.roots[0])), "/")
 	_, sealed, err := splitFrame(record)
 	if err != nil {
 		found.Err = err
@@ -147,25 +161,44 @@ func (s *Scanner) read(key string, record []byte) Scanned {
 	if err == nil {
 		sv := obj.(*secret.SecureValue)
 		found.Created = sv.CreationTimestamp.Time
-		if sv.Namespace+"/"+sv.Name != strings.TrimPrefix(key, s.prefix) {
+		if sv.Namespace+"/"+sv.Name != strings.TrimPrefix(key, s.roots[0]) {
 			err = ErrMisplaced
 		} else {
 			found.Deleted = sv.DeletionTimestamp != nil
+			found.SealedTo = escape(secret.SealingKeyOf(sv.Spec.SealedValue))
 		}
 	}
 	if found.Deleted {
 		return found // a ciphertext that an older version of this program left is never opened
 	}
-	switch found.Key = s.codec.keyName(sealed); found.Key {
-	case "":
-		found.Err = ErrNoEnvelope
-	case secret.UnreadableKey:
-		found.Err = ErrKeyName
-	}
+	found.setKey(s.codec.keyName(sealed))
 	if err != nil {
 		found.Err = err
 	}
 	return found
+}
+
+// readSealingKey is read for the record of a sealing key.
+func (s *Scanner) readSealingKey(id string, record []byte) Scanned {
+	found := Scanned{Namespace: SealingKeyNamespace, Name: escape(id), Sealing: true}
+	key, sealed, err := splitSealingKey(id, record)
+	if err != nil {
+		found.Err = err
+		return found
+	}
+	found.Created = key.Created
+	found.setKey(s.codec.keyName(sealed))
+	return found
+}
+
+// setKey sets the name of the key, or the fault that there is none to show.
+func (s *Scanned) setKey(name string) {
+	switch s.Key = name; name {
+	case "":
+		s.Err = ErrNoEnvelope
+	case secret.UnreadableKey:
+		s.Err = ErrKeyName
+	}
 }
 
 // escape returns a printable form of a key in etcd.
@@ -187,7 +220,7 @@ type Verifier struct {
 // part of a record; transformer decrypts with keys.
 func NewVerifier(codec runtime.Codec, etcdPrefix string, transformer value.Transformer, keys Keys) *Verifier {
 	sealer := NewSealer(transformer, keys)
-	return &Verifier{scanner: Scanner{codec: sealer.Codec(codec), prefix: RecordRoot(etcdPrefix)}, sealer: sealer}
+	return &Verifier{scanner: Scanner{codec: sealer.Codec(codec), roots: Roots(etcdPrefix)}, sealer: sealer}
 }
 
 // Read reads the record of a key in etcd without opening it.
@@ -198,18 +231,22 @@ func (v *Verifier) Read(key string, record []byte) Scanned { return v.scanner.re
 func (v *Verifier) Verify(ctx context.Context, key string, record []byte) Scanned {
 	found := v.Read(key, record)
 	if found.Err == nil && !found.Deleted {
-		found.Err = v.open(ctx, record)
+		found.Err = v.open(ctx, key, record)
 	}
 	return found
 }
 
-func (v *Verifier) open(ctx context.Context, record []byte) error {
-	obj, _, err := v.scanner.codec.Decode(record, nil, nil)
-	if err != nil {
-		return err
+func (v *Verifier) open(ctx context.Context, key string, record []byte) error {
+	var err error
+	if id, ok := strings.CutPrefix(key, v.scanner.roots[1]); ok {
+		_, err = openSealingKey(ctx, v.sealer, id, record)
+	} else {
+		var obj runtime.Object
+		if obj, _, err = v.scanner.codec.Decode(record, nil, nil); err != nil {
+			return err
+		}
+		_, err = v.sealer.Open(ctx, obj.(*secret.SecureValue)) // the codec decodes nothing else
 	}
-	sv := obj.(*secret.SecureValue) // the codec decodes nothing else
-	_, err = v.sealer.Open(ctx, sv)
 	switch {
 	case err == nil:
 		return nil

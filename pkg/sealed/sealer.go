@@ -102,10 +102,18 @@ func (s *Sealer) names() []string {
 // keyName is KeyName by the active configuration.
 func (s *Sealer) keyName(sealed []byte) string { return KeyName(sealed, s.names()) }
 
-// Seal encrypts a value for obj, with a binding inside the encryption, because aescbc and secretbox ignore the AAD.
-// It returns an *OperationError.
+// Seal encrypts a value for obj. It returns an *OperationError.
 func (s *Sealer) Seal(ctx context.Context, obj *secret.SecureValue, v sensitive.Value) ([]byte, error) {
-	aad := AAD(obj)
+	sealed, err := s.sealFor(ctx, AAD(obj), v)
+	if err != nil {
+		return nil, operationError(Sealing, obj, err)
+	}
+	return sealed, nil
+}
+
+// sealFor encrypts a value for an AAD, with a binding inside the encryption, because aescbc and secretbox ignore the
+// AAD.
+func (s *Sealer) sealFor(ctx context.Context, aad []byte, v sensitive.Value) ([]byte, error) {
 	plain := make([]byte, 0, plaintextHeader+len(v))
 	plain = append(plain, plaintextVersion)
 	plain = append(plain, make([]byte, sha256.Size)...)
@@ -115,10 +123,10 @@ func (s *Sealer) Seal(ctx context.Context, obj *secret.SecureValue, v sensitive.
 
 	sealed, err := s.transformer.TransformToStorage(ctx, plain, value.DefaultContext(aad))
 	if err != nil {
-		return nil, operationError(Sealing, obj, fmt.Errorf("%w: %w", ErrKeyUnavailable, err)) // local keys always seal
+		return nil, fmt.Errorf("%w: %w", ErrKeyUnavailable, err) // local keys always seal
 	}
 	if !bytes.HasPrefix(sealed, []byte(envelopePrefix)) {
-		return nil, operationError(Sealing, obj, fmt.Errorf("%w: %w", ErrKeyMissing, ErrNotEncrypted))
+		return nil, fmt.Errorf("%w: %w", ErrKeyMissing, ErrNotEncrypted)
 	}
 	return sealed, nil
 }
@@ -140,22 +148,30 @@ func (s *Sealer) WriteKey() (string, error) {
 
 // Open decrypts obj.Sealed, which must have been sealed for exactly this obj. It returns an *OperationError.
 func (s *Sealer) Open(ctx context.Context, obj *secret.SecureValue) (sensitive.Value, error) {
-	if !bytes.HasPrefix(obj.Sealed, []byte(envelopePrefix)) {
-		return "", operationError(Opening, obj, ErrNotEncrypted)
-	}
-	aad := AAD(obj)
-	plain, err := s.decrypt(ctx, obj.Sealed, aad)
+	v, err := s.openFor(ctx, AAD(obj), obj.Sealed)
 	if err != nil {
-		return "", operationError(Opening, obj, fmt.Errorf("%w: %w", s.openFault(obj.Sealed, err), err))
+		return "", operationError(Opening, obj, err)
+	}
+	return v, nil
+}
+
+// openFor decrypts what sealFor sealed for exactly this AAD.
+func (s *Sealer) openFor(ctx context.Context, aad, sealed []byte) (sensitive.Value, error) {
+	if !bytes.HasPrefix(sealed, []byte(envelopePrefix)) {
+		return "", ErrNotEncrypted
+	}
+	plain, err := s.decrypt(ctx, sealed, aad)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", s.openFault(sealed, err), err)
 	}
 	defer clear(plain)
 	if len(plain) < plaintextHeader || plain[0] != plaintextVersion {
-		return "", operationError(Opening, obj, ErrBound)
+		return "", ErrBound
 	}
 	var want [sha256.Size]byte
 	bind(want[:], aad, plain[plaintextHeader:])
 	if subtle.ConstantTimeCompare(plain[1:plaintextHeader], want[:]) != 1 {
-		return "", operationError(Opening, obj, ErrBound)
+		return "", ErrBound
 	}
 	return sensitive.Value(plain[plaintextHeader:]), nil
 }

@@ -34,12 +34,12 @@ func TestParseRefuses(t *testing.T) {
 		"sv1:" + id + ":-62135596800:" + body:                  "notAfter", // Go's zero time
 		"sv1:" + id + ":253402300800:" + body:                  "notAfter",
 		"sv1:" + id + ":99999999999999999999999:":              "notAfter",
-		"sv1:" + id + ":\u0661:" + body:                        "notAfter", // a digit of another script
-		"sv1:" + id + "::":                                     "ciphertext",
+		"sv1:" + id + ":\u0661:" + body:                        "notAfter",    // a digit of another script
+		"sv1:" + id + "::":                                     "was changed", // cut
 		"sv1:" + id + "::QUJDRA==":                             "ciphertext",
-		"sv1:" + id + "::QUJDRB":                               "ciphertext", // QUJDRA with a trailing bit
+		"sv1:" + id + "::QUJDRB":                               "was changed", // QUJDRA with a trailing bit
 		"sv1:" + id + "::QUJD+/":                               "ciphertext",
-		"sv1:" + id + "::QUJDR":                                "ciphertext",
+		"sv1:" + id + "::QUJDR":                                "was changed",
 		"sv1:" + id + "::QUJD\nQUJD":                           "ciphertext",
 		"sv1:" + id + "::QUJD\r\n":                             "ciphertext",
 		"sv1:" + id + "::QUJD ":                                "ciphertext",

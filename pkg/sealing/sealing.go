@@ -29,6 +29,7 @@ const (
 )
 
 // ErrNotForThis is the only error of PrivateKey.Open, whatever differs: key, object, decrypters, date or a single bit.
+// Parse returns it too, so that a cut text is not told apart by where it was cut.
 var ErrNotForThis = errors.New("the text was changed, or sealed for another object, list of decrypters or date")
 
 // Binding is what a text is sealed for.
@@ -175,7 +176,8 @@ type Text struct {
 	ciphertext  []byte
 }
 
-// Parse accepts the one spelling of a text. Its errors say which part is wrong and never quote it.
+// Parse accepts the one spelling of a text. Its errors say which part is wrong and never quote it; it is ErrNotForThis
+// for a ciphertext of the right characters that was cut or changed.
 func Parse(text string) (Text, error) {
 	if len(text) > MaxTextBytes {
 		return Text{}, fmt.Errorf("text too long: at most %d bytes", MaxTextBytes)
@@ -197,9 +199,13 @@ func Parse(text string) (Text, error) {
 	if spelled, err := formatNotAfter(t.notAfter); err != nil || spelled != parts[2] {
 		return Text{}, errors.New("invalid notAfter: the third part must be empty, or Unix seconds to the year 9999")
 	}
-	t.ciphertext, _ = base64.RawURLEncoding.DecodeString(parts[3]) // ignores line breaks and trailing bits
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	if strings.Trim(parts[3], alphabet) != "" {
+		return Text{}, errors.New("invalid ciphertext: the fourth part must be base64url without padding or line breaks")
+	}
+	t.ciphertext, _ = base64.RawURLEncoding.DecodeString(parts[3]) // ignores trailing bits
 	if parts[3] == "" || base64.RawURLEncoding.EncodeToString(t.ciphertext) != parts[3] {
-		return Text{}, errors.New("invalid ciphertext: the fourth part must be canonical base64url without padding")
+		return Text{}, ErrNotForThis
 	}
 	return t, nil
 }

@@ -13,6 +13,9 @@ const GroupName = "secret.grafana.app"
 // Resource is the plural name of SecureValue in URLs and RBAC rules.
 const Resource = "securevalues"
 
+// SealingKeyResource is the resource name of the public keys to which values are sealed.
+const SealingKeyResource = "sealingkeys"
+
 // SchemeGroupVersion is the hub version of the group.
 var SchemeGroupVersion = schema.GroupVersion{Group: GroupName, Version: runtime.APIVersionInternal}
 
@@ -30,6 +33,7 @@ var (
 )
 
 func addKnownTypes(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(SchemeGroupVersion, &SecureValue{}, &SecureValueList{}, &SecureValueRewrap{})
+	scheme.AddKnownTypes(SchemeGroupVersion, &SecureValue{}, &SecureValueList{}, &SecureValueRewrap{},
+		&SecureValueReseal{}, &SealingKey{}, &SealingKeyList{})
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
+	"github.com/securevalue/secret-apiserver/pkg/sealing"
 )
 
 // Limits of the contract (secrets-management-http-api.md, "Create a secure value").
@@ -21,6 +22,8 @@ const (
 	MaxValueBytes = 24576
 	// MaxDecrypters is the length of spec.decrypters.
 	MaxDecrypters = 64
+	// MaxSealedValueBytes is the length of spec.sealedValue.
+	MaxSealedValueBytes = sealing.MaxTextBytes
 )
 
 // DefaultDecrypters returns the decrypters of the contract (secrets-management-http-api.md, "Decrypters"), the default
@@ -44,6 +47,8 @@ const (
 	// AnnotationDecryptersKeptBy names users who wrote a value for the list since it last grew, latest last. A JSON
 	// array.
 	AnnotationDecryptersKeptBy = "secret.grafana.app/decryptersKeptBy"
+	// AnnotationSealedFrom is SealedFrom in the stored object. It is never served.
+	AnnotationSealedFrom = "secret.grafana.app/sealedFrom"
 	// AnnotationValueRevision is for GitOps tools, which cannot see that a value changed.
 	AnnotationValueRevision = "secret.grafana.app/value-revision"
 )
@@ -78,6 +83,9 @@ type SecureValue struct {
 	// Sealed is the ciphertext of Spec.Value with its envelope. It exists only between the codec and the sealing store:
 	// above the store it is always nil.
 	Sealed []byte
+	// SealedFrom is the SHA-256 of the spec.sealedValue that the stored value came from; nil for a plain one. It is
+	// stored and not served: that text is no new value, however a client brings it back.
+	SealedFrom []byte
 }
 
 // SecureValueSpec is the desired state.
@@ -92,6 +100,8 @@ type SecureValueSpec struct {
 	// ignoring them would store something else than the writer asked for.
 	Keeper string
 	Ref    string
+	// SealedValue is the value as a text of pkg/sealing, which is readable; "" for a value that came in Value.
+	SealedValue string
 }
 
 // SecureValueStatus describes the stored value.
@@ -147,6 +157,63 @@ type SecureValueServer struct {
 	WriteKey string
 }
 
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// SecureValueReseal moves a sealed value to the active sealing key, and has the outcome. It can neither set nor show a
+// value.
+type SecureValueReseal struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta
+
+	Spec   SecureValueResealSpec
+	Status SecureValueResealStatus
+}
+
+// SecureValueResealSpec is the sealed value to move, and what it is bound to beside its name and namespace.
+type SecureValueResealSpec struct {
+	SealedValue string
+	Decrypters  []string
+}
+
+// SecureValueResealStatus is the outcome of a reseal.
+type SecureValueResealStatus struct {
+	// SealedValue is the same value for the same object, sealed to the active key.
+	SealedValue string
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// SealingKey is a public key to which values are sealed. Its name is the id of the key.
+type SealingKey struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta
+
+	Spec   SealingKeySpec
+	Status SealingKeyStatus
+}
+
+// SealingKeySpec is the public half of the key.
+type SealingKeySpec struct {
+	PublicKey []byte
+	Suite     string
+}
+
+// SealingKeyStatus says what the key is for.
+type SealingKeyStatus struct {
+	// Active is set for the key to seal to. The others only open.
+	Active bool
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// SealingKeyList is a list of SealingKey.
+type SealingKeyList struct {
+	metav1.TypeMeta
+	metav1.ListMeta
+
+	Items []SealingKey
+}
+
 // MarshalJSON omits the value. The hub type is never sent: only loggers and error texts marshal it, and klog marshals
 // every structure. An encoder used on the hub by mistake loses the value, and validation refuses it.
 func (s SecureValueSpec) MarshalJSON() ([]byte, error) {
@@ -154,6 +221,13 @@ func (s SecureValueSpec) MarshalJSON() ([]byte, error) {
 		Description string
 		Decrypters  []string
 	}{s.Description, s.Decrypters})
+}
+
+// SealingKeyOf returns the id of the sealing key in a spec.sealedValue; "" for "".
+func SealingKeyOf(sealedValue string) string {
+	_, rest, _ := strings.Cut(sealedValue, ":")
+	id, _, _ := strings.Cut(rest, ":")
+	return id
 }
 
 // UnreadableKey replaces a status.key that must not be shown: bytes from etcd may be anything, including a control

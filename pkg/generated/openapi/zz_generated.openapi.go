@@ -22,8 +22,15 @@ import (
 
 func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
 	return map[string]common.OpenAPIDefinition{
+		v1beta1.SealingKey{}.OpenAPIModelName():                          schema_pkg_apis_secret_v1beta1_SealingKey(ref),
+		v1beta1.SealingKeyList{}.OpenAPIModelName():                      schema_pkg_apis_secret_v1beta1_SealingKeyList(ref),
+		v1beta1.SealingKeySpec{}.OpenAPIModelName():                      schema_pkg_apis_secret_v1beta1_SealingKeySpec(ref),
+		v1beta1.SealingKeyStatus{}.OpenAPIModelName():                    schema_pkg_apis_secret_v1beta1_SealingKeyStatus(ref),
 		v1beta1.SecureValue{}.OpenAPIModelName():                         schema_pkg_apis_secret_v1beta1_SecureValue(ref),
 		v1beta1.SecureValueList{}.OpenAPIModelName():                     schema_pkg_apis_secret_v1beta1_SecureValueList(ref),
+		v1beta1.SecureValueReseal{}.OpenAPIModelName():                   schema_pkg_apis_secret_v1beta1_SecureValueReseal(ref),
+		v1beta1.SecureValueResealSpec{}.OpenAPIModelName():               schema_pkg_apis_secret_v1beta1_SecureValueResealSpec(ref),
+		v1beta1.SecureValueResealStatus{}.OpenAPIModelName():             schema_pkg_apis_secret_v1beta1_SecureValueResealStatus(ref),
 		v1beta1.SecureValueRewrap{}.OpenAPIModelName():                   schema_pkg_apis_secret_v1beta1_SecureValueRewrap(ref),
 		v1beta1.SecureValueRewrapStatus{}.OpenAPIModelName():             schema_pkg_apis_secret_v1beta1_SecureValueRewrapStatus(ref),
 		v1beta1.SecureValueServer{}.OpenAPIModelName():                   schema_pkg_apis_secret_v1beta1_SecureValueServer(ref),
@@ -109,6 +116,156 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		runtime.TypeMeta{}.OpenAPIModelName():                            schema_k8sio_apimachinery_pkg_runtime_TypeMeta(ref),
 		runtime.Unknown{}.OpenAPIModelName():                             schema_k8sio_apimachinery_pkg_runtime_Unknown(ref),
 		version.Info{}.OpenAPIModelName():                                schema_k8sio_apimachinery_pkg_version_Info(ref),
+	}
+}
+
+func schema_pkg_apis_secret_v1beta1_SealingKey(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SealingKey is a public key of this server, to which `kubectl securevalue seal` encrypts. Its name is the id of the key: the first 16 hexadecimal digits of the SHA-256 of spec.publicKey. The server makes, replaces and keeps the keys; the private halves are never served.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "metadata is the standard object metadata.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(metav1.ObjectMeta{}.OpenAPIModelName()),
+						},
+					},
+					"spec": {
+						SchemaProps: spec.SchemaProps{
+							Description: "spec is the public half of the key.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1beta1.SealingKeySpec{}.OpenAPIModelName()),
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "status says what the key is for.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1beta1.SealingKeyStatus{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"spec"},
+			},
+		},
+		Dependencies: []string{
+			v1beta1.SealingKeySpec{}.OpenAPIModelName(), v1beta1.SealingKeyStatus{}.OpenAPIModelName(), metav1.ObjectMeta{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_secret_v1beta1_SealingKeyList(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SealingKeyList is a list of SealingKey.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "metadata is the standard list metadata.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(metav1.ListMeta{}.OpenAPIModelName()),
+						},
+					},
+					"items": {
+						SchemaProps: spec.SchemaProps{
+							Description: "items are the sealing keys, the active one first.",
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Ref: ref(v1beta1.SealingKey{}.OpenAPIModelName()),
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"items"},
+			},
+		},
+		Dependencies: []string{
+			v1beta1.SealingKey{}.OpenAPIModelName(), metav1.ListMeta{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_secret_v1beta1_SealingKeySpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SealingKeySpec is the public half of a sealing key.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"publicKey": {
+						SchemaProps: spec.SchemaProps{
+							Description: "publicKey is the public key, as its suite encodes it.",
+							Type:        []string{"string"},
+							Format:      "byte",
+						},
+					},
+					"suite": {
+						SchemaProps: spec.SchemaProps{
+							Description: "suite names the encryption: \"sv1\" is HPKE (RFC 9180) with MLKEM768X25519, HKDF-SHA256 and AES-256-GCM.",
+							Default:     "",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+				Required: []string{"publicKey", "suite"},
+			},
+		},
+	}
+}
+
+func schema_pkg_apis_secret_v1beta1_SealingKeyStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SealingKeyStatus says what a sealing key is for.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"active": {
+						SchemaProps: spec.SchemaProps{
+							Description: "active is true for the one key to seal to. The others only open what was sealed to them.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+				},
+			},
+		},
 	}
 }
 
@@ -210,6 +367,120 @@ func schema_pkg_apis_secret_v1beta1_SecureValueList(ref common.ReferenceCallback
 		},
 		Dependencies: []string{
 			v1beta1.SecureValue{}.OpenAPIModelName(), metav1.ListMeta{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_secret_v1beta1_SecureValueReseal(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SecureValueReseal is posted to securevalues/NAME/reseal: the server seals the value in a sealedValue to its active key, for the same object, decrypters and expiry. The secure value need not exist. A text that expired is refused.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"kind": {
+						SchemaProps: spec.SchemaProps{
+							Description: "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"apiVersion": {
+						SchemaProps: spec.SchemaProps{
+							Description: "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"metadata": {
+						SchemaProps: spec.SchemaProps{
+							Description: "metadata names the secure value. It may be left out of a request: the address names it.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(metav1.ObjectMeta{}.OpenAPIModelName()),
+						},
+					},
+					"spec": {
+						SchemaProps: spec.SchemaProps{
+							Description: "spec is the text to seal again.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1beta1.SecureValueResealSpec{}.OpenAPIModelName()),
+						},
+					},
+					"status": {
+						SchemaProps: spec.SchemaProps{
+							Description: "status is set by the server and ignored on input.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1beta1.SecureValueResealStatus{}.OpenAPIModelName()),
+						},
+					},
+				},
+				Required: []string{"spec"},
+			},
+		},
+		Dependencies: []string{
+			v1beta1.SecureValueResealSpec{}.OpenAPIModelName(), v1beta1.SecureValueResealStatus{}.OpenAPIModelName(), metav1.ObjectMeta{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_secret_v1beta1_SecureValueResealSpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SecureValueResealSpec is a sealed value with the decrypters that it is bound to.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"sealedValue": {
+						SchemaProps: spec.SchemaProps{
+							Description: "sealedValue is the text to seal again.",
+							Default:     "",
+							MaxLength:   ptr.To[int64](40960),
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"decrypters": {
+						VendorExtensible: spec.VendorExtensible{
+							Extensions: spec.Extensions{
+								"x-kubernetes-list-type": "atomic",
+							},
+						},
+						SchemaProps: spec.SchemaProps{
+							Description: "decrypters are those that it was sealed for, in any order.",
+							MaxItems:    ptr.To[int64](64),
+							Type:        []string{"array"},
+							Items: &spec.SchemaOrArray{
+								Schema: &spec.Schema{
+									SchemaProps: spec.SchemaProps{
+										Type:   []string{"string"},
+										Format: "",
+									},
+								},
+							},
+						},
+					},
+				},
+				Required: []string{"sealedValue"},
+			},
+		},
+	}
+}
+
+func schema_pkg_apis_secret_v1beta1_SecureValueResealStatus(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "SecureValueResealStatus says what came of a reseal.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"sealedValue": {
+						SchemaProps: spec.SchemaProps{
+							Description: "sealedValue is the same value for the same object, decrypters and expiry, sealed to the active key.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+				},
+			},
+		},
 	}
 }
 
@@ -417,6 +688,14 @@ func schema_pkg_apis_secret_v1beta1_SecureValueSpec(ref common.ReferenceCallback
 					"ref": {
 						SchemaProps: spec.SchemaProps{
 							Description: "ref must be left out: a reference to a value elsewhere needs a keeper other than \"system\". A request that sets it is refused.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
+					"sealedValue": {
+						SchemaProps: spec.SchemaProps{
+							Description: "sealedValue is the value encrypted to a key of this server, for exactly this namespace, name and list of decrypters: \"sv1:KEY:EXPIRY:TEXT\", at most 40960 characters, as `kubectl securevalue seal` makes it. It is no secret: it may stand in Git, and reads return it. A changed one is a new value; the one that the stored value came from is not. It must not be set together with a value. Writing a value removes it.",
+							MaxLength:   ptr.To[int64](40960),
 							Type:        []string{"string"},
 							Format:      "",
 						},

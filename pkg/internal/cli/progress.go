@@ -94,3 +94,12 @@ func (b *Bar) End() {
 		_, _ = fmt.Fprint(b.out, "\r\x1b[K")
 	}
 }
+
+// NumberOfSealed formats a number of values, and one of sealing keys if there are any.
+func NumberOfSealed(values, sealingKeys int64) string {
+	text := NumberOfValues(values)
+	if sealingKeys > 0 {
+		text += fmt.Sprintf(" and %d %s", sealingKeys, english.PluralWord(int(sealingKeys), "sealing key", ""))
+	}
+	return text
+}

@@ -129,10 +129,12 @@ type EncryptionOptions struct {
 	AutomaticReload bool
 	// KMSStartupGrace is --kms-startup-grace.
 	KMSStartupGrace time.Duration
+	// SealingKeyMaxAge is --sealing-key-max-age.
+	SealingKeyMaxAge time.Duration
 }
 
 func newEncryptionOptions() *EncryptionOptions {
-	return &EncryptionOptions{KMSStartupGrace: 10 * time.Minute}
+	return &EncryptionOptions{KMSStartupGrace: 10 * time.Minute, SealingKeyMaxAge: 90 * 24 * time.Hour}
 }
 
 // addFlags uses the names of kube-apiserver.
@@ -143,12 +145,18 @@ func (o *EncryptionOptions) addFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.AutomaticReload, keys.Flag+"-automatic-reload", o.AutomaticReload,
 		"Reload --encryption-provider-config when it changes; an invalid change keeps the last valid one. Always on "+
 			"for a generated file.")
+	fs.DurationVar(&o.SealingKeyMaxAge, "sealing-key-max-age", o.SealingKeyMaxAge,
+		"Age at which the key that manifests are sealed to (spec.sealedValue) is replaced. Older keys still open. 0 "+
+			"keeps it until \"secret-apiserver sealing-keys replace\".")
 	fs.DurationVar(&o.KMSStartupGrace, "kms-startup-grace", o.KMSStartupGrace,
 		"How long a server that has not reached its KMS since its start stays unready. "+
 			"Must exceed progressDeadlineSeconds of its Deployment. 0 does not wait.")
 }
 
 func (o *EncryptionOptions) validate() []error {
+	if o.SealingKeyMaxAge < 0 {
+		return []error{errors.New("--sealing-key-max-age must not be negative")}
+	}
 	if o.KMSStartupGrace < 0 {
 		return []error{errors.New("--kms-startup-grace must not be negative")}
 	}

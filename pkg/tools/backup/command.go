@@ -98,7 +98,7 @@ func (o *backupOptions) run(ctx context.Context, command *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	saved, err := save(ctx, &o.source, o.to, sealed.RecordRoot(o.prefix), command.ErrOrStderr())
+	saved, err := save(ctx, &o.source, o.to, sealed.Roots(o.prefix), command.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (o *backupOptions) run(ctx context.Context, command *cobra.Command) error {
 	_, err = fmt.Fprintf(command.OutOrStdout(), "%s: %s (%d bytes), revision %d, %s. The keys are not in it: keep "+
 		"the file of --encryption-provider-config (encryption.yaml of a standalone server) apart from it; "+
 		"without it no value opens\n",
-		saved.path, cli.Size(saved.size), saved.size, saved.revision, cli.NumberOfValues(int64(len(saved.records))))
+		saved.path, cli.Size(saved.size), saved.size, saved.revision, saved.content())
 	if err != nil || opener == nil {
 		return err
 	}
@@ -118,7 +118,8 @@ var errExists = errors.New("exists already, and a backup never overwrites: name 
 
 // save writes a snapshot to target, which must not exist, and returns it opened. Until all of it is on the disk and
 // checked it has another name, so that a file of the requested name is always complete.
-func save(ctx context.Context, source *etcd.Source, target, root string, out io.Writer) (*file, error) {
+func save(ctx context.Context, source *etcd.Source, target string, roots [2]string, out io.Writer) (*file,
+	error) {
 	_, err := os.Lstat(target) // before the long part
 	if err == nil {
 		return nil, fmt.Errorf("%s %w", target, errExists)
@@ -143,7 +144,7 @@ func save(ctx context.Context, source *etcd.Source, target, root string, out io.
 	if err = errors.Join(err, temp.Close()); err != nil {
 		return nil, fmt.Errorf("writing the backup: %w", err)
 	}
-	checked, err := openFile(ctx, temp.Name(), root, nil)
+	checked, err := openFile(ctx, temp.Name(), roots, nil)
 	if err != nil {
 		return nil, fmt.Errorf("checking the new backup: %w", err)
 	}

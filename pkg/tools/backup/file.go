@@ -50,10 +50,12 @@ type file struct {
 	revision int64
 	// records has the revision of each record's last version, about 150 bytes per record.
 	records map[string][revisionLength]byte
+	// roots are those of the records: see sealed.Roots.
+	roots [2]string
 }
 
-// openFile checks a backup and finds what is stored under root in it. Its errors name the file.
-func openFile(ctx context.Context, path, root string, bar *cli.Bar) (*file, error) {
+// openFile checks a backup and finds what is stored under roots in it. Its errors name the file.
+func openFile(ctx context.Context, path string, roots [2]string, bar *cli.Bar) (*file, error) {
 	size, err := checkSum(ctx, path, bar)
 	if err != nil {
 		if in, ok := errors.AsType[*os.PathError](err); ok {
@@ -61,8 +63,8 @@ func openFile(ctx context.Context, path, root string, bar *cli.Bar) (*file, erro
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	f := &file{path: path, size: size}
-	if err := f.load(root); err != nil {
+	f := &file{path: path, size: size, roots: roots}
+	if err := f.load(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, errors.Join(err, f.close()))
 	}
 	return f, nil
@@ -100,7 +102,7 @@ func checkSum(ctx context.Context, path string, bar *cli.Bar) (size int64, err e
 // load opens the database and reads every key. bbolt panics on an invalid page, and a page outside of the file is a
 // memory fault: both are errors here. Pages that refer to each other in a circle need a checksum made for them, and may
 // hang it.
-func (f *file) load(root string) (err error) {
+func (f *file) load() (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if recover() != nil {
@@ -122,7 +124,7 @@ func (f *file) load(root string) (err error) {
 	if err := tx.ForEach(func(_ []byte, bucket *bolt.Bucket) error { return touch(bucket) }); err != nil {
 		return errDatabase
 	}
-	return f.read(tx, root)
+	return f.read(tx)
 }
 
 // touch reads every key of a bucket.
@@ -135,8 +137,8 @@ func touch(bucket *bolt.Bucket) error {
 	})
 }
 
-// read indexes the keys that start with root.
-func (f *file) read(tx *bolt.Tx, root string) error {
+// read indexes the keys that start with one of the roots.
+func (f *file) read(tx *bolt.Tx) error {
 	history, meta := tx.Bucket(schema.Key.Name()), tx.Bucket(schema.Meta.Name())
 	if history == nil || meta == nil {
 		return errDatabase
@@ -158,7 +160,7 @@ func (f *file) read(tx *bolt.Tx, root string) error {
 		}
 		key := string(kv.Key)
 		switch {
-		case !strings.HasPrefix(key, root):
+		case !strings.HasPrefix(key, f.roots[0]) && !strings.HasPrefix(key, f.roots[1]):
 		case mvcc.IsTombstone(revision):
 			delete(f.records, key)
 		default:
@@ -166,6 +168,17 @@ func (f *file) read(tx *bolt.Tx, root string) error {
 		}
 		return nil
 	})
+}
+
+// content counts the records for people.
+func (f *file) content() string {
+	var sealingKeys int64
+	for key := range f.records {
+		if strings.HasPrefix(key, f.roots[1]) {
+			sealingKeys++
+		}
+	}
+	return cli.NumberOfSealed(int64(len(f.records))-sealingKeys, sealingKeys)
 }
 
 // each calls visit for every record in the order of keys, until it fails or ctx ends.

@@ -86,7 +86,7 @@ func (o *restoreOptions) run(ctx context.Context, command *cobra.Command) error 
 		return err
 	}
 	bar := cli.New(command.ErrOrStderr(), cli.Bytes)
-	f, err := openFile(ctx, o.from, sealed.RecordRoot(o.prefix), bar)
+	f, err := openFile(ctx, o.from, sealed.Roots(o.prefix), bar)
 	bar.End()
 	if err != nil {
 		return fmt.Errorf("%w; nothing was restored", err)
@@ -114,7 +114,7 @@ func (o *restoreOptions) run(ctx context.Context, command *cobra.Command) error 
 	now := f.revision + int64(bump) //nolint:gosec // far below
 	_, err = fmt.Fprintf(command.OutOrStdout(), "%s: %s of revision %d, which is now %d. The keys were not in the "+
 		"backup: put those of its time at %s, then start the server\n", o.dataDir,
-		cli.NumberOfValues(int64(len(f.records))), f.revision, now, filepath.Join(o.dataDir, "encryption.yaml"))
+		f.content(), f.revision, now, filepath.Join(o.dataDir, "encryption.yaml"))
 	return err
 }
 

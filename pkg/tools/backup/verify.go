@@ -96,7 +96,7 @@ func verifyFile(ctx context.Context, command *cobra.Command, from, prefix string
 		return err
 	}
 	bar := cli.New(command.ErrOrStderr(), cli.Bytes)
-	f, err := openFile(ctx, from, sealed.RecordRoot(prefix), bar)
+	f, err := openFile(ctx, from, sealed.Roots(prefix), bar)
 	bar.End()
 	if err != nil {
 		return err
@@ -109,8 +109,9 @@ func verifyFile(ctx context.Context, command *cobra.Command, from, prefix string
 type result struct {
 	opened, failed map[string]int // by key
 	faults         []sealed.Scanned
-	values         int // records that hold a value
-	deleted        int // objects that are deleted and wait for their finalizers without a value
+	values         int    // records that hold a value, without sealing keys
+	sealingKeys    [2]int // those that opened, and all
+	deleted        int    // objects that are deleted and wait for their finalizers without a value
 }
 
 func (r *result) add(found sealed.Scanned) {
@@ -118,8 +119,15 @@ func (r *result) add(found sealed.Scanned) {
 		r.deleted++
 		return
 	}
-	r.values++
+	if found.Sealing {
+		r.sealingKeys[1]++
+	} else {
+		r.values++
+	}
 	if found.Err == nil {
+		if found.Sealing {
+			r.sealingKeys[0]++
+		}
 		r.opened[found.Key]++
 		return
 	}
@@ -145,12 +153,12 @@ func (f *file) verify(ctx context.Context, opener *opener, command *cobra.Comman
 	if len(r.faults) == 0 {
 		return nil
 	}
-	first := r.faults[0]
-	if r.values == 1 {
+	first, all := r.faults[0], r.values+r.sealingKeys[1]
+	if all == 1 {
 		return fmt.Errorf("the only value in %s, %s/%s, does not open", f.path, first.Namespace, first.Name)
 	}
 	return fmt.Errorf("%d of the %d values in %s do not open, %s/%s among them",
-		len(r.faults), r.values, f.path, first.Namespace, first.Name)
+		len(r.faults), all, f.path, first.Namespace, first.Name)
 }
 
 // missing returns an error for each key of values that the file of opener lacks, with their number. It opens nothing.
@@ -194,10 +202,13 @@ func (r *result) text() string {
 	if r.deleted > 0 {
 		fmt.Fprintf(&text, "%d deleted, waiting for finalizers: nothing to open\n", r.deleted)
 	}
-	verb := "open"
+	verb, failed := "open", len(r.faults)-(r.sealingKeys[1]-r.sealingKeys[0])
 	if r.values == 1 {
 		verb = "opens"
 	}
-	fmt.Fprintf(&text, "%d of %s %s", r.values-len(r.faults), cli.NumberOfValues(int64(r.values)), verb)
+	fmt.Fprintf(&text, "%d of %s %s", r.values-failed, cli.NumberOfValues(int64(r.values)), verb)
+	if r.sealingKeys[1] > 0 {
+		fmt.Fprintf(&text, " and %d of %d sealing keys", r.sealingKeys[0], r.sealingKeys[1])
+	}
 	return text.String()
 }

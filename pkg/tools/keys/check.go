@@ -59,7 +59,7 @@ func check(ctx context.Context, command *cobra.Command, from *source, file strin
 		return err
 	}
 	_, err = fmt.Fprintf(command.OutOrStdout(), "%s has a key for each of %s at revision %d\n",
-		file, cli.NumberOfValues(found.values()), found.revision)
+		file, cli.NumberOfSealed(found.values(), found.sealingKeys), found.revision)
 	return err
 }
 
@@ -85,8 +85,8 @@ func (s *survey) missing(have []string) error {
 	var errs []error
 	for _, stored := range s.names() {
 		if !slices.ContainsFunc(have, func(name string) bool { return secret.CoversKey(name, stored) }) {
-			errs = append(errs, fmt.Errorf("the file lacks %s, under which %d values are sealed: %s",
-				stored, s.keys[stored].count, listNames(*s.keys[stored])))
+			errs = append(errs, fmt.Errorf("the file lacks %s, under which %s are sealed: %s",
+				stored, s.keys[stored].text(), listNames(*s.keys[stored])))
 		}
 	}
 	return errors.Join(errs...)

@@ -58,7 +58,9 @@ type KeyReport struct {
 	Key      string `json:"key"`
 	// Count is the number of values that the key seals.
 	Count int64 `json:"count"`
-	// Oldest is when the oldest of them was created.
+	// SealingKeys is the number of sealing keys under it (docs/sealed-manifests.md), which are no values.
+	SealingKeys int64 `json:"sealingKeys,omitempty"`
+	// Oldest is when the oldest of the values was created.
 	Oldest *time.Time `json:"oldest,omitempty"`
 }
 
@@ -141,7 +143,7 @@ func (s *survey) report() Report {
 	}
 	for _, name := range s.names() {
 		key := s.keys[name]
-		entry := KeyReport{Count: key.count}
+		entry := KeyReport{Count: key.count - key.sealingKeys, SealingKeys: key.sealingKeys}
 		entry.Provider, entry.Key = sealed.SplitKey(name)
 		if !key.oldest.IsZero() {
 			oldest := key.oldest.UTC()
@@ -172,7 +174,14 @@ func (r *Report) table() string {
 	if r.Deleted > 0 {
 		fmt.Fprintf(&text, "%d deleted, waiting for finalizers\n", r.Deleted)
 	}
-	fmt.Fprintf(&text, "%s at revision %d\n", cli.NumberOfValues(r.Values), r.Revision)
+	var sealingKeys int64
+	for _, key := range r.Keys {
+		if key.SealingKeys > 0 {
+			sealingKeys += key.SealingKeys
+			fmt.Fprintf(&text, "sealing keys under %s/%s: %d\n", key.Provider, key.Key, key.SealingKeys)
+		}
+	}
+	fmt.Fprintf(&text, "%s at revision %d\n", cli.NumberOfSealed(r.Values, sealingKeys), r.Revision)
 	text.WriteString(serverTable(r.Servers))
 	return text.String()
 }
@@ -193,7 +202,7 @@ func (s *survey) failOn(keys, configured []string, retire func(key string) strin
 	for _, key := range keys {
 		used, known := s.under(key), s.retired.Covering(key) != nil || slices.Contains(configured, key)
 		if used.count > 0 {
-			errs = append(errs, fmt.Errorf("%d values are still under %s: %s", used.count, key, listNames(used)))
+			errs = append(errs, fmt.Errorf("%s are still under %s: %s", used.text(), key, listNames(used)))
 		}
 		if used.count == 0 && !known {
 			errs = append(errs, fmt.Errorf("--fail-on: no stored value and no key of "+

@@ -131,8 +131,8 @@ func (o *retireOptions) result(command *cobra.Command, found *survey) error {
 	}
 	err := errors.Join(found.incomplete(), found.fenced(o.key, o.source.retireCommand(o.file)))
 	if used := found.under(o.key); used.count > 0 {
-		err = errors.Join(err, fmt.Errorf("%d values are still under %s: %s; it stays retired and is needed to open "+
-			"them: run the command again once they are re-encrypted (metric secret_values_stale)", used.count, o.key,
+		err = errors.Join(err, fmt.Errorf("%s are still under %s: %s; it stays retired and is needed to open "+
+			"them: run the command again once they are re-encrypted (metric secret_values_stale)", used.text(), o.key,
 			listNames(used)))
 	}
 	if err != nil {
@@ -140,7 +140,7 @@ func (o *retireOptions) result(command *cobra.Command, found *survey) error {
 	}
 	_, err = fmt.Fprintf(out, "No value is under it at revision %d (%s)\n"+
 		"Backups of a revision before %[1]d may need it: keep it as long as them\n"+
-		"Next, check the file without it: %[3]s\n", found.revision, cli.NumberOfValues(found.values()),
+		"Next, check the file without it: %[3]s\n", found.revision, cli.NumberOfSealed(found.values(), found.sealingKeys),
 		o.source.command("keys check --"+keys.Flag+" FILE"))
 	return err
 }

@@ -26,6 +26,7 @@ const (
 type survey struct {
 	revision, total int64 // total counts records, deleted those that wait for their finalizers without a value
 	deleted         int64
+	sealingKeys     int64
 	keys            map[string]*usage
 	faults          []FaultReport
 	faultCount      int64
@@ -40,9 +41,19 @@ type survey struct {
 
 // usage describes what one key seals.
 type usage struct {
-	count  int64
-	oldest time.Time
-	names  []string // the first few
+	count       int64 // values and sealing keys
+	sealingKeys int64
+	oldest      time.Time
+	names       []string // the first few
+}
+
+// text counts the values, which sealing keys are not.
+func (u usage) text() string {
+	text := fmt.Sprintf("%d values", u.count-u.sealingKeys)
+	if u.sealingKeys > 0 {
+		text += fmt.Sprintf(" and %d sealing keys", u.sealingKeys)
+	}
+	return text
 }
 
 // newSurvey returns a survey at the revision at which the retired keys were read.
@@ -69,6 +80,11 @@ func (s *survey) add(record sealed.Scanned) {
 		return
 	}
 	key := count(s.keys, record.Key, name)
+	if record.Sealing {
+		s.sealingKeys++
+		key.sealingKeys++
+		return
+	}
 	if !record.Created.IsZero() && (key.oldest.IsZero() || record.Created.Before(key.oldest)) {
 		key.oldest = record.Created
 	}
@@ -81,11 +97,15 @@ func count(all map[string]*usage, key, name string) *usage {
 		used = &usage{}
 		all[key] = used
 	}
-	used.count++
-	if len(used.names) < maxNames {
-		used.names = append(used.names, name)
-	}
+	used.add(name)
 	return used
+}
+
+func (u *usage) add(name string) {
+	u.count++
+	if len(u.names) < maxNames {
+		u.names = append(u.names, name)
+	}
 }
 
 // fenced returns an error if a server may still seal under a key. retire is the command that retires a key.
@@ -135,6 +155,7 @@ func (s *survey) under(key string) usage {
 		if secret.CoversKey(key, name) {
 			used := s.keys[name]
 			sum.count += used.count
+			sum.sealingKeys += used.sealingKeys
 			sum.names = append(sum.names, used.names...)
 		}
 	}

@@ -18,7 +18,7 @@ func Funcs(serializer.CodecFactory) []any {
 	return []any{
 		func(sv *secret.SecureValue, c randfill.Continue) {
 			c.FillNoCustom(sv)
-			sv.Sealed = nil
+			sv.Sealed, sv.SealedFrom = nil, nil
 		},
 		func(status *v1beta1.SecureValueStatus, c randfill.Continue) {
 			c.FillNoCustom(status)

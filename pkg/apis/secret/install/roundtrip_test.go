@@ -61,7 +61,7 @@ func TestFuzzerReachesEveryField(t *testing.T) {
 // What v1beta1 cannot carry stays behind: ciphertext on the way out, externalID on the way in.
 func TestConversionDrops(t *testing.T) {
 	scheme := newScheme()
-	hub := &secret.SecureValue{Sealed: []byte("ciphertext"), Status: secret.SecureValueStatus{Version: 3}}
+	hub := &secret.SecureValue{Sealed: []byte("ciphertext"), SealedFrom: []byte("digest"), Status: secret.SecureValueStatus{Version: 3}}
 	var out v1beta1.SecureValue
 	if err := scheme.Convert(hub, &out, nil); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 
 // +genclient
 // +genclient:method=CreateRewrap,verb=create,subresource=rewrap,input=SecureValueRewrap,result=SecureValueRewrap
+// +genclient:method=CreateReseal,verb=create,subresource=reseal,input=SecureValueReseal,result=SecureValueReseal
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 
 // SecureValue is a secret that can be written and never read back through this API. Only the services named in
@@ -63,6 +64,14 @@ type SecureValueSpec struct {
 	// is refused.
 	// +optional
 	Ref string `json:"ref,omitempty" protobuf:"bytes,5,opt,name=ref"`
+
+	// sealedValue is the value encrypted to a key of this server, for exactly this namespace, name and list of
+	// decrypters: "sv1:KEY:EXPIRY:TEXT", at most 40960 characters, as `kubectl securevalue seal` makes it. It is no
+	// secret: it may stand in Git, and reads return it. A changed one is a new value; the one that the stored value came
+	// from is not. It must not be set together with a value. Writing a value removes it.
+	// +optional
+	// +k8s:validation:maxLength=40960
+	SealedValue string `json:"sealedValue,omitempty" protobuf:"bytes,6,opt,name=sealedValue"`
 }
 
 // SecureValueStatus is what the server says of the stored value.
@@ -146,4 +155,93 @@ type SecureValueServer struct {
 	// writeKey names the key that it seals with now; left out while a KMS is unavailable.
 	// +optional
 	WriteKey string `json:"writeKey,omitempty" protobuf:"bytes,3,opt,name=writeKey"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// SecureValueReseal is posted to securevalues/NAME/reseal: the server seals the value in a sealedValue to its active
+// key, for the same object, decrypters and expiry. The secure value need not exist. A text that expired is refused.
+type SecureValueReseal struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata names the secure value. It may be left out of a request: the address names it.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
+
+	// spec is the text to seal again.
+	Spec SecureValueResealSpec `json:"spec" protobuf:"bytes,2,opt,name=spec"`
+
+	// status is set by the server and ignored on input.
+	// +optional
+	Status SecureValueResealStatus `json:"status" protobuf:"bytes,3,opt,name=status"`
+}
+
+// SecureValueResealSpec is a sealed value with the decrypters that it is bound to.
+type SecureValueResealSpec struct {
+	// sealedValue is the text to seal again.
+	// +k8s:validation:maxLength=40960
+	SealedValue string `json:"sealedValue" protobuf:"bytes,1,opt,name=sealedValue"`
+
+	// decrypters are those that it was sealed for, in any order.
+	// +optional
+	// +listType=atomic
+	// +k8s:validation:maxItems=64
+	Decrypters []string `json:"decrypters,omitempty" protobuf:"bytes,2,rep,name=decrypters"`
+}
+
+// SecureValueResealStatus says what came of a reseal.
+type SecureValueResealStatus struct {
+	// sealedValue is the same value for the same object, decrypters and expiry, sealed to the active key.
+	// +optional
+	SealedValue string `json:"sealedValue,omitempty" protobuf:"bytes,1,opt,name=sealedValue"`
+}
+
+// +genclient
+// +genclient:nonNamespaced
+// +genclient:onlyVerbs=get,list
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// SealingKey is a public key of this server, to which `kubectl securevalue seal` encrypts. Its name is the id of the
+// key: the first 16 hexadecimal digits of the SHA-256 of spec.publicKey. The server makes, replaces and keeps the keys;
+// the private halves are never served.
+type SealingKey struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard object metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
+
+	// spec is the public half of the key.
+	Spec SealingKeySpec `json:"spec" protobuf:"bytes,2,opt,name=spec"`
+
+	// status says what the key is for.
+	// +optional
+	Status SealingKeyStatus `json:"status" protobuf:"bytes,3,opt,name=status"`
+}
+
+// SealingKeySpec is the public half of a sealing key.
+type SealingKeySpec struct {
+	// publicKey is the public key, as its suite encodes it.
+	PublicKey []byte `json:"publicKey" protobuf:"bytes,1,opt,name=publicKey"`
+
+	// suite names the encryption: "sv1" is HPKE (RFC 9180) with MLKEM768X25519, HKDF-SHA256 and AES-256-GCM.
+	Suite string `json:"suite" protobuf:"bytes,2,opt,name=suite"`
+}
+
+// SealingKeyStatus says what a sealing key is for.
+type SealingKeyStatus struct {
+	// active is true for the one key to seal to. The others only open what was sealed to them.
+	// +optional
+	Active bool `json:"active,omitempty" protobuf:"varint,1,opt,name=active"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// SealingKeyList is a list of SealingKey.
+type SealingKeyList struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard list metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
+
+	// items are the sealing keys, the active one first.
+	Items []SealingKey `json:"items" protobuf:"bytes,2,rep,name=items"`
 }

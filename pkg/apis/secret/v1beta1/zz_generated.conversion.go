@@ -22,6 +22,46 @@ func init() {
 // RegisterConversions adds conversion functions to the given scheme.
 // Public to allow building arbitrary schemes.
 func RegisterConversions(s *runtime.Scheme) error {
+	if err := s.AddGeneratedConversionFunc((*SealingKey)(nil), (*secret.SealingKey)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1beta1_SealingKey_To_secret_SealingKey(a.(*SealingKey), b.(*secret.SealingKey), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*secret.SealingKey)(nil), (*SealingKey)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_secret_SealingKey_To_v1beta1_SealingKey(a.(*secret.SealingKey), b.(*SealingKey), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*SealingKeyList)(nil), (*secret.SealingKeyList)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1beta1_SealingKeyList_To_secret_SealingKeyList(a.(*SealingKeyList), b.(*secret.SealingKeyList), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*secret.SealingKeyList)(nil), (*SealingKeyList)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_secret_SealingKeyList_To_v1beta1_SealingKeyList(a.(*secret.SealingKeyList), b.(*SealingKeyList), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*SealingKeySpec)(nil), (*secret.SealingKeySpec)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1beta1_SealingKeySpec_To_secret_SealingKeySpec(a.(*SealingKeySpec), b.(*secret.SealingKeySpec), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*secret.SealingKeySpec)(nil), (*SealingKeySpec)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_secret_SealingKeySpec_To_v1beta1_SealingKeySpec(a.(*secret.SealingKeySpec), b.(*SealingKeySpec), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*SealingKeyStatus)(nil), (*secret.SealingKeyStatus)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1beta1_SealingKeyStatus_To_secret_SealingKeyStatus(a.(*SealingKeyStatus), b.(*secret.SealingKeyStatus), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*secret.SealingKeyStatus)(nil), (*SealingKeyStatus)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_secret_SealingKeyStatus_To_v1beta1_SealingKeyStatus(a.(*secret.SealingKeyStatus), b.(*SealingKeyStatus), scope)
+	}); err != nil {
+		return err
+	}
 	if err := s.AddGeneratedConversionFunc((*SecureValue)(nil), (*secret.SecureValue)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_v1beta1_SecureValue_To_secret_SecureValue(a.(*SecureValue), b.(*secret.SecureValue), scope)
 	}); err != nil {
@@ -29,6 +69,36 @@ func RegisterConversions(s *runtime.Scheme) error {
 	}
 	if err := s.AddGeneratedConversionFunc((*SecureValueList)(nil), (*secret.SecureValueList)(nil), func(a, b interface{}, scope conversion.Scope) error {
 		return Convert_v1beta1_SecureValueList_To_secret_SecureValueList(a.(*SecureValueList), b.(*secret.SecureValueList), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*SecureValueReseal)(nil), (*secret.SecureValueReseal)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1beta1_SecureValueReseal_To_secret_SecureValueReseal(a.(*SecureValueReseal), b.(*secret.SecureValueReseal), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*secret.SecureValueReseal)(nil), (*SecureValueReseal)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_secret_SecureValueReseal_To_v1beta1_SecureValueReseal(a.(*secret.SecureValueReseal), b.(*SecureValueReseal), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*SecureValueResealSpec)(nil), (*secret.SecureValueResealSpec)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1beta1_SecureValueResealSpec_To_secret_SecureValueResealSpec(a.(*SecureValueResealSpec), b.(*secret.SecureValueResealSpec), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*secret.SecureValueResealSpec)(nil), (*SecureValueResealSpec)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_secret_SecureValueResealSpec_To_v1beta1_SecureValueResealSpec(a.(*secret.SecureValueResealSpec), b.(*SecureValueResealSpec), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*SecureValueResealStatus)(nil), (*secret.SecureValueResealStatus)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_v1beta1_SecureValueResealStatus_To_secret_SecureValueResealStatus(a.(*SecureValueResealStatus), b.(*secret.SecureValueResealStatus), scope)
+	}); err != nil {
+		return err
+	}
+	if err := s.AddGeneratedConversionFunc((*secret.SecureValueResealStatus)(nil), (*SecureValueResealStatus)(nil), func(a, b interface{}, scope conversion.Scope) error {
+		return Convert_secret_SecureValueResealStatus_To_v1beta1_SecureValueResealStatus(a.(*secret.SecureValueResealStatus), b.(*SecureValueResealStatus), scope)
 	}); err != nil {
 		return err
 	}
@@ -95,6 +165,102 @@ func RegisterConversions(s *runtime.Scheme) error {
 	return nil
 }
 
+func autoConvert_v1beta1_SealingKey_To_secret_SealingKey(in *SealingKey, out *secret.SealingKey, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_v1beta1_SealingKeySpec_To_secret_SealingKeySpec(&in.Spec, &out.Spec, s); err != nil {
+		return err
+	}
+	if err := Convert_v1beta1_SealingKeyStatus_To_secret_SealingKeyStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Convert_v1beta1_SealingKey_To_secret_SealingKey is an autogenerated conversion function.
+func Convert_v1beta1_SealingKey_To_secret_SealingKey(in *SealingKey, out *secret.SealingKey, s conversion.Scope) error {
+	return autoConvert_v1beta1_SealingKey_To_secret_SealingKey(in, out, s)
+}
+
+func autoConvert_secret_SealingKey_To_v1beta1_SealingKey(in *secret.SealingKey, out *SealingKey, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_secret_SealingKeySpec_To_v1beta1_SealingKeySpec(&in.Spec, &out.Spec, s); err != nil {
+		return err
+	}
+	if err := Convert_secret_SealingKeyStatus_To_v1beta1_SealingKeyStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Convert_secret_SealingKey_To_v1beta1_SealingKey is an autogenerated conversion function.
+func Convert_secret_SealingKey_To_v1beta1_SealingKey(in *secret.SealingKey, out *SealingKey, s conversion.Scope) error {
+	return autoConvert_secret_SealingKey_To_v1beta1_SealingKey(in, out, s)
+}
+
+func autoConvert_v1beta1_SealingKeyList_To_secret_SealingKeyList(in *SealingKeyList, out *secret.SealingKeyList, s conversion.Scope) error {
+	out.ListMeta = in.ListMeta
+	out.Items = *(*[]secret.SealingKey)(unsafe.Pointer(&in.Items))
+	return nil
+}
+
+// Convert_v1beta1_SealingKeyList_To_secret_SealingKeyList is an autogenerated conversion function.
+func Convert_v1beta1_SealingKeyList_To_secret_SealingKeyList(in *SealingKeyList, out *secret.SealingKeyList, s conversion.Scope) error {
+	return autoConvert_v1beta1_SealingKeyList_To_secret_SealingKeyList(in, out, s)
+}
+
+func autoConvert_secret_SealingKeyList_To_v1beta1_SealingKeyList(in *secret.SealingKeyList, out *SealingKeyList, s conversion.Scope) error {
+	out.ListMeta = in.ListMeta
+	out.Items = *(*[]SealingKey)(unsafe.Pointer(&in.Items))
+	return nil
+}
+
+// Convert_secret_SealingKeyList_To_v1beta1_SealingKeyList is an autogenerated conversion function.
+func Convert_secret_SealingKeyList_To_v1beta1_SealingKeyList(in *secret.SealingKeyList, out *SealingKeyList, s conversion.Scope) error {
+	return autoConvert_secret_SealingKeyList_To_v1beta1_SealingKeyList(in, out, s)
+}
+
+func autoConvert_v1beta1_SealingKeySpec_To_secret_SealingKeySpec(in *SealingKeySpec, out *secret.SealingKeySpec, s conversion.Scope) error {
+	out.PublicKey = *(*[]byte)(unsafe.Pointer(&in.PublicKey))
+	out.Suite = in.Suite
+	return nil
+}
+
+// Convert_v1beta1_SealingKeySpec_To_secret_SealingKeySpec is an autogenerated conversion function.
+func Convert_v1beta1_SealingKeySpec_To_secret_SealingKeySpec(in *SealingKeySpec, out *secret.SealingKeySpec, s conversion.Scope) error {
+	return autoConvert_v1beta1_SealingKeySpec_To_secret_SealingKeySpec(in, out, s)
+}
+
+func autoConvert_secret_SealingKeySpec_To_v1beta1_SealingKeySpec(in *secret.SealingKeySpec, out *SealingKeySpec, s conversion.Scope) error {
+	out.PublicKey = *(*[]byte)(unsafe.Pointer(&in.PublicKey))
+	out.Suite = in.Suite
+	return nil
+}
+
+// Convert_secret_SealingKeySpec_To_v1beta1_SealingKeySpec is an autogenerated conversion function.
+func Convert_secret_SealingKeySpec_To_v1beta1_SealingKeySpec(in *secret.SealingKeySpec, out *SealingKeySpec, s conversion.Scope) error {
+	return autoConvert_secret_SealingKeySpec_To_v1beta1_SealingKeySpec(in, out, s)
+}
+
+func autoConvert_v1beta1_SealingKeyStatus_To_secret_SealingKeyStatus(in *SealingKeyStatus, out *secret.SealingKeyStatus, s conversion.Scope) error {
+	*out = *(*secret.SealingKeyStatus)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1beta1_SealingKeyStatus_To_secret_SealingKeyStatus is an autogenerated conversion function.
+func Convert_v1beta1_SealingKeyStatus_To_secret_SealingKeyStatus(in *SealingKeyStatus, out *secret.SealingKeyStatus, s conversion.Scope) error {
+	return autoConvert_v1beta1_SealingKeyStatus_To_secret_SealingKeyStatus(in, out, s)
+}
+
+func autoConvert_secret_SealingKeyStatus_To_v1beta1_SealingKeyStatus(in *secret.SealingKeyStatus, out *SealingKeyStatus, s conversion.Scope) error {
+	*out = *(*SealingKeyStatus)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_secret_SealingKeyStatus_To_v1beta1_SealingKeyStatus is an autogenerated conversion function.
+func Convert_secret_SealingKeyStatus_To_v1beta1_SealingKeyStatus(in *secret.SealingKeyStatus, out *SealingKeyStatus, s conversion.Scope) error {
+	return autoConvert_secret_SealingKeyStatus_To_v1beta1_SealingKeyStatus(in, out, s)
+}
+
 func autoConvert_v1beta1_SecureValue_To_secret_SecureValue(in *SecureValue, out *secret.SecureValue, s conversion.Scope) error {
 	out.ObjectMeta = in.ObjectMeta
 	if err := Convert_v1beta1_SecureValueSpec_To_secret_SecureValueSpec(&in.Spec, &out.Spec, s); err != nil {
@@ -120,6 +286,7 @@ func autoConvert_secret_SecureValue_To_v1beta1_SecureValue(in *secret.SecureValu
 		return err
 	}
 	// WARNING: in.Sealed requires manual conversion: does not exist in peer-type
+	// WARNING: in.SealedFrom requires manual conversion: does not exist in peer-type
 	return nil
 }
 
@@ -158,6 +325,78 @@ func autoConvert_secret_SecureValueList_To_v1beta1_SecureValueList(in *secret.Se
 		out.Items = nil
 	}
 	return nil
+}
+
+func autoConvert_v1beta1_SecureValueReseal_To_secret_SecureValueReseal(in *SecureValueReseal, out *secret.SecureValueReseal, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_v1beta1_SecureValueResealSpec_To_secret_SecureValueResealSpec(&in.Spec, &out.Spec, s); err != nil {
+		return err
+	}
+	if err := Convert_v1beta1_SecureValueResealStatus_To_secret_SecureValueResealStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Convert_v1beta1_SecureValueReseal_To_secret_SecureValueReseal is an autogenerated conversion function.
+func Convert_v1beta1_SecureValueReseal_To_secret_SecureValueReseal(in *SecureValueReseal, out *secret.SecureValueReseal, s conversion.Scope) error {
+	return autoConvert_v1beta1_SecureValueReseal_To_secret_SecureValueReseal(in, out, s)
+}
+
+func autoConvert_secret_SecureValueReseal_To_v1beta1_SecureValueReseal(in *secret.SecureValueReseal, out *SecureValueReseal, s conversion.Scope) error {
+	out.ObjectMeta = in.ObjectMeta
+	if err := Convert_secret_SecureValueResealSpec_To_v1beta1_SecureValueResealSpec(&in.Spec, &out.Spec, s); err != nil {
+		return err
+	}
+	if err := Convert_secret_SecureValueResealStatus_To_v1beta1_SecureValueResealStatus(&in.Status, &out.Status, s); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Convert_secret_SecureValueReseal_To_v1beta1_SecureValueReseal is an autogenerated conversion function.
+func Convert_secret_SecureValueReseal_To_v1beta1_SecureValueReseal(in *secret.SecureValueReseal, out *SecureValueReseal, s conversion.Scope) error {
+	return autoConvert_secret_SecureValueReseal_To_v1beta1_SecureValueReseal(in, out, s)
+}
+
+func autoConvert_v1beta1_SecureValueResealSpec_To_secret_SecureValueResealSpec(in *SecureValueResealSpec, out *secret.SecureValueResealSpec, s conversion.Scope) error {
+	*out = *(*secret.SecureValueResealSpec)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1beta1_SecureValueResealSpec_To_secret_SecureValueResealSpec is an autogenerated conversion function.
+func Convert_v1beta1_SecureValueResealSpec_To_secret_SecureValueResealSpec(in *SecureValueResealSpec, out *secret.SecureValueResealSpec, s conversion.Scope) error {
+	return autoConvert_v1beta1_SecureValueResealSpec_To_secret_SecureValueResealSpec(in, out, s)
+}
+
+func autoConvert_secret_SecureValueResealSpec_To_v1beta1_SecureValueResealSpec(in *secret.SecureValueResealSpec, out *SecureValueResealSpec, s conversion.Scope) error {
+	*out = *(*SecureValueResealSpec)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_secret_SecureValueResealSpec_To_v1beta1_SecureValueResealSpec is an autogenerated conversion function.
+func Convert_secret_SecureValueResealSpec_To_v1beta1_SecureValueResealSpec(in *secret.SecureValueResealSpec, out *SecureValueResealSpec, s conversion.Scope) error {
+	return autoConvert_secret_SecureValueResealSpec_To_v1beta1_SecureValueResealSpec(in, out, s)
+}
+
+func autoConvert_v1beta1_SecureValueResealStatus_To_secret_SecureValueResealStatus(in *SecureValueResealStatus, out *secret.SecureValueResealStatus, s conversion.Scope) error {
+	*out = *(*secret.SecureValueResealStatus)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_v1beta1_SecureValueResealStatus_To_secret_SecureValueResealStatus is an autogenerated conversion function.
+func Convert_v1beta1_SecureValueResealStatus_To_secret_SecureValueResealStatus(in *SecureValueResealStatus, out *secret.SecureValueResealStatus, s conversion.Scope) error {
+	return autoConvert_v1beta1_SecureValueResealStatus_To_secret_SecureValueResealStatus(in, out, s)
+}
+
+func autoConvert_secret_SecureValueResealStatus_To_v1beta1_SecureValueResealStatus(in *secret.SecureValueResealStatus, out *SecureValueResealStatus, s conversion.Scope) error {
+	*out = *(*SecureValueResealStatus)(unsafe.Pointer(in))
+	return nil
+}
+
+// Convert_secret_SecureValueResealStatus_To_v1beta1_SecureValueResealStatus is an autogenerated conversion function.
+func Convert_secret_SecureValueResealStatus_To_v1beta1_SecureValueResealStatus(in *secret.SecureValueResealStatus, out *SecureValueResealStatus, s conversion.Scope) error {
+	return autoConvert_secret_SecureValueResealStatus_To_v1beta1_SecureValueResealStatus(in, out, s)
 }
 
 func autoConvert_v1beta1_SecureValueRewrap_To_secret_SecureValueRewrap(in *SecureValueRewrap, out *secret.SecureValueRewrap, s conversion.Scope) error {

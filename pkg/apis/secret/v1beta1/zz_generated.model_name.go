@@ -8,6 +8,26 @@
 package v1beta1
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SealingKey) OpenAPIModelName() string {
+	return "app.grafana.secret.v1beta1.SealingKey"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SealingKeyList) OpenAPIModelName() string {
+	return "app.grafana.secret.v1beta1.SealingKeyList"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SealingKeySpec) OpenAPIModelName() string {
+	return "app.grafana.secret.v1beta1.SealingKeySpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SealingKeyStatus) OpenAPIModelName() string {
+	return "app.grafana.secret.v1beta1.SealingKeyStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in SecureValue) OpenAPIModelName() string {
 	return "app.grafana.secret.v1beta1.SecureValue"
 }
@@ -15,6 +35,21 @@ func (in SecureValue) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in SecureValueList) OpenAPIModelName() string {
 	return "app.grafana.secret.v1beta1.SecureValueList"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SecureValueReseal) OpenAPIModelName() string {
+	return "app.grafana.secret.v1beta1.SecureValueReseal"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SecureValueResealSpec) OpenAPIModelName() string {
+	return "app.grafana.secret.v1beta1.SecureValueResealSpec"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in SecureValueResealStatus) OpenAPIModelName() string {
+	return "app.grafana.secret.v1beta1.SecureValueResealStatus"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

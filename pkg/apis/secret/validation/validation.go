@@ -53,7 +53,8 @@ func (v *Validator) Update(sv, old *secret.SecureValue, valueRequired bool) fiel
 func (v *Validator) spec(spec *secret.SecureValueSpec, kept []string, valueRequired bool) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := validateDescription(spec.Description, path.Child("description"))
-	errs = append(errs, validateValue(spec.Value, path.Child("value"), valueRequired)...)
+	// What is wrong with a text is found when it is opened, before this.
+	errs = append(errs, Value(spec.Value, path.Child("value"), valueRequired && spec.SealedValue == "")...)
 	errs = append(errs, v.decrypters(spec.Decrypters, kept, path.Child("decrypters"))...)
 	if spec.Keeper != "" {
 		errs = append(errs,
@@ -79,7 +80,8 @@ func validateDescription(description string, path *field.Path) field.ErrorList {
 	return nil
 }
 
-func validateValue(value *sensitive.Value, path *field.Path, required bool) field.ErrorList {
+// Value checks a value: 1 to MaxValueBytes bytes of UTF-8.
+func Value(value *sensitive.Value, path *field.Path, required bool) field.ErrorList {
 	switch {
 	case value == nil && !required:
 		return nil

@@ -65,6 +65,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ref
       type:
         scalar: string
+    - name: sealedValue
+      type:
+        scalar: string
     - name: value
       type:
         scalar: string

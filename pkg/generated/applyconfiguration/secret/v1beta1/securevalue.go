@@ -74,6 +74,12 @@ func ExtractSecureValue(secureValue *secretv1beta1.SecureValue, fieldManager str
 	return ExtractSecureValueFrom(secureValue, fieldManager, "")
 }
 
+// ExtractSecureValueReseal extracts the applied configuration owned by fieldManager from
+// secureValue for the reseal subresource.
+func ExtractSecureValueReseal(secureValue *secretv1beta1.SecureValue, fieldManager string) (*SecureValueApplyConfiguration, error) {
+	return ExtractSecureValueFrom(secureValue, fieldManager, "reseal")
+}
+
 // ExtractSecureValueRewrap extracts the applied configuration owned by fieldManager from
 // secureValue for the rewrap subresource.
 func ExtractSecureValueRewrap(secureValue *secretv1beta1.SecureValue, fieldManager string) (*SecureValueApplyConfiguration, error) {

@@ -29,6 +29,11 @@ type SecureValueSpecApplyConfiguration struct {
 	// ref must be left out: a reference to a value elsewhere needs a keeper other than "system". A request that sets it
 	// is refused.
 	Ref *string `json:"ref,omitempty"`
+	// sealedValue is the value encrypted to a key of this server, for exactly this namespace, name and list of
+	// decrypters: "sv1:KEY:EXPIRY:TEXT", at most 40960 characters, as `kubectl securevalue seal` makes it. It is no
+	// secret: it may stand in Git, and reads return it. A changed one is a new value; the one that the stored value came
+	// from is not. It must not be set together with a value. Writing a value removes it.
+	SealedValue *string `json:"sealedValue,omitempty"`
 }
 
 // SecureValueSpecApplyConfiguration constructs a declarative configuration of the SecureValueSpec type for use with
@@ -76,5 +81,13 @@ func (b *SecureValueSpecApplyConfiguration) WithKeeper(value string) *SecureValu
 // If called multiple times, the Ref field is set to the value of the last call.
 func (b *SecureValueSpecApplyConfiguration) WithRef(value string) *SecureValueSpecApplyConfiguration {
 	b.Ref = &value
+	return b
+}
+
+// WithSealedValue sets the SealedValue field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SealedValue field is set to the value of the last call.
+func (b *SecureValueSpecApplyConfiguration) WithSealedValue(value string) *SecureValueSpecApplyConfiguration {
+	b.SealedValue = &value
 	return b
 }

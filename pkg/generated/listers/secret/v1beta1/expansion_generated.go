@@ -4,6 +4,10 @@
 
 package v1beta1
 
+// SealingKeyListerExpansion allows custom methods to be added to
+// SealingKeyLister.
+type SealingKeyListerExpansion interface{}
+
 // SecureValueListerExpansion allows custom methods to be added to
 // SecureValueLister.
 type SecureValueListerExpansion interface{}

@@ -4,4 +4,6 @@
 
 package v1beta1
 
+type SealingKeyExpansion interface{}
+
 type SecureValueExpansion interface{}

@@ -14,12 +14,17 @@ import (
 
 type SecretV1beta1Interface interface {
 	RESTClient() rest.Interface
+	SealingKeysGetter
 	SecureValuesGetter
 }
 
 // SecretV1beta1Client is used to interact with features provided by the secret.grafana.app group.
 type SecretV1beta1Client struct {
 	restClient rest.Interface
+}
+
+func (c *SecretV1beta1Client) SealingKeys() SealingKeyInterface {
+	return newSealingKeys(c)
 }
 
 func (c *SecretV1beta1Client) SecureValues(namespace string) SecureValueInterface {

@@ -38,6 +38,7 @@ type SecureValueInterface interface {
 	// Add a +genclient:noStatus comment above the type to avoid generating ApplyStatus().
 	ApplyStatus(ctx context.Context, secureValue *applyconfigurationsecretv1beta1.SecureValueApplyConfiguration, opts v1.ApplyOptions) (result *secretv1beta1.SecureValue, err error)
 	CreateRewrap(ctx context.Context, secureValueName string, secureValueRewrap *secretv1beta1.SecureValueRewrap, opts v1.CreateOptions) (*secretv1beta1.SecureValueRewrap, error)
+	CreateReseal(ctx context.Context, secureValueName string, secureValueReseal *secretv1beta1.SecureValueReseal, opts v1.CreateOptions) (*secretv1beta1.SecureValueReseal, error)
 
 	SecureValueExpansion
 }
@@ -71,6 +72,21 @@ func (c *secureValues) CreateRewrap(ctx context.Context, secureValueName string,
 		SubResource("rewrap").
 		VersionedParams(&opts, scheme.ParameterCodec).
 		Body(secureValueRewrap).
+		Do(ctx).
+		Into(result)
+	return
+}
+
+// CreateReseal takes the representation of a secureValueReseal and creates it.  Returns the server's representation of the secureValueReseal, and an error, if there is any.
+func (c *secureValues) CreateReseal(ctx context.Context, secureValueName string, secureValueReseal *secretv1beta1.SecureValueReseal, opts v1.CreateOptions) (result *secretv1beta1.SecureValueReseal, err error) {
+	result = &secretv1beta1.SecureValueReseal{}
+	err = c.GetClient().Post().
+		Namespace(c.GetNamespace()).
+		Resource("securevalues").
+		Name(secureValueName).
+		SubResource("reseal").
+		VersionedParams(&opts, scheme.ParameterCodec).
+		Body(secureValueReseal).
 		Do(ctx).
 		Into(result)
 	return

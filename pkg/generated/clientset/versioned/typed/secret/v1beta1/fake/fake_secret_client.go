@@ -14,6 +14,10 @@ type FakeSecretV1beta1 struct {
 	*testing.Fake
 }
 
+func (c *FakeSecretV1beta1) SealingKeys() v1beta1.SealingKeyInterface {
+	return newFakeSealingKeys(c)
+}
+
 func (c *FakeSecretV1beta1) SecureValues(namespace string) v1beta1.SecureValueInterface {
 	return newFakeSecureValues(c, namespace)
 }

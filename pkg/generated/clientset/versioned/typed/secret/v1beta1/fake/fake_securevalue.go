@@ -51,3 +51,15 @@ func (c *fakeSecureValues) CreateRewrap(ctx context.Context, secureValueName str
 	}
 	return obj.(*v1beta1.SecureValueRewrap), err
 }
+
+// CreateReseal takes the representation of a secureValueReseal and creates it.  Returns the server's representation of the secureValueReseal, and an error, if there is any.
+func (c *fakeSecureValues) CreateReseal(ctx context.Context, secureValueName string, secureValueReseal *v1beta1.SecureValueReseal, opts v1.CreateOptions) (result *v1beta1.SecureValueReseal, err error) {
+	emptyResult := &v1beta1.SecureValueReseal{}
+	obj, err := c.Fake.
+		Invokes(testing.NewCreateSubresourceActionWithOptions(c.Resource(), secureValueName, "reseal", c.Namespace(), secureValueReseal, opts), emptyResult)
+
+	if obj == nil {
+		return emptyResult, err
+	}
+	return obj.(*v1beta1.SecureValueReseal), err
+}
