@@ -48,6 +48,8 @@ type ExtraConfig struct {
 	Rewrapper securevalue.Rewrapper
 	// Servers returns the running servers.
 	Servers func(context.Context) ([]sealed.Server, error)
+	// SealingKeys are those of spec.sealedValue.
+	SealingKeys securevalue.SealingKeys
 	// Standalone means running without a cluster: no kube-apiserver for SelfSubjectAccessReview and its kin, and no
 	// garbage collector.
 	Standalone bool
@@ -164,6 +166,7 @@ func (c CompletedConfig) apiGroups() ([]*genericapiserver.APIGroupInfo, error) {
 		Authorizer:        c.generic.Authorization.Authorizer,
 		Rewrapper:         c.extra.Rewrapper,
 		Servers:           c.extra.Servers,
+		SealingKeys:       c.extra.SealingKeys,
 		AllowedDecrypters: c.extra.AllowedDecrypters,
 		Standalone:        c.extra.Standalone,
 	})
@@ -176,6 +179,8 @@ func (c CompletedConfig) apiGroups() ([]*genericapiserver.APIGroupInfo, error) {
 	group.VersionedResourcesStorageMap[v1beta1.SchemeGroupVersion.Version] = map[string]rest.Storage{
 		secret.Resource: storage,
 		secret.Resource + "/" + securevalue.SubresourceRewrap: securevalue.NewRewrapREST(storage),
+		secret.Resource + "/" + securevalue.SubresourceReseal: securevalue.NewResealREST(storage),
+		secret.SealingKeyResource:                             securevalue.NewSealingKeyREST(c.extra.SealingKeys),
 	}
 	groups := []*genericapiserver.APIGroupInfo{&group}
 	if c.extra.Standalone {

@@ -79,8 +79,8 @@ func NewCommand(ctx context.Context) *cobra.Command {
 	}
 	columns, _, _ := term.TerminalSize(command.OutOrStdout())
 	cliflag.SetUsageAndHelpFunc(command, flags, columns)
-	addCommands(command, auditlog.New(), keys.NewCommand(ctx), backup.NewCommand(ctx), backup.NewRestoreCommand(ctx),
-		standalone.NewGrantCommand(), standalone.NewRevokeCommand())
+	addCommands(command, auditlog.New(), keys.NewCommand(ctx), keys.NewSealingKeysCommand(ctx),
+		backup.NewCommand(ctx), backup.NewRestoreCommand(ctx), standalone.NewGrantCommand(), standalone.NewRevokeCommand())
 	return command
 }
 
@@ -93,12 +93,12 @@ func addCommands(root *cobra.Command, commands ...*cobra.Command) {
 		root.AddCommand(command)
 		command.PersistentPreRun = quiet
 		if command.LocalFlags().HasFlags() { // it does something itself, and has its own help
-			fmt.Fprintf(&list, "\n  %-32s %s", command.CommandPath(), command.Short)
+			fmt.Fprintf(&list, "\n  %-38s %s", command.CommandPath(), command.Short)
 		} else {
 			ownHelp(command)
 		}
 		for _, leaf := range command.Commands() {
-			fmt.Fprintf(&list, "\n  %-32s %s", leaf.CommandPath(), leaf.Short)
+			fmt.Fprintf(&list, "\n  %-38s %s", leaf.CommandPath(), leaf.Short)
 		}
 	}
 	root.Long += "\n\nTools:\n" + list.String()

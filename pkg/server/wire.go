@@ -56,6 +56,10 @@ func (s *server) wire() (*apiserver.Config, error) {
 	if err := s.wireAnnouncement(config, sealer); err != nil {
 		return nil, err
 	}
+	sealingKeys, err := s.wireSealingKeys(config, sealer)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.wireAccess(config); err != nil {
 		return nil, err
 	}
@@ -79,7 +83,7 @@ func (s *server) wire() (*apiserver.Config, error) {
 		Generic: config,
 		Extra: apiserver.ExtraConfig{
 			AllowedDecrypters: s.opts.Decrypt.AllowedDecrypters, Rewrapper: store, Servers: s.liveServers,
-			Standalone: s.opts.Standalone.Enabled,
+			SealingKeys: sealingKeys, Standalone: s.opts.Standalone.Enabled,
 		},
 	}
 	if s.inputs.cluster != nil {
@@ -170,6 +174,20 @@ func (s *server) wireAnnouncement(config *genericapiserver.Config, sealer *seale
 			<-ended
 		}
 		s.announced.Store(&end)
+		return nil
+	})
+}
+
+// wireSealingKeys returns the keys of spec.sealedValue, and keeps them under the write key.
+func (s *server) wireSealingKeys(config *genericapiserver.Config, sealer *sealed.Sealer) (*sealed.SealingKeys, error) {
+	client, err := s.etcdClient()
+	if err != nil {
+		return nil, err
+	}
+	found := sealed.NewSealingKeys(client, s.opts.Storage.StorageConfig.Prefix, sealer,
+		s.opts.Encryption.SealingKeyMaxAge)
+	return found, config.AddPostStartHook("rewrap-sealing-keys", func(hook genericapiserver.PostStartHookContext) error {
+		go found.Run(hook)
 		return nil
 	})
 }

@@ -27,12 +27,12 @@ func planted(t *testing.T) *secret.SecureValue {
 func wrote(t *testing.T, user string, dryRun bool, change func(*secret.SecureValue)) (sv *secret.SecureValue,
 	warning string) {
 	t.Helper()
-	ctx, update := withUpdateRequest(as(t, user), dryRun)
+	ctx, update := withWriteRequest(as(t, user), dryRun)
 	old := planted(t)
 	sv = old.DeepCopy()
 	change(sv)
 	testStrategy().PrepareForUpdate(ctx, sv, old)
-	return sv, update.warning
+	return sv, strings.Join(update.warnings, "")
 }
 
 func TestPlantedDecrypterIsWarnedAbout(t *testing.T) {
@@ -79,24 +79,24 @@ func TestPlantedDecrypterIsWarnedAbout(t *testing.T) {
 func TestWarnedOnce(t *testing.T) {
 	sv, _ := wrote(t, "alice", false, func(sv *secret.SecureValue) { sv.Spec.Value = sensitive.New(canary) })
 	sv.Spec.Value = nil
-	ctx, update := withUpdateRequest(as(t, "alice"), false)
+	ctx, update := withWriteRequest(as(t, "alice"), false)
 	again := sv.DeepCopy()
 	again.Spec.Value = sensitive.New(canary)
-	if testStrategy().PrepareForUpdate(ctx, again, sv); update.warning != "" {
-		t.Errorf("warned again: %s", update.warning)
+	if testStrategy().PrepareForUpdate(ctx, again, sv); len(update.warnings) > 0 {
+		t.Errorf("warned again: %s", update.warnings)
 	}
 }
 
 // registry.Store tries again when another write came first: only the last attempt counts.
 func TestWarningOfTheLastAttempt(t *testing.T) {
-	ctx, update := withUpdateRequest(as(t, "alice"), false)
+	ctx, update := withWriteRequest(as(t, "alice"), false)
 	for _, old := range []*secret.SecureValue{planted(t), stored()} {
 		sv := old.DeepCopy()
 		sv.Spec.Value = sensitive.New(canary)
 		testStrategy().PrepareForUpdate(ctx, sv, old)
 	}
-	if update.warning != "" {
-		t.Errorf("got the warning of an attempt that was not stored: %s", update.warning)
+	if len(update.warnings) > 0 {
+		t.Errorf("got the warning of an attempt that was not stored: %s", update.warnings)
 	}
 }
 

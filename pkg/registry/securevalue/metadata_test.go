@@ -82,7 +82,7 @@ func TestMetadataIsCheckedFirst(t *testing.T) {
 	if status := statusOf(t, err); status.Code != http.StatusBadRequest {
 		t.Errorf("create: got %+v", status)
 	}
-	ctx, update := withUpdateRequest(as(t, "alice"), false)
+	ctx, update := withWriteRequest(as(t, "alice"), false)
 	info := updatedObject{UpdatedObjectInfo: rest.DefaultUpdatedObjectInfo(sv), request: update, name: "api-key"}
 	if _, err := info.UpdatedObject(ctx, stored()); err == nil {
 		t.Error("update: want a refusal")

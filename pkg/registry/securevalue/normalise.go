@@ -23,11 +23,13 @@ import (
 var serverAnnotations = []string{
 	secret.AnnotationCreatedBy, secret.AnnotationUpdatedBy, secret.AnnotationUpdatedTimestamp,
 	secret.AnnotationDecryptersChangedBy, secret.AnnotationDecryptersAddedBy, secret.AnnotationDecryptersKeptBy,
+	secret.AnnotationSealedFrom,
 }
 
 // specChanged compares the readable part of the spec.
 func specChanged(sv, stored *secret.SecureValue) bool {
-	return sv.Spec.Description != stored.Spec.Description || !slices.Equal(sv.Spec.Decrypters, stored.Spec.Decrypters)
+	return sv.Spec.Description != stored.Spec.Description || sv.Spec.SealedValue != stored.Spec.SealedValue ||
+		!slices.Equal(sv.Spec.Decrypters, stored.Spec.Decrypters)
 }
 
 func stampCreate(ctx context.Context, sv *secret.SecureValue) {

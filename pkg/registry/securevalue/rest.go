@@ -44,6 +44,8 @@ type Config struct {
 	Rewrapper Rewrapper
 	// Servers returns the running servers.
 	Servers func(context.Context) ([]sealed.Server, error)
+	// SealingKeys open spec.sealedValue.
+	SealingKeys SealingKeys
 	// AllowedDecrypters is the list of --allowed-decrypters.
 	AllowedDecrypters []string
 	// Standalone means running without a garbage collector, which acts on owner references and its finalizers.
@@ -53,10 +55,11 @@ type Config struct {
 // REST serves SecureValue. It wraps registry.Store so that no method returns an object with a value.
 type REST struct {
 	*genericregistry.Store
-	authorizer authorizer.Authorizer
-	rewrapper  Rewrapper
-	servers    func(context.Context) ([]sealed.Server, error)
-	standalone bool
+	authorizer  authorizer.Authorizer
+	rewrapper   Rewrapper
+	servers     func(context.Context) ([]sealed.Server, error)
+	sealingKeys SealingKeys
+	standalone  bool
 }
 
 var (
@@ -92,7 +95,7 @@ func NewREST(config Config) (*REST, error) {
 	}
 	store.Storage.Codec = config.DryRunCodec
 	return &REST{Store: store, authorizer: config.Authorizer, rewrapper: config.Rewrapper,
-		servers: config.Servers, standalone: config.Standalone}, nil
+		servers: config.Servers, sealingKeys: config.SealingKeys, standalone: config.Standalone}, nil
 }
 
 // ShortNames lets people type `kubectl get sv`.
@@ -108,6 +111,10 @@ func (r *REST) Create(ctx context.Context, obj runtime.Object, validate rest.Val
 	if err := checkMetadata(obj); err != nil {
 		return nil, clientError(ctx, nameOf(obj), err)
 	}
+	ctx, write := withWriteRequest(ctx, dryrun.IsDryRun(options.DryRun))
+	if err := write.sealed.create(ctx, r.sealingKeys, obj.(*secret.SecureValue)); err != nil {
+		return nil, clientError(ctx, nameOf(obj), err)
+	}
 	out, err := r.Store.Create(ctx, obj, validate, options)
 	if err != nil {
 		return nil, clientError(ctx, nameOf(obj), err)
@@ -121,15 +128,17 @@ func (r *REST) Update(
 	validateUpdate rest.ValidateObjectUpdateFunc, forceAllowCreate bool, options *metav1.UpdateOptions,
 ) (runtime.Object, bool, error) {
 	httpguard.GrowStack()
-	ctx, update := withUpdateRequest(ctx, dryrun.IsDryRun(options.DryRun))
-	info = updatedObject{UpdatedObjectInfo: info, request: update, name: name}
+	ctx, update := withWriteRequest(ctx, dryrun.IsDryRun(options.DryRun))
+	info = updatedObject{UpdatedObjectInfo: info, request: update, keys: r.sealingKeys, name: name}
 	out, created,
 		err := r.Store.Update(ctx, name, info, validateCreate, r.guardDecrypters(validateUpdate), forceAllowCreate,
 		options)
 	if err != nil {
 		return nil, false, clientError(ctx, name, err)
 	}
-	warning.AddWarning(ctx, "", update.warning)
+	for _, text := range update.warnings {
+		warning.AddWarning(ctx, "", text)
+	}
 	return withoutPlaintext(out), created, nil
 }
 

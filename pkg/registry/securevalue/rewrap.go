@@ -67,7 +67,7 @@ func (r *RewrapREST) Create(ctx context.Context, name string, obj runtime.Object
 		return nil, apierrors.NewBadRequest("the body must be a SecureValueRewrap, or absent")
 	}
 	namespace := request.NamespaceValue(ctx)
-	if err := checkRewrap(in, namespace, name); err != nil {
+	if err := checkNames(&in.ObjectMeta, namespace, name); err != nil {
 		return nil, err
 	}
 	if validate != nil {
@@ -116,8 +116,8 @@ func withWriteKey(err error, key string) error {
 	return err
 }
 
-// checkRewrap refuses a body that names another object than the URL.
-func checkRewrap(in *secret.SecureValueRewrap, namespace, name string) error {
+// checkNames refuses a body that names another object than the URL.
+func checkNames(in *metav1.ObjectMeta, namespace, name string) error {
 	if in.Name != "" && in.Name != name {
 		return apierrors.NewBadRequest("metadata.name differs from the name in the URL: leave it out")
 	}

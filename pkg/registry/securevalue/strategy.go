@@ -73,7 +73,7 @@ func (strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
 	keepServerAnnotations(sv, stored)
 	if len(sv.Spec.Decrypters) <= secret.MaxDecrypters { // a longer list is refused, and may be as long as the body
 		recordDecrypters(ctx, sv, stored, newValue)
-		noteWarning(ctx, unseenDecrypters(ctx, sv, stored))
+		noteWarnings(ctx, unseenDecrypters(ctx, sv, stored), droppedSealedValue(sv, stored))
 	}
 	if newValue || changed(sv, stored) {
 		stampUpdate(ctx, sv)
@@ -81,14 +81,15 @@ func (strategy) PrepareForUpdate(ctx context.Context, obj, old runtime.Object) {
 }
 
 // Validate returns all faults of a new object.
-func (s strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
-	return s.validator.Create(obj.(*secret.SecureValue))
+func (s strategy) Validate(ctx context.Context, obj runtime.Object) field.ErrorList {
+	return append(s.validator.Create(obj.(*secret.SecureValue)), sealedFaults(ctx)...)
 }
 
 // ValidateUpdate returns all faults of a changed object.
 func (s strategy) ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList {
 	stored := old.(*secret.SecureValue)
-	return s.validator.Update(obj.(*secret.SecureValue), stored, valueRequired(ctx) && stored.DeletionTimestamp == nil)
+	errs := s.validator.Update(obj.(*secret.SecureValue), stored, valueRequired(ctx) && stored.DeletionTimestamp == nil)
+	return append(errs, sealedFaults(ctx)...)
 }
 
 // WarningsOnCreate warns about owner references without a garbage collector.

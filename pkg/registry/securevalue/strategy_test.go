@@ -150,7 +150,7 @@ func TestStampsOfUpdate(t *testing.T) {
 // A dry run of a new value stores none, and must look like the live object: a tool that compares the two would see
 // drift for ever. What else it changes shows.
 func TestDryRunOfAValueLooksLikeTheLiveObject(t *testing.T) {
-	ctx, _ := withUpdateRequest(as(t, "carol"), true)
+	ctx, _ := withWriteRequest(as(t, "carol"), true)
 	sv := stored()
 	sv.Spec.Value = sensitive.New(canary)
 	testStrategy().PrepareForUpdate(ctx, sv, stored())
@@ -232,17 +232,17 @@ func wantCauses(t *testing.T, err error, fields ...string) {
 // A PUT without a resourceVersion must bring a value; the fault joins the others.
 func TestValidateUpdateRequiresAValue(t *testing.T) {
 	for name, tt := range map[string]struct {
-		request *updateRequest
+		request *writeRequest
 		want    bool
 	}{
-		"unconditional PUT": {&updateRequest{replace: true, unconditional: true}, true},
-		"conditional PUT":   {&updateRequest{replace: true}, false},
-		"patch":             {&updateRequest{unconditional: true}, false},
+		"unconditional PUT": {&writeRequest{replace: true, unconditional: true}, true},
+		"conditional PUT":   {&writeRequest{replace: true}, false},
+		"patch":             {&writeRequest{unconditional: true}, false},
 		"no request":        {nil, false},
 	} {
 		ctx := as(t, "alice")
 		if tt.request != nil {
-			ctx = context.WithValue(ctx, updateRequestKey{}, tt.request)
+			ctx = context.WithValue(ctx, writeRequestKey{}, tt.request)
 		}
 		errs := testStrategy().ValidateUpdate(ctx, stored(), stored())
 		if got := len(errs) == 1 && errs[0].Field == "spec.value"; got != tt.want {

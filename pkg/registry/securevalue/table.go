@@ -25,6 +25,7 @@ var columns = []metav1.TableColumnDefinition{
 	{Name: "Age", Type: "string", Description: "Time since creation."},
 	{Name: "Keeper", Type: "string", Priority: 1, Description: "Backend that holds the value."},
 	{Name: "Key", Type: "string", Priority: 1, Description: "Name of the key that seals the value."},
+	{Name: "Sealed", Type: "string", Priority: 1, Description: "Id of the sealing key of spec.sealedValue."},
 }
 
 // tableConvertor prints `kubectl get securevalues`.
@@ -61,6 +62,7 @@ func row(sv *secret.SecureValue) metav1.TableRow {
 		Cells: []any{
 			sv.Name, sv.Spec.Description, orNone(strings.Join(sv.Spec.Decrypters, ",")), sv.Status.Version,
 			age(sv.CreationTimestamp), sv.Status.Keeper, keyOf(sv),
+			orNone(secret.SealingKeyOf(sv.Spec.SealedValue)),
 		},
 		Object: runtime.RawExtension{Object: sv},
 	}

@@ -38,7 +38,7 @@ func TestTableColumns(t *testing.T) {
 	if diff := cmp.Diff([]string{"Name", "Description", "Decrypters", "Version", "Age"}, normal); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"Keeper", "Key"}, wide); diff != "" {
+	if diff := cmp.Diff([]string{"Keeper", "Key", "Sealed"}, wide); diff != "" {
 		t.Error(diff)
 	}
 	if table.ColumnDefinitions[0].Format != "name" {
@@ -49,7 +49,7 @@ func TestTableColumns(t *testing.T) {
 func TestTableRows(t *testing.T) {
 	aged := stored()
 	aged.CreationTimestamp = metav1.NewTime(time.Now().Add(-49*time.Hour - time.Minute))
-	aged.Spec.Decrypters = []string{"b", "a"}
+	aged.Spec.Decrypters, aged.Spec.SealedValue = []string{"b", "a"}, "sv1:3f9c2e71a4b05d86::text"
 	bare := &secret.SecureValue{ObjectMeta: metav1.ObjectMeta{Name: "bare"}}
 	deleted := bare.DeepCopy()
 	deleted.DeletionTimestamp, deleted.Status = new(metav1.Now()),
@@ -59,9 +59,9 @@ func TestTableRows(t *testing.T) {
 		sv   *secret.SecureValue
 		want []any
 	}{
-		{"full", aged, []any{"api-key", "External API Key", "b,a", int64(2), "2d1h", "system", "aesgcm/k1"}},
-		{"deleted", deleted, []any{"bare", "", "<none>", int64(3), "<unknown>", "system", "<deleted>"}},
-		{"bare", bare, []any{"bare", "", "<none>", int64(0), "<unknown>", "", "<none>"}},
+		{"full", aged, []any{"api-key", "External API Key", "b,a", int64(2), "2d1h", "system", "aesgcm/k1", "3f9c2e71a4b05d86"}},
+		{"deleted", deleted, []any{"bare", "", "<none>", int64(3), "<unknown>", "system", "<deleted>", "<none>"}},
+		{"bare", bare, []any{"bare", "", "<none>", int64(0), "<unknown>", "", "<none>", "<none>"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

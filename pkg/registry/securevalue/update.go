@@ -27,53 +27,56 @@ import (
 // shipped roles only the extender has it, which is not aggregated.
 const VerbExtend = "extend"
 
-// updateRequest is the state of one update between decoding and validation: registry.Store sets the resourceVersion
-// before the strategy can see whether the client sent one.
-type updateRequest struct {
+// writeRequest is the state of one create or update between decoding and validation: registry.Store sets the
+// resourceVersion before the strategy can see whether the client sent one.
+type writeRequest struct {
 	replace       bool
 	unconditional bool
 	dryRun        bool
-	// warning is that of the last attempt: registry.Store tries again after a concurrent write.
-	warning string
+	// warnings are those of the last attempt: registry.Store tries again after a concurrent write.
+	warnings []string
+	sealed   sealedInput
 }
 
-type updateRequestKey struct{}
+type writeRequestKey struct{}
 
-func withUpdateRequest(ctx context.Context, dryRun bool) (context.Context, *updateRequest) {
+func withWriteRequest(ctx context.Context, dryRun bool) (context.Context, *writeRequest) {
 	info, ok := request.RequestInfoFrom(ctx)
-	update := &updateRequest{replace: !ok || info.Verb == "update", dryRun: dryRun}
-	return context.WithValue(ctx, updateRequestKey{}, update), update
+	write := &writeRequest{replace: !ok || info.Verb == "update", dryRun: dryRun}
+	return context.WithValue(ctx, writeRequestKey{}, write), write
 }
 
 // valueRequired reports whether the update must have a value: a PUT without resourceVersion.
 func valueRequired(ctx context.Context) bool {
-	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
+	update, ok := ctx.Value(writeRequestKey{}).(*writeRequest)
 	return ok && update.replace && update.unconditional
 }
 
 // writesValue reports whether an update stores a new value. A dry run does not, and must look like the live object if
 // nothing else differs: a GitOps tool that compares the two would always see a drift.
 func writesValue(ctx context.Context, sv *secret.SecureValue) bool {
-	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
+	update, ok := ctx.Value(writeRequestKey{}).(*writeRequest)
 	return sv.Spec.Value != nil && (!ok || !update.dryRun)
 }
 
-// noteWarning sets the warning that the client gets once the update is stored.
-func noteWarning(ctx context.Context, text string) {
-	if update, ok := ctx.Value(updateRequestKey{}).(*updateRequest); ok {
-		update.warning = text
+// noteWarnings sets the warnings that the client gets once the update is stored.
+func noteWarnings(ctx context.Context, texts ...string) {
+	if update, ok := ctx.Value(writeRequestKey{}).(*writeRequest); ok {
+		update.warnings = slices.DeleteFunc(texts, func(text string) bool { return text == "" })
 	}
 }
 
 // updatedObject checks the client's object before registry.Store uses it.
 type updatedObject struct {
 	rest.UpdatedObjectInfo
-	request *updateRequest
+	request *writeRequest
+	keys    SealingKeys
 	name    string
 }
 
 // UpdatedObject records whether the client sent a resourceVersion, replaces the errors of patches, which are returned
-// here, and refuses a new value of a deleted object, and metadata that must not reach upstream's validation.
+// here, opens a new spec.sealedValue, and refuses a new value of a deleted object, and metadata that must not reach
+// upstream's validation.
 func (u updatedObject) UpdatedObject(ctx context.Context, old runtime.Object) (runtime.Object, error) {
 	obj, err := u.UpdatedObjectInfo.UpdatedObject(ctx, old)
 	if err != nil {
@@ -85,7 +88,11 @@ func (u updatedObject) UpdatedObject(ctx context.Context, old runtime.Object) (r
 			return nil, err
 		}
 		u.request.unconditional = version == 0 // as registry.Store sees it
-		if err := refuseValueOfDeleted(sv, old.(*secret.SecureValue)); err != nil {
+		stored := old.(*secret.SecureValue)
+		if err := u.request.sealed.update(ctx, u.keys, u.name, sv, stored); err != nil {
+			return nil, err
+		}
+		if err := refuseValueOfDeleted(sv, stored); err != nil {
 			return nil, err
 		}
 	}
@@ -116,7 +123,7 @@ func (r *REST) guardDecrypters(next rest.ValidateObjectUpdateFunc) rest.Validate
 
 // checkOpens opens the stored value in a dry run that changes the decrypters, as the update does to re-seal it.
 func (r *REST) checkOpens(ctx context.Context, sv, stored *secret.SecureValue) error {
-	update, ok := ctx.Value(updateRequestKey{}).(*updateRequest)
+	update, ok := ctx.Value(writeRequestKey{}).(*writeRequest)
 	if !ok || !update.dryRun || sv.Spec.Value != nil || sv.DeletionTimestamp != nil ||
 		bytes.Equal(sealed.AAD(sv), sealed.AAD(stored)) {
 		return nil

@@ -44,7 +44,7 @@ func TestValueRequired(t *testing.T) {
 			if tt.verb != "" {
 				ctx = verb(ctx, tt.verb)
 			}
-			ctx, update := withUpdateRequest(ctx, false)
+			ctx, update := withWriteRequest(ctx, false)
 			sv := requested()
 			sv.ResourceVersion = tt.resourceVersion
 			info := updatedObject{UpdatedObjectInfo: rest.DefaultUpdatedObjectInfo(sv), request: update, name: sv.Name}
@@ -65,7 +65,7 @@ func TestValueRequired(t *testing.T) {
 }
 
 func TestUpdatedObjectCleansErrors(t *testing.T) {
-	ctx, update := withUpdateRequest(as(t, "alice"), false)
+	ctx, update := withWriteRequest(as(t, "alice"), false)
 	failing := rest.DefaultUpdatedObjectInfo(requested(),
 		func(context.Context, runtime.Object, runtime.Object) (runtime.Object, error) {
 			return nil, patchFault(`{"spec":{"value":"`+canary+`"}}`, `strict decoding error: unknown field "spec.x"`)

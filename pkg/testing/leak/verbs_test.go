@@ -50,6 +50,7 @@ var verbs = []verb{
 	{name: "create in place", method: "POST", types: objectTypes},
 	{name: "replace of the collection", method: "PUT", collection: true, types: objectTypes},
 	{name: "rewrap", method: "POST", path: "/rewrap", types: objectTypes},
+	{name: "reseal", method: "POST", path: "/reseal", types: objectTypes},
 	{name: "status", method: "PUT", path: "/status", types: objectTypes},
 	{name: "unknown subresource", method: "PATCH", path: "/value", types: only(asJSON, "application/merge-patch+json")},
 }
