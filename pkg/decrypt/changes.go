@@ -68,7 +68,12 @@ func NewChanges(metadata Metadata) *Changes { return &Changes{metadata: metadata
 // Run follows until ctx ends. A watch that ended is started again after a second.
 func (c *Changes) Run(ctx context.Context) {
 	wait.UntilWithContext(ctx, func(ctx context.Context) {
-		if err := c.follow(ctx); err != nil && ctx.Err() == nil {
+		err := c.follow(ctx)
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case apierrors.IsTooManyRequests(err): // the watch cache is not filled yet, as at every start
+			klog.V(2).InfoS("Waiting for the watch cache before following the changes of secure values")
+		default:
 			klog.ErrorS(err, "Could not follow the changes of secure values: streams on the decrypt port end")
 		}
 	}, time.Second)
