@@ -71,8 +71,8 @@ type Scanner struct {
 	roots  [2]string // see Roots
 }
 
-// Roots returns the key prefixes of all that is sealed under etcdPrefix, the value of --etcd-prefix: the values, and the
-// private halves of the sealing keys.
+// Roots returns the key prefixes of all that is sealed under etcdPrefix, the value of --etcd-prefix: the values, then
+// the private halves of the sealing keys.
 func Roots(etcdPrefix string) [2]string {
 	return [2]string{RecordRoot(etcdPrefix), sealingRoot(etcdPrefix)}
 }

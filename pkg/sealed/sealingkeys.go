@@ -216,7 +216,8 @@ func (k *SealingKeys) rewrapOne(ctx context.Context, record *mvccpb.KeyValue, wr
 	if sealed, err = k.sealer.sealFor(ctx, sealingAAD(id), private); err != nil {
 		return operationError(Sealing, sealingKeyObject(id), err)
 	}
-	_, err = k.put(ctx, key, sealed, clientv3.Compare(clientv3.ModRevision(string(record.Key)), "=", record.ModRevision))
+	unchanged := clientv3.Compare(clientv3.ModRevision(string(record.Key)), "=", record.ModRevision)
+	_, err = k.put(ctx, key, sealed, unchanged)
 	return err
 }
 

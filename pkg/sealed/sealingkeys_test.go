@@ -61,7 +61,7 @@ func TestSealingKeysOfARetiredStorageKey(t *testing.T) {
 	if again := mustList(t, s.sealingKeys(time.Nanosecond)); len(again) != 1 {
 		t.Errorf("%d keys: one was made under a retired key", len(again))
 	}
-	if _, err := s.etcd.KV.Delete(t.Context(), sealingRoot(etcdPrefix), clientv3.WithPrefix()); err != nil {
+	if _, err := s.etcd.Delete(t.Context(), sealingRoot(etcdPrefix), clientv3.WithPrefix()); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := s.sealingKeys(0).List(t.Context()); !errors.Is(err, ErrKeyRetired) {
@@ -117,7 +117,7 @@ func TestSealingKeyIsBoundToItsRecord(t *testing.T) {
 		"no private half":                 appendFrame(nil, object, nil),
 		"garbage":                         []byte("garbage"),
 	} {
-		if _, err := s.etcd.KV.Put(t.Context(), sealingRoot(etcdPrefix)+pair[1].ID, string(planted)); err != nil {
+		if _, err := s.etcd.Put(t.Context(), sealingRoot(etcdPrefix)+pair[1].ID, string(planted)); err != nil {
 			t.Fatal(err)
 		}
 		if v, err := keys.Open(t.Context(), text, binding); !errors.Is(FaultOf(err), ErrDamaged) {

@@ -166,7 +166,8 @@ func (s *Standalone) RulesFor(
 	if !privileged(caller) {
 		resources, others, incomplete, err := s.rbac.RulesFor(ctx, caller, namespace)
 		return append(resources, &authorizer.DefaultResourceRuleInfo{
-			Verbs: sealingKeyVerbs, APIGroups: []string{secret.GroupName}, Resources: []string{secret.SealingKeyResource},
+			Verbs: sealingKeyVerbs, APIGroups: []string{secret.GroupName},
+			Resources: []string{secret.SealingKeyResource},
 		}), others, incomplete, err
 	}
 	every := []string{"*"}

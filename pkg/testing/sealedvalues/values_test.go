@@ -3,9 +3,13 @@
 package sealedvalues
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
@@ -91,6 +95,48 @@ func TestUnchangedTextIsNoNewValue(t *testing.T) {
 		t.Errorf("applied after a restart: %+v", got)
 	}
 	restarted.noTrace(t)
+}
+
+// Manifests that have not changed write nothing, however many are applied; the first time all of them are opened at
+// once.
+func TestManyUnchangedManifests(t *testing.T) {
+	a := start(t)
+	public, value := a.keys(t)[0].Spec.PublicKey, a.canary()
+	var manifests []string
+	for i := range 1000 {
+		name := fmt.Sprintf("many-%03d", i)
+		manifests = append(manifests, manifest(t, name, sealTo(t, public, value, binding(name))))
+	}
+	applyAll := func(want int) (cpu time.Duration) {
+		t.Helper()
+		before := a.Metric(t, "process_cpu_seconds_total")
+		next, workers := atomic.Int64{}, sync.WaitGroup{}
+		for range 8 {
+			workers.Go(func() {
+				for i := next.Add(1) - 1; i < int64(len(manifests)); i = next.Add(1) - 1 {
+					if got := a.apply(t, fmt.Sprintf("many-%03d", i), manifests[i]); got.Code != want {
+						t.Errorf("many-%03d: code %d, want %d: %s", i, got.Code, want, got.Body)
+					}
+				}
+			})
+		}
+		workers.Wait()
+		used := a.Metric(t, "process_cpu_seconds_total") - before
+		return time.Duration(used * float64(time.Second) / float64(len(manifests)))
+	}
+	revision := func() string {
+		list := a.send(t, http.MethodGet, "", "", "").Object(t)
+		return list["metadata"].(map[string]any)["resourceVersion"].(string)
+	}
+	opened := applyAll(http.StatusCreated)
+	before := revision()
+	unchanged := applyAll(http.StatusOK)
+	if after := revision(); after != before {
+		t.Errorf("etcd went from revision %s to %s", before, after)
+	}
+	t.Logf("CPU of the server for each manifest: %s to open and store it, %s unchanged", opened, unchanged)
+	a.wantValue(t, "many-999", value)
+	a.noTrace(t)
 }
 
 func TestPlainValueRemovesTheText(t *testing.T) {

@@ -140,7 +140,8 @@ func (o *retireOptions) result(command *cobra.Command, found *survey) error {
 	}
 	_, err = fmt.Fprintf(out, "No value is under it at revision %d (%s)\n"+
 		"Backups of a revision before %[1]d may need it: keep it as long as them\n"+
-		"Next, check the file without it: %[3]s\n", found.revision, cli.NumberOfSealed(found.values(), found.sealingKeys),
+		"Next, check the file without it: %[3]s\n", found.revision,
+		cli.NumberOfSealed(found.values(), found.sealingKeys),
 		o.source.command("keys check --"+keys.Flag+" FILE"))
 	return err
 }

@@ -62,8 +62,8 @@ func newReplaceSealingCommand(ctx context.Context) *cobra.Command {
 				if id == "" {
 					return errors.New("there is no sealing key yet: the first one is made when somebody asks for it")
 				}
-				_, err = fmt.Fprintf(command.OutOrStdout(), "%s is replaced when the next one asks for the key to seal "+
-					"to; it still opens\n", id)
+				_, err = fmt.Fprintf(command.OutOrStdout(), "%s is replaced when somebody asks for the key to seal to "+
+					"again; it still opens\n", id)
 				return err
 			})
 		})
