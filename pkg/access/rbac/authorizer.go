@@ -11,8 +11,6 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
-
-	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
 // errNoUser is returned for a request without a user. It is a wiring fault and must not look like a plain denial.
@@ -125,9 +123,8 @@ func (s *scope) grantsOf(caller user.Info) []*grant {
 	return slices.Compact(out)
 }
 
-// Standalone is the authorizer of the standalone API port: members of system:masters may do everything, all users read
-// the public sealing keys, as config/rbac/sealing-keys.yaml lets them in a cluster, and else do what RBAC allows. The
-// decrypt port must use Authorizer instead.
+// Standalone is the authorizer of the standalone API port: members of system:masters may do everything, other users
+// what RBAC allows. The decrypt port must use Authorizer instead.
 type Standalone struct {
 	authorizer.AuthorizerFunc
 	rbac *Authorizer
@@ -136,7 +133,7 @@ type Standalone struct {
 // NewStandalone returns the authorizer of the standalone API port.
 func NewStandalone(rbac *Authorizer) *Standalone {
 	authorize := func(ctx context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
-		if privileged(a.GetUser()) || readsSealingKeys(a) {
+		if privileged(a.GetUser()) {
 			return authorizer.DecisionAllow, "", nil
 		}
 		return rbac.Authorize(ctx, a)
@@ -149,26 +146,13 @@ func privileged(caller user.Info) bool {
 	return caller != nil && slices.Contains(caller.GetGroups(), user.SystemPrivilegedGroup)
 }
 
-// sealingKeyVerbs are what every authenticated user may do with sealing keys.
-var sealingKeyVerbs = []string{"get", "list"}
-
-func readsSealingKeys(a authorizer.Attributes) bool {
-	return a.IsResourceRequest() && a.GetAPIGroup() == secret.GroupName && a.GetSubresource() == "" &&
-		a.GetResource() == secret.SealingKeyResource && slices.Contains(sealingKeyVerbs, a.GetVerb()) &&
-		a.GetUser() != nil && slices.Contains(a.GetUser().GetGroups(), user.AllAuthenticated)
-}
-
-// RulesFor lists "everything" for a privileged user, so that `kubectl auth can-i --list` is right, and the sealing keys
-// and RBAC rules for other users.
+// RulesFor lists "everything" for a privileged user, so that `kubectl auth can-i --list` is right, and the RBAC rules
+// for other users.
 func (s *Standalone) RulesFor(
 	ctx context.Context, caller user.Info, namespace string,
 ) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo, bool, error) {
 	if !privileged(caller) {
-		resources, others, incomplete, err := s.rbac.RulesFor(ctx, caller, namespace)
-		return append(resources, &authorizer.DefaultResourceRuleInfo{
-			Verbs: sealingKeyVerbs, APIGroups: []string{secret.GroupName},
-			Resources: []string{secret.SealingKeyResource},
-		}), others, incomplete, err
+		return s.rbac.RulesFor(ctx, caller, namespace)
 	}
 	every := []string{"*"}
 	return []authorizer.ResourceRuleInfo{

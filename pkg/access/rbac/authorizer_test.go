@@ -178,7 +178,7 @@ func TestRulesFor(t *testing.T) {
 		{person("bob"), "team", 2, 1},
 		{person("bob"), "other", 0, 0},
 		{person("bob"), "", 0, 0},
-		{person("dan", user.AllAuthenticated), "team", 2, 2},
+		{person("dan", user.AllAuthenticated), "team", 3, 2},
 	} {
 		resources, urls, incomplete, err := a.RulesFor(t.Context(), tc.who, tc.namespace)
 		if len(resources) != tc.resources || len(urls) != tc.urls || incomplete || err != nil {

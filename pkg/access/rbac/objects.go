@@ -8,6 +8,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 )
 
 // The supported kinds.
@@ -111,7 +113,7 @@ func (o Objects) items() []*item {
 }
 
 // Builtin returns the roles and bindings that always exist. Without them a client could neither discover the API nor
-// ask what it is allowed to do. Manifests can bind these roles but not redefine them.
+// ask what it is allowed to do; the public sealing keys are for everybody. Manifests can bind these roles but not redefine them.
 func Builtin() Objects {
 	reviews := []rbacv1.PolicyRule{
 		{
@@ -127,6 +129,11 @@ func Builtin() Objects {
 	}
 	var o Objects
 	o.builtin("system:basic-user", reviews, user.AllAuthenticated)
+	// In a cluster: config/rbac/sealing-keys.yaml.
+	o.builtin("system:sealing-keys", []rbacv1.PolicyRule{{
+		Verbs: []string{"get", "list"}, APIGroups: []string{secret.GroupName},
+		Resources: []string{secret.SealingKeyResource},
+	}}, user.AllAuthenticated)
 	o.builtin("system:discovery", getURLs(
 		"/livez", "/readyz", "/healthz", "/version", "/version/", "/openapi", "/openapi/*",
 		"/api", "/api/*", "/apis", "/apis/*",

@@ -60,8 +60,8 @@ func build(items []*item, errs []error) (*Snapshot, error) {
 
 // withBuiltin collects all objects by name and reports those that are defined twice.
 func withBuiltin(items []*item) (map[key]*item, []error) {
-	all := make(map[key]*item, len(items)+6)
-	builtin := make(map[key]bool, 6)
+	all := make(map[key]*item, len(items)+8)
+	builtin := make(map[key]bool, 8)
 	for _, i := range Builtin().items() {
 		all[i.key] = i
 		builtin[i.key] = true

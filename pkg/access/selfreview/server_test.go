@@ -349,8 +349,9 @@ func TestSelfSubjectRulesReview(t *testing.T) {
 			return fmt.Sprint(r) == fmt.Sprint(authorizationv1.ResourceRule{Verbs: []string{"list"},
 				APIGroups: []string{"secret.grafana.app"}, Resources: []string{"securevalues"}})
 		}
-		// One rule of ann, two of system:basic-user; the URLs of system:discovery and system:public-info-viewer.
-		if len(got.Status.ResourceRules) != 3 || !slices.ContainsFunc(got.Status.ResourceRules, isList) ||
+		// One rule of ann, two of system:basic-user, one of system:sealing-keys; the URLs of system:discovery and
+		// system:public-info-viewer.
+		if len(got.Status.ResourceRules) != 4 || !slices.ContainsFunc(got.Status.ResourceRules, isList) ||
 			len(got.Status.NonResourceRules) != 2 || got.Status.Incomplete {
 			t.Errorf("%s: got %+v", encoding, got.Status)
 		}

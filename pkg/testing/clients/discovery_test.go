@@ -32,7 +32,7 @@ func testDiscovery(t *testing.T, s *suite) {
 		{[]string{"explain", "securevalues.spec.value"}, []string{"FIELD: value <string>", "Write-only"}},
 		{[]string{"explain", "sv", "--recursive"},
 			[]string{"  spec\t<SecureValueSpec> -required-\n    decrypters\t<[]string>\n    description\t<string> " +
-				"-required-\n    keeper\t<string>\n    ref\t<string>\n    value\t<string>\n",
+				"-required-\n    keeper\t<string>\n    ref\t<string>\n    sealedValue\t<string>\n    value\t<string>\n",
 				"    version\t<integer>"}},
 		{[]string{"explain", "sv.status", "--api-version=secret.grafana.app/v1beta1"},
 			[]string{"key\t<string>", "version\t<integer>"}},

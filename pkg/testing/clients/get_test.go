@@ -28,7 +28,7 @@ func testGet(t *testing.T, s *suite) {
 			"b second synthetic-monitoring,k6-cloud 1 *", "c third <none> 1 *",
 		}},
 		{"wide", []string{"sv", "c", "-o", "wide"}, []string{
-			"NAME DESCRIPTION DECRYPTERS VERSION AGE KEEPER KEY", "c third <none> 1 * system *",
+			"NAME DESCRIPTION DECRYPTERS VERSION AGE KEEPER KEY SEALED", "c third <none> 1 * system * <none>",
 		}},
 		{"short name", []string{"sv", "a", "--no-headers"}, []string{"a first k6-cloud 1 *"}},
 		{"singular", []string{"securevalue/a", "--no-headers"}, []string{"a first k6-cloud 1 *"}},

@@ -105,7 +105,7 @@ func (a *api) table(t *testing.T) {
 	if diff := cmp.Diff([]string{"NAME", "DESCRIPTION", "DECRYPTERS", "VERSION", "AGE"}, columns); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"KEEPER", "KEY"}, wide); diff != "" {
+	if diff := cmp.Diff([]string{"KEEPER", "KEY", "SEALED"}, wide); diff != "" {
 		t.Error(diff)
 	}
 	for i, want := range [][]any{{"one", "d", "synthetic-monitoring,k6-cloud", 1.0}, {"two", "d", "<none>", 1.0}} {
