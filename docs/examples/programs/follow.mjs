@@ -30,8 +30,12 @@ async function post(path, type, body, timeout) {
   const token = readFileSync(options['token-file'], 'ascii').trim();
   const headers = { authorization: `Bearer ${token}`, 'content-type': type, 'content-length': body.length };
   const response = await new Promise((resolve, reject) => {
-    const sent = request(new URL(path, options.decrypt), { method: 'POST', ca, headers, agent: false }, resolve);
-    sent.setTimeout(timeout, () => sent.destroy(new Error(`nothing was received for ${timeout / 1000} s`)));
+    const sent = request(new URL(path, options.decrypt), { method: 'POST', ca, headers, agent: false });
+    sent.setTimeout(call, () => sent.destroy(new Error('nothing was received for too long')));
+    sent.on('response', (response) => {
+      sent.setTimeout(timeout);
+      resolve(response);
+    });
     sent.on('error', reject);
     sent.end(body);
   });

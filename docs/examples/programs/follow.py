@@ -28,7 +28,9 @@ class Server:
         """Sends a request with the CA and the token of now: both files are replaced while the program runs."""
         options = self.options
         context = ssl.create_default_context(cadata=read(options.ca))
-        connection = http.client.HTTPSConnection(self.host, context=context, timeout=timeout)
+        connection = http.client.HTTPSConnection(self.host, context=context, timeout=CALL)
+        connection.connect()
+        connection.sock.settimeout(timeout)
         headers = {
             "Authorization": "Bearer " + read(options.token_file).strip(),
             "Content-Type": content_type,

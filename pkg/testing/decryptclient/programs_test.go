@@ -30,7 +30,7 @@ type program struct {
 	read           int    // bytes of log
 }
 
-func (s *suite) startProgram(t *testing.T, command, file, debian string) *program {
+func (s *suite) startProgram(t *testing.T, url, command, file, debian string) *program {
 	t.Helper()
 	path, err := exec.LookPath(command)
 	if err != nil {
@@ -44,7 +44,7 @@ func (s *suite) startProgram(t *testing.T, command, file, debian string) *progra
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), path, file, "--decrypt", s.DecryptURL, "--ca", p.ca, "--token-file", p.token, "login", "late")
+	cmd := exec.CommandContext(t.Context(), path, file, "--decrypt", url, "--ca", p.ca, "--token-file", p.token, "login", "late")
 	cmd.Dir = filepath.Join(harness.Root(t), "docs", "examples", "programs")
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -83,9 +83,13 @@ func (p *program) says(t *testing.T, text string) {
 func TestPrograms(t *testing.T) {
 	s := start(t)
 	length := len(s.create(t, "login", "k6-cloud"))
-	var running []*program
+	var running, others []*program
+	silent := "https://" + harness.Listen(t).Addr().String() // accepts connections and never answers
 	for _, p := range programs {
-		running = append(running, s.startProgram(t, p.command, p.file, p.debian))
+		running = append(running, s.startProgram(t, s.DecryptURL, p.command, p.file, p.debian))
+		if p.command != "java" { // whose handshake has the timeout of the stream
+			others = append(others, s.startProgram(t, silent, p.command, p.file, p.debian))
+		}
 	}
 	say := func(text func(p *program) string) {
 		t.Helper()
@@ -154,6 +158,11 @@ func TestPrograms(t *testing.T) {
 	s.write(t, 4)
 	wantLength("login", length+4)
 
+	for _, p := range others { // the pauses above take longer than the 10 s for an answer
+		if !strings.Contains(string(harness.ReadFile(t, p.log)), "retrying "+silent) {
+			t.Errorf("%s waits for a server that does not answer", p.name)
+		}
+	}
 	for _, p := range running {
 		text := string(harness.ReadFile(t, p.log))
 		if n := strings.Count(text, "login: connected"); n != 5 || strings.Count(text, "ready\n") != 1 {
