@@ -14,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/securevalue/secret-apiserver/pkg/generated/clientset/versioned"
+	"github.com/securevalue/secret-apiserver/pkg/sealing"
 	"github.com/securevalue/secret-apiserver/pkg/testing/harness"
 )
 
@@ -179,6 +181,48 @@ func TestValueInGit(t *testing.T) {
 		t.Error("a misspelt manifest was applied")
 	}
 	f.opens("2", second)
+}
+
+// TestSealedValueInGit has sealed manifests: Flux compares exactly, rolls out each change, and a client that does not
+// know the field makes no new version.
+func TestSealedValueInGit(t *testing.T) {
+	f := start(t)
+	sealingKeys, err := versioned.NewForConfigOrDie(f.RESTConfig(t, fluxToken)).SecretV1beta1().SealingKeys().
+		List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := sealing.ParsePublicKey(sealingKeys.Items[0].Spec.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed := func(value string) string {
+		text, err := public.Seal([]byte(value),
+			sealing.Binding{Namespace: "default", Name: "x", Decrypters: []string{"k6-cloud"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return manifest("", "") + "  sealedValue: " + text + "\n"
+	}
+	first, second := f.canary(), f.canary()
+	inGit := sealed(first)
+	f.expect("a new manifest", inGit, ssa.CreatedAction)
+	f.expect("no change", inGit, ssa.UnchangedAction)
+	f.opens("1", first)
+	f.kubectl("", "patch", "securevalue", "x", "--type=json", "-p", `[{"op":"remove","path":"/spec/sealedValue"}]`)
+	f.expect("the field dropped by a client", inGit, ssa.ConfiguredAction)
+	f.opens("1", first)
+	inGit = sealed(second)
+	f.expect("another value", inGit, ssa.ConfiguredAction)
+	f.expect("no change after it", inGit, ssa.UnchangedAction)
+	f.opens("2", second)
+	f.kubectl("", "patch", "securevalue", "x", "--type=merge", "-p", `{"spec":{"value":"`+f.canary()+`"}}`)
+	f.expect("a value written by hand", inGit, ssa.ConfiguredAction)
+	f.opens("4", second)
+	if _, err := f.apply(strings.Replace(inGit, "[k6-cloud]", "[synthetic-monitoring]", 1)); err == nil ||
+		!strings.Contains(err.Error(), "sealed for another list") {
+		t.Errorf("other decrypters: %v", err)
+	}
 }
 
 // TestForce shows why the page warns of `force: true`: Flux deletes what it cannot apply, unless it has no right to.
