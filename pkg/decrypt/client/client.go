@@ -223,6 +223,8 @@ type Config struct {
 	// TokenFile holds the bearer token. It is read again every minute, and after a refusal, so a projected
 	// ServiceAccount token (audience secret.grafana.app) works.
 	TokenFile string
+	// Token returns the bearer token of a call, instead of TokenFile: for a program that calls for several services.
+	Token func(ctx context.Context) string
 	// CertFile and KeyFile are a client certificate, for services without a token, read again for each new connection
 	// and after a refusal. A server in a cluster accepts only those of its --decrypt-client-ca-file.
 	CertFile, KeyFile string
@@ -245,8 +247,10 @@ func (c Config) validate() error {
 		return fmt.Errorf("decrypt client: invalid URL %q: expected https://HOST:PORT", c.URL)
 	case address.Scheme != "https":
 		return fmt.Errorf("decrypt client: URL %q is not https: values and tokens go over TLS only", c.URL)
-	case c.TokenFile == "" && c.CertFile == "":
+	case c.TokenFile == "" && c.CertFile == "" && c.Token == nil:
 		return errors.New("decrypt client: TokenFile or CertFile is required: anonymous access is not possible")
+	case c.TokenFile != "" && c.Token != nil:
+		return errors.New("decrypt client: TokenFile and Token exclude each other")
 	case (c.CertFile == "") != (c.KeyFile == ""):
 		return errors.New("decrypt client: CertFile and KeyFile go together")
 	}

@@ -257,6 +257,7 @@ func TestConfigFaults(t *testing.T) {
 		"no host":          {func(c *Config) { c.URL = "secret-decrypt:8444" }, "expected https://HOST:PORT"},
 		"plain HTTP":       {func(c *Config) { c.URL = "http://secret-decrypt:8444" }, "is not https"},
 		"nobody":           {func(c *Config) { c.TokenFile = "" }, "anonymous access"},
+		"two tokens":       {func(c *Config) { c.Token = func(context.Context) string { return "" } }, "exclude each other"},
 		"half a pair":      {func(c *Config) { c.CertFile = "x" }, "go together"},
 		"no such CA":       {func(c *Config) { c.CAFile += "x" }, "no such file"},
 		"no CA in it":      {func(c *Config) { c.CAFile = c.TokenFile }, "contains no certificate"},

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -14,6 +15,35 @@ import (
 
 	"github.com/securevalue/secret-apiserver/pkg/decrypt/secretwatchv1"
 )
+
+// Versions returns, for up to 128 names, a text that changes with the value and contains nothing of it. It is empty for
+// a name under which the caller can open nothing. The server opens no value, and writes one audit record for all names.
+//
+// A value that Get returns afterwards is that of the version, or a newer one. Failed calls are not retried.
+func (c *Client) Versions(ctx context.Context, namespace string, names ...string) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	wanted := slices.Compact(slices.Sorted(slices.Values(names)))
+	events, err := c.watch(ctx, namespace, wanted)
+	if err != nil {
+		return nil, callError(err)
+	}
+	versions := make(map[string]string, len(wanted))
+	for len(versions) < len(wanted) && events.Receive() {
+		event := events.Msg()
+		if event.GetVersion() > 0 {
+			versions[event.GetName()] = fmt.Sprintf("%d.%s", event.GetVersion(), event.GetUid())
+		} else if event.GetName() != "" {
+			versions[event.GetName()] = ""
+		}
+	}
+	cancel() // Close would wait for the end of the stream
+	_ = events.Close()
+	if len(versions) < len(wanted) {
+		return nil, callError(cmp.Or(events.Err(), errEnded))
+	}
+	return versions, nil
+}
 
 // group is the names that share a stream.
 type group struct {

@@ -3,7 +3,9 @@
 package client
 
 import (
+	"context"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 
@@ -148,5 +150,32 @@ func TestErrorsOfStreams(t *testing.T) {
 		if absent(err) != want {
 			t.Errorf("absent(%v) = %v", err, !want)
 		}
+	}
+}
+
+func TestVersions(t *testing.T) {
+	s := newServer(t)
+	s.changes.send("a", "uid-a", 3)
+	config := s.config()
+	config.TokenFile = ""
+	type key struct{}
+	config.Token = func(ctx context.Context) string { token, _ := ctx.Value(key{}).(string); return token }
+	c, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	known := context.WithValue(t.Context(), key{}, "token-1")
+	got, err := c.Versions(known, "default", "b", "a", "a")
+	if err != nil || !maps.Equal(got, map[string]string{"a": "3.uid-a", "b": ""}) {
+		t.Errorf("Versions = %v, %v", got, err)
+	}
+	until(t, func() bool { return len(s.changes.now()) == 0 })
+	if got, err := c.Versions(t.Context(), "default", "a"); got != nil || !errors.Is(err, ErrUnauthenticated) {
+		t.Errorf("with another token: %v, %v", got, err)
+	}
+	s.changes.set(func() { s.changes.refuse = connect.NewError(connect.CodePermissionDenied, nil) })
+	if got, err := c.Versions(known, "default", "a"); got != nil || !errors.Is(err, ErrNotAuthorized) {
+		t.Errorf("a caller without permission: %v, %v", got, err)
 	}
 }

@@ -5,6 +5,7 @@ package client
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -50,7 +51,7 @@ func newTransport(config Config) (*transport, error) {
 			return nil, err
 		}
 	}
-	_, err = t.authorization()
+	_, err = t.fileAuthorization()
 	return t, err
 }
 
@@ -139,7 +140,14 @@ func (t *transport) load() (*tls.Certificate, error) {
 }
 
 // authorization returns the value of the header, empty for a client without a token.
-func (t *transport) authorization() (string, error) {
+func (t *transport) authorization(ctx context.Context) (string, error) {
+	if t.config.Token != nil {
+		return "Bearer " + t.config.Token(ctx), nil
+	}
+	return t.fileAuthorization()
+}
+
+func (t *transport) fileAuthorization() (string, error) {
 	if t.config.TokenFile == "" {
 		return "", nil
 	}
@@ -189,7 +197,7 @@ func (t *transport) CloseIdleConnections() { t.current().CloseIdleConnections() 
 
 // RoundTrip implements http.RoundTripper. It puts the Retry-After of the response into the hint of the request.
 func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	authorization, err := t.authorization()
+	authorization, err := t.authorization(request.Context())
 	if err != nil {
 		_ = request.Body.Close()
 		return nil, err
