@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Regenerates the messages, clients and handlers of the decrypt port from their .proto files. Needs protoc; the
-# generators are those of go.mod. Neither `make run` nor `make test` needs protoc.
+# Regenerates the messages, clients and handlers of the decrypt port and of the CSI provider from their .proto files. Needs
+# protoc; the generators are those of go.mod. Neither `make run` nor `make test` needs protoc.
 set -o errexit -o nounset -o pipefail
 # shellcheck source=hack/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -8,7 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 generate() {
     local proto folder
     go install google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go
-    for proto in pkg/decrypt/*/*.proto; do
+    for proto in pkg/decrypt/*/*.proto pkg/agent/*/*.proto; do
         folder=$(dirname "${proto}")
         find "${folder}" -name '*.pb.go' -delete -o -name '*.connect.go' -delete
         PATH=${GOBIN}:${PATH} protoc --proto_path="${folder}" \

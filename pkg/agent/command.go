@@ -60,6 +60,16 @@ const serveExample = `  secret-agent serve --file tls.key=web-key --file tls.crt
 const readyLong = `Succeed once serve has written all files: a startupProbe for its container, which has no shell.
 --ready-file is that of serve; both read SECRET_AGENT_READY_FILE.`
 
+const csiLong = `Serve files to the Secrets Store CSI driver, in one Pod on each node. Each mount uses the token of
+the Pod that the volume is for; this program has no permission. A SecretProviderClass names the provider and has two
+parameters:
+
+  namespace  of the secure values; without it that of the Pod
+  objects    a YAML list of files: path in the volume, name of the secure value, and mode ("0444")
+
+The driver needs tokenRequests for audience secret.grafana.app in its CSIDriver object. New values come with rotation of
+the driver (--enable-secret-rotation).`
+
 // Main runs the command of this process and returns its exit code.
 func Main() int {
 	if err := nodump.Forbid(); err != nil {
@@ -89,7 +99,7 @@ func newCommand() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newFetch(), newRun(), newServe(), newReady())
+	root.AddCommand(newFetch(), newRun(), newServe(), newReady(), newCSI())
 	return root
 }
 
@@ -124,6 +134,18 @@ func newServe() *cobra.Command {
 	c := o.command("serve", "Keep files current", serveLong, serveExample,
 		o.addFileFlags, o.addEnvFlag, o.addEnvFileFlag, o.addServeFlags, o.addReadyFlag, o.addConnectionFlags)
 	c.RunE = o.planned(o.serve)
+	return c
+}
+
+func newCSI() *cobra.Command {
+	o := newOptions()
+	c := o.command("csi", "Serve files to the Secrets Store CSI driver", csiLong, "", o.addCSIFlags, o.addServerFlags)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := settle(c.Flags()); err != nil {
+			return err
+		}
+		return o.csi(c.Context())
+	}
 	return c
 }
 

@@ -18,23 +18,37 @@ import (
 // audience is what tokens for the decrypt port are issued for.
 const audience = "secret.grafana.app"
 
+// thisPod is the Pod that connects, where it is that of the caller too.
+const thisPod = "this Pod"
+
+// caller is whose call has failed.
+type caller struct {
+	claims
+	token     string // where it is
+	pod       string // that connects to the server
+	namespace string // of the secure values
+}
+
 // explain adds to an error of the client what to do about it, if anything.
 func (o *options) explain(err error) error {
+	c := caller{readClaims(o.tokenFile), "the token in " + o.tokenFile, thisPod, o.namespace}
+	return o.explainTo(c, err)
+}
+
+func (o *options) explainTo(c caller, err error) error {
 	var hints []string
-	token := readClaims(o.tokenFile)
-	account := token.account()
 	if errors.Is(err, client.ErrNotAuthorized) {
-		hints = append(hints, "to give this caller permission, run: "+o.grantCommand(account))
+		hints = append(hints, "to give this caller permission, run: "+c.grantCommand())
 	}
 	if errors.Is(err, client.ErrNotFound) {
 		hints = append(hints, fmt.Sprintf("a name that is not found does not exist in namespace %s, or none of its "+
-			"spec.decrypters is granted to the caller: kubectl securevalue who-can-decrypt NAME -n %[1]s", o.namespace))
+			"spec.decrypters is granted to the caller: kubectl securevalue who-can-decrypt NAME -n %[1]s", c.namespace))
 	}
 	if errors.Is(err, client.ErrUnauthenticated) {
-		hints = append(hints, o.tokenHint(token))
+		hints = append(hints, c.tokenHint())
 	}
 	if errors.Is(err, client.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
-		hints = append(hints, o.networkHint(err, account))
+		hints = append(hints, o.networkHint(err, c))
 	}
 	return &explained{err, hints}
 }
@@ -69,28 +83,29 @@ func (e *explained) Error() string {
 	return text
 }
 
-func (o *options) grantCommand(account string) string {
+func (c caller) grantCommand() string {
+	account := c.account()
 	if account == "" { // not a ServiceAccount: a standalone server
-		return fmt.Sprintf("secret-apiserver grant SERVICE --decrypter DECRYPTER --namespace %s", o.namespace)
+		return fmt.Sprintf("secret-apiserver grant SERVICE --decrypter DECRYPTER --namespace %s", c.namespace)
 	}
-	return fmt.Sprintf("kubectl securevalue grant %s --decrypter DECRYPTER -n %s", account, o.namespace)
+	return fmt.Sprintf("kubectl securevalue grant %s --decrypter DECRYPTER -n %s", account, c.namespace)
 }
 
-func (o *options) tokenHint(token claims) string {
-	expired := time.Unix(token.Expiry, 0)
+func (c caller) tokenHint() string {
+	expired := time.Unix(c.Expiry, 0)
 	switch {
-	case token.Expiry > 0 && !slices.Contains(token.Audience, audience):
-		return fmt.Sprintf("the token in %s is issued for audience %q; a projected serviceAccountToken needs audience "+
-			audience, o.tokenFile, token.Audience)
-	case token.Expiry > 0 && expired.Before(time.Now()):
-		return fmt.Sprintf("the token in %s expired at %s and nothing renewed it: use a projected serviceAccountToken",
-			o.tokenFile, expired.UTC().Format(time.RFC3339))
+	case c.Expiry > 0 && !slices.Contains(c.Audience, audience):
+		return fmt.Sprintf("%s is issued for audience %q; a projected serviceAccountToken needs audience "+
+			audience, c.token, c.Audience)
+	case c.Expiry > 0 && expired.Before(time.Now()):
+		return fmt.Sprintf("%s expired at %s and nothing renewed it: use a projected serviceAccountToken",
+			c.token, expired.UTC().Format(time.RFC3339))
 	}
-	return fmt.Sprintf("the server does not know the token in %s: revoked, or of another server", o.tokenFile)
+	return fmt.Sprintf("the server does not know %s: revoked, or of another server", c.token)
 }
 
-// networkHint explains why the server cannot be reached, for a Pod of an account.
-func (o *options) networkHint(err error, account string) string {
+// networkHint explains why the server cannot be reached.
+func (o *options) networkHint(err error, c caller) string {
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var dns *net.DNSError
@@ -103,10 +118,10 @@ func (o *options) networkHint(err error, account string) string {
 	case errors.As(err, &dns):
 		return "the host of --server is unknown"
 	}
-	namespace, _, ok := strings.Cut(account, ":")
-	if !ok {
+	namespace, _, ok := strings.Cut(c.account(), ":")
+	if !ok || c.pod != thisPod { // the Pod that connects is not of the account
 		namespace = "NAMESPACE"
 	}
-	return fmt.Sprintf("is the server running, and do this Pod and its namespace have the label of its NetworkPolicy? "+
-		"kubectl label namespace %s %s/decrypt=allowed", namespace, audience)
+	return fmt.Sprintf("is the server running, and do %s and its namespace have the label of its NetworkPolicy? "+
+		"kubectl label namespace %s %s/decrypt=allowed", c.pod, namespace, audience)
 }

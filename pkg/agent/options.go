@@ -38,6 +38,8 @@ type options struct {
 	grace    time.Duration
 	// of serve
 	signal, process, pidFile, readyFile string
+	// of csi
+	provider, socketDir, metricsAddress string
 
 	log *log.Logger
 }
@@ -67,10 +69,14 @@ func (o *options) plan(envFile bool) (plan, error) {
 	return p, err
 }
 
-func (o *options) addConnectionFlags(fs *pflag.FlagSet) {
+func (o *options) addServerFlags(fs *pflag.FlagSet) {
 	o.addConfigFlag(fs)
 	fs.StringVar(&o.server, "server", "https://secret-decrypt.secret-system.svc:8444", "`URL` of the decrypt port.")
 	fs.StringVar(&o.caFile, "ca-file", podDir+"ca.crt", "CA bundle used to verify the server.")
+}
+
+func (o *options) addConnectionFlags(fs *pflag.FlagSet) {
+	o.addServerFlags(fs)
 	fs.StringVar(&o.tokenFile, "token-file", podDir+"token",
 		"File with a token for audience secret.grafana.app. It is read again when it changes.")
 	fs.StringVarP(&o.namespace, "namespace", "n", "", "Namespace of the secure values. (default that of the Pod)")
@@ -95,6 +101,17 @@ func (o *options) addServeFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.process, "process", "",
 		"`NAME` of that process, for Pods with shareProcessNamespace. Of several with this name the parent gets it.")
 	fs.StringVar(&o.pidFile, "pid-file", "", "File with the id of that process, instead of its name.")
+}
+
+func (o *options) addCSIFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.provider, "provider", "secret-agent",
+		"`NAME` in spec.provider of SecretProviderClasses. The socket is NAME.sock.")
+	fs.StringVar(&o.socketDir, "socket-dir", "/var/run/secrets-store-csi-providers",
+		"Directory for the socket. Old drivers look into /etc/kubernetes/secrets-store-csi-providers.")
+	fs.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080",
+		"Address of the HTTP server with /metrics and /healthz.")
+	fs.DurationVar(&o.timeout, "timeout", 30*time.Second,
+		"How long a mount may take while the server is unavailable. The kubelet tries again.")
 }
 
 func (o *options) addReadyFlag(fs *pflag.FlagSet) {

@@ -84,7 +84,7 @@ func parseTarget(text string) (target, error) {
 func addPath(paths map[string]bool, path string) (string, error) {
 	clean := filepath.Clean(path)
 	if !filepath.IsLocal(path) || clean == "." || strings.HasPrefix(clean, "..") {
-		return "", fmt.Errorf("path %q must be relative to --dir and in it, and not start with two dots", path)
+		return "", fmt.Errorf("path %q must be relative, must not leave the directory, nor start with two dots", path)
 	}
 	if _, ok := paths[clean]; ok {
 		return "", fmt.Errorf("path %s is used twice", clean)

@@ -23,11 +23,11 @@ func TestPlanRefuses(t *testing.T) {
 		{"an env file as a file", "path a is used twice", options{files: []string{"a=x"}, envFile: "a"}},
 		{"two names for a variable", "variable A is set twice", options{env: []string{"A=x", "A=y"}}},
 		{"no name of a variable", "invalid name of a variable", options{env: []string{"A B=x"}}},
-		{"a path outside", "must be relative to --dir", options{files: []string{"../a=x"}}},
-		{"a path that comes back", "must be relative to --dir", options{files: []string{"b/../../a=x"}}},
-		{"an absolute path", "must be relative to --dir", options{files: []string{"/etc/a=x"}}},
-		{"the directory", "must be relative to --dir", options{files: []string{".=x"}}},
-		{"our own names", "not start with two dots", options{files: []string{"..data/a=x"}}},
+		{"a path outside", "must be relative, must not leave the directory", options{files: []string{"../a=x"}}},
+		{"a path that comes back", "must be relative, must not leave the directory", options{files: []string{"b/../../a=x"}}},
+		{"an absolute path", "must be relative, must not leave the directory", options{files: []string{"/etc/a=x"}}},
+		{"the directory", "must be relative, must not leave the directory", options{files: []string{".=x"}}},
+		{"our own names", "nor start with two dots", options{files: []string{"..data/a=x"}}},
 		{"an env file outside", "--env-file: path", options{envFile: "../a"}},
 	} {
 		_, err := newPlan(&test.o)

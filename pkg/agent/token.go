@@ -34,9 +34,13 @@ func (a *audiences) UnmarshalJSON(data []byte) error {
 
 // readClaims returns the claims of the token in a file; none when it is not a JWT.
 func readClaims(file string) claims {
-	var c claims
 	token, _ := os.ReadFile(file) //nolint:gosec // the user names it; the client reports errors
-	if parts := strings.Split(strings.TrimSpace(string(token)), "."); len(parts) == 3 {
+	return parseClaims(strings.TrimSpace(string(token)))
+}
+
+func parseClaims(token string) claims {
+	var c claims
+	if parts := strings.Split(token, "."); len(parts) == 3 {
 		payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
 		if json.Unmarshal(payload, &c) != nil {
 			return claims{}

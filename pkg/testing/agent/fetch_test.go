@@ -44,7 +44,7 @@ func TestFetch(t *testing.T) {
 		"nothing":      {"", nil, "nothing to do"},
 		"no file":      {"", []string{"--env=A=web-key"}, "--env and --env-file go together"},
 		"two names":    {"", []string{"--file=a=web-key", "--file=a=lines"}, "path a is used twice"},
-		"outside":      {"", []string{"--file=../a=web-key"}, "must be relative to --dir"},
+		"outside":      {"", []string{"--file=../a=web-key"}, "must be relative, must not leave the directory"},
 		"an argument":  {"", []string{"s3cr3t"}, "fetch takes no arguments"},
 		"no CA file":   {"", []string{"--file=a=web-key", "--ca-file=/nowhere"}, "--ca-file: stat /nowhere: no such file or directory; `kubectl securevalue grant`"},
 		"plain HTTP":   {"", []string{"--file=a=web-key", "--server=http://127.0.0.1:1"}, "is not https"},
@@ -69,6 +69,18 @@ func TestFetch(t *testing.T) {
 	}
 }
 
+// jwtOf is a token of ServiceAccount shop/checkout that no server knows.
+func jwtOf(t *testing.T, audience string, expires time.Duration) string {
+	t.Helper()
+	signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"aud": []string{audience}, "exp": time.Now().Add(expires).Unix(), "sub": "system:serviceaccount:shop:checkout",
+	}).SignedString([]byte("a key that this server does not know"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
 // TestFetchExplains: what a refusal says leads to the command or the setting that helps.
 func TestFetchExplains(t *testing.T) {
 	t.Parallel()
@@ -77,13 +89,7 @@ func TestFetchExplains(t *testing.T) {
 	s.Create(t, "default", "of-others", s.canary(), "synthetic-monitoring")
 	token := func(audience string, expires time.Duration) string {
 		file := filepath.Join(t.TempDir(), "token")
-		signed, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-			"aud": []string{audience}, "exp": time.Now().Add(expires).Unix(), "sub": "system:serviceaccount:shop:checkout",
-		}).SignedString([]byte("a key that this server does not know"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		harness.WriteFile(t, file, signed)
+		harness.WriteFile(t, file, jwtOf(t, audience, expires))
 		return "--token-file=" + file
 	}
 	nobody := filepath.Join(t.TempDir(), "nobody")

@@ -201,6 +201,7 @@ var agentCommands = map[string]string{
 	"run":   "pkg/testing/agent, also environ and cmdline in /proc",
 	"serve": "pkg/testing/agent, also environ in /proc",
 	"ready": "pkg/testing/agent; reads no value",
+	"csi":   "pkg/testing/agent, also its metrics and errors, and hack/e2e",
 }
 
 // TestEveryAgentCommandIsSearched: if you add a command, search its output.
