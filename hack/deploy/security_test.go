@@ -50,48 +50,53 @@ func TestPodsAreRestricted(t *testing.T) {
 // image is a name with a version or a digest.
 var image = regexp.MustCompile(`^[a-z0-9./-]+(:[a-zA-Z0-9._-]+)?(@sha256:[0-9a-f]{64})?$`)
 
-// TestContainers is for what Pod Security does not ask.
 func TestContainers(t *testing.T) {
 	each(t, func(t *testing.T, objects []object) {
 		for _, p := range pods(objects) {
-			if p.spec.HostNetwork || p.spec.HostPID || p.spec.HostIPC || p.spec.ShareProcessNamespace != nil {
-				t.Errorf("%s shares something of its host", id(p.owner))
-			}
-			if p.spec.ServiceAccountName == "" && (p.spec.AutomountServiceAccountToken == nil || *p.spec.AutomountServiceAccountToken) {
-				t.Errorf("%s has a token that it does not need", id(p.owner))
-			}
+			checkContainers(t, p)
 			if user := p.spec.SecurityContext.RunAsUser; user != nil && *user == 0 {
 				t.Errorf("%s runs as root", id(p.owner))
 			}
-			for _, c := range p.containers() {
-				at := id(p.owner) + ", container " + c.Name
-				if c.SecurityContext.ReadOnlyRootFilesystem == nil || !*c.SecurityContext.ReadOnlyRootFilesystem {
-					t.Errorf("%s can write to its root", at)
-				}
-				if _, tag, _ := strings.Cut(c.Image, ":"); !image.MatchString(c.Image) || tag == "" || tag == "latest" {
-					t.Errorf("%s: image %q has no version", at, c.Image)
-				}
-				if c.ImagePullPolicy != corev1.PullIfNotPresent {
-					t.Errorf("%s pulls %q", at, c.ImagePullPolicy)
-				}
-				if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() {
-					t.Errorf("%s asks for or may use any amount", at)
-				}
-				if !c.Resources.Limits.Cpu().IsZero() {
-					t.Errorf("%s is throttled, which a server with deadlines must not be", at)
-				}
-				// Values of Secrets in the environment are in crash dumps and in `kubectl describe` of nodes' runtimes.
-				for _, v := range c.Env {
-					if v.ValueFrom != nil && v.ValueFrom.SecretKeyRef != nil {
-						t.Errorf("%s has a Secret in its environment", at)
-					}
-				}
-				if len(c.EnvFrom) != 0 {
-					t.Errorf("%s takes its environment from elsewhere", at)
-				}
-			}
 		}
 	})
+}
+
+// checkContainers is for what Pod Security does not ask.
+func checkContainers(t *testing.T, p pod) {
+	t.Helper()
+	if p.spec.HostNetwork || p.spec.HostPID || p.spec.HostIPC || p.spec.ShareProcessNamespace != nil {
+		t.Errorf("%s shares something of its host", id(p.owner))
+	}
+	if p.spec.ServiceAccountName == "" && (p.spec.AutomountServiceAccountToken == nil || *p.spec.AutomountServiceAccountToken) {
+		t.Errorf("%s has a token that it does not need", id(p.owner))
+	}
+	for _, c := range p.containers() {
+		at := id(p.owner) + ", container " + c.Name
+		if c.SecurityContext.ReadOnlyRootFilesystem == nil || !*c.SecurityContext.ReadOnlyRootFilesystem {
+			t.Errorf("%s can write to its root", at)
+		}
+		if _, tag, _ := strings.Cut(c.Image, ":"); !image.MatchString(c.Image) || tag == "" || tag == "latest" {
+			t.Errorf("%s: image %q has no version", at, c.Image)
+		}
+		if c.ImagePullPolicy != corev1.PullIfNotPresent {
+			t.Errorf("%s pulls %q", at, c.ImagePullPolicy)
+		}
+		if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() {
+			t.Errorf("%s asks for or may use any amount", at)
+		}
+		if !c.Resources.Limits.Cpu().IsZero() {
+			t.Errorf("%s is throttled, which a server with deadlines must not be", at)
+		}
+		// Values of Secrets in the environment are in crash dumps and in `kubectl describe` of nodes' runtimes.
+		for _, v := range c.Env {
+			if v.ValueFrom != nil && v.ValueFrom.SecretKeyRef != nil {
+				t.Errorf("%s has a Secret in its environment", at)
+			}
+		}
+		if len(c.EnvFrom) != 0 {
+			t.Errorf("%s takes its environment from elsewhere", at)
+		}
+	}
 }
 
 func TestProbes(t *testing.T) {
@@ -100,24 +105,29 @@ func TestProbes(t *testing.T) {
 			if !p.long {
 				continue
 			}
-			for _, c := range p.spec.Containers {
-				for kind, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
-					if probe == nil || probe.HTTPGet == nil {
-						t.Errorf("%s, container %s has no %s probe", id(p.owner), c.Name, kind)
-						continue
-					}
-					port := probe.HTTPGet.Port.StrVal
-					if !slices.ContainsFunc(c.Ports, func(cp corev1.ContainerPort) bool { return cp.Name == port }) {
-						t.Errorf("%s: the %s probe asks port %q, which there is not", id(p.owner), kind, port)
-					}
-				}
-			}
+			checkProbes(t, p)
 		}
 		server := getPod(t, objects, "secret-apiserver").container(t, "secret-apiserver")
 		if live, ready := server.LivenessProbe.HTTPGet.Path, server.ReadinessProbe.HTTPGet.Path; live != "/livez" || ready != "/readyz?exclude=etcd&exclude=etcd-readiness" {
 			t.Errorf("the server is restarted by %s and served by %s", live, ready)
 		}
 	})
+}
+
+func checkProbes(t *testing.T, p pod) {
+	t.Helper()
+	for _, c := range p.spec.Containers {
+		for kind, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "liveness": c.LivenessProbe, "readiness": c.ReadinessProbe} {
+			if probe == nil || probe.HTTPGet == nil {
+				t.Errorf("%s, container %s has no %s probe", id(p.owner), c.Name, kind)
+				continue
+			}
+			port := probe.HTTPGet.Port.StrVal
+			if !slices.ContainsFunc(c.Ports, func(cp corev1.ContainerPort) bool { return cp.Name == port }) {
+				t.Errorf("%s: the %s probe asks port %q, which there is not", id(p.owner), kind, port)
+			}
+		}
+	}
 }
 
 // TestNoSecretIsShipped keeps keys out of the manifests: one that everybody can read would be the key of many clusters.
