@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/printers"
 
@@ -36,6 +37,10 @@ const createExample = `  # Prompt for the value without showing it.
   kubectl securevalue create session-key -d "Signs sessions" --decrypter k6-cloud --generate
   kubectl securevalue create db -d "Database login" --decrypter k6-cloud --generate --length 40 --alphabet hex \
     --show-once
+
+  # As a manifest for Git, with the value sealed; nothing is created.
+  kubectl securevalue create api-key -d "External API key" --decrypter k6-cloud --sealed --dry-run=client -o yaml \
+    >api-key.yaml
 
   # Only check that the server accepts it.
   kubectl securevalue create api-key -d "External API key" --decrypter k6-cloud --from-env API_KEY \
@@ -81,8 +86,13 @@ func (w *writer) create(ctx context.Context, sv *v1beta1.SecureValue) error {
 	if err != nil {
 		return err
 	}
-	sv.Spec.Value = &value
-	created, err := client.Create(ctx, sv, w.dryRun.createOptions())
+	if err := w.put(ctx, sv, value); err != nil {
+		return err
+	}
+	created := sv
+	if !w.dryRun.client() {
+		created, err = client.Create(ctx, sv, w.dryRun.createOptions())
+	}
 	if err != nil {
 		return apiError(fmt.Sprintf("creating %s/%s", namespace, sv.Name), err)
 	}
@@ -93,39 +103,63 @@ func (w *writer) create(ctx context.Context, sv *v1beta1.SecureValue) error {
 	return w.print(printer, created, value)
 }
 
+// put puts a value into an object, or with --sealed the text that it becomes.
+func (w *writer) put(ctx context.Context, sv *v1beta1.SecureValue, value sensitive.Value) error {
+	if !w.sealed {
+		sv.Spec.Value = &value
+		return nil
+	}
+	if w.sealer.key == nil {
+		if err := w.sealer.prepare(ctx); err != nil {
+			return err
+		}
+	}
+	text, err := w.sealer.sealFor(sv.Namespace, sv.Name, sv.Spec.Decrypters, value)
+	sv.Spec.SealedValue = text
+	return err
+}
+
 // writer has what create and set share.
 type writer struct {
 	*factory
 	source source
+	sealed bool
+	sealer sealer
 	result *genericclioptions.PrintFlags
 	dryRun dryRun
 }
 
 func newWriter(f *factory, done string) *writer {
-	return &writer{factory: f, result: genericclioptions.NewPrintFlags(done).WithTypeSetter(scheme.Scheme)}
+	return &writer{factory: f, sealer: sealer{factory: f},
+		result: genericclioptions.NewPrintFlags(done).WithTypeSetter(scheme.Scheme)}
 }
 
 func (w *writer) addFlags(c *cobra.Command) {
 	w.source.addFlags(c.Flags())
+	c.Flags().BoolVar(&w.sealed, "sealed", false,
+		"Send the value sealed to a key of the server, as spec.sealedValue, which may stand in Git.")
+	w.sealer.addFlags(c.Flags())
 	w.result.AddFlags(c)
 	w.dryRun.addFlag(c.Flags())
+	c.Flags().Lookup("dry-run").Usage = "none; server: the server checks the request and stores nothing; " +
+		"client, with --sealed: print the object and send nothing."
 }
 
 // printer checks the flags and returns the printer of the result.
 func (w *writer) printer() (printers.ResourcePrinter, error) {
-	if err := errors.Join(w.source.validate(), w.dryRun.validate()); err != nil {
+	if err := errors.Join(w.source.validate(), w.validateSealed()); err != nil {
 		return nil, err
 	}
 	if w.source.showOnce {
 		switch {
-		case w.dryRun.server():
+		case w.dryRun != "none":
 			return nil, errors.New("--show-once would show a value that --dry-run does not store; omit one of them")
 		case w.result.OutputFlagSpecified():
 			return nil, errors.New("--show-once prints only the value to standard output; omit -o")
 		}
 	}
-	if w.dryRun.server() {
-		if err := w.result.Complete("%s (server dry run)"); err != nil {
+	if w.dryRun != "none" {
+		if err := w.result.Complete("%s (" + string(w.dryRun) + " dry run)"); err != nil {
 			return nil, err
 		}
 	}
@@ -134,6 +168,16 @@ func (w *writer) printer() (printers.ResourcePrinter, error) {
 		return nil, fmt.Errorf("-o: %w", err)
 	}
 	return printer, nil
+}
+
+func (w *writer) validateSealed() error {
+	switch {
+	case !w.sealed && (w.sealer.publicKey != "" || w.sealer.notAfter != ""):
+		return errors.New("--public-key and --not-after require --sealed")
+	case w.sealed && w.dryRun.client():
+		return nil
+	}
+	return w.dryRun.validate()
 }
 
 // print writes the object to standard output. With --show-once the value goes there and the object to standard error;
@@ -169,6 +213,8 @@ func (d *dryRun) validate() error {
 
 func (d *dryRun) server() bool { return *d == "server" }
 
+func (d *dryRun) client() bool { return *d == "client" }
+
 // options is the option of a request.
 func (d *dryRun) options() []string {
 	if d.server() {
@@ -190,12 +236,16 @@ var flagOf = strings.NewReplacer("spec.description", "--description", "spec.decr
 // checkObject reports every violation that the server would report for a new object, except for the value and for
 // decrypters that it does not allow.
 func checkObject(sv *v1beta1.SecureValue) error {
-	object := &secret.SecureValue{ObjectMeta: sv.ObjectMeta, Spec: secret.SecureValueSpec{
-		Description: sv.Spec.Description, Decrypters: sv.Spec.Decrypters, Value: sensitive.New("checked elsewhere"),
-	}}
 	var errs []error
-	for _, violation := range validation.New([]string{validation.AnyDecrypter}).Create(object) {
+	for _, violation := range violations(sv) {
 		errs = append(errs, errors.New(flagOf.Replace(violation.Error())))
 	}
 	return errors.Join(errs...)
+}
+
+func violations(sv *v1beta1.SecureValue) field.ErrorList {
+	object := &secret.SecureValue{ObjectMeta: sv.ObjectMeta, Spec: secret.SecureValueSpec{
+		Description: sv.Spec.Description, Decrypters: sv.Spec.Decrypters, Value: sensitive.New("checked elsewhere"),
+	}}
+	return validation.New([]string{validation.AnyDecrypter}).Create(object)
 }

@@ -75,8 +75,8 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	f := newFactory(streams)
 	f.flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(newCreate(f), newSet(f), newImport(f), newWhoCanDecrypt(f), newCanDecrypt(f), newGrant(f),
-		newRevoke(f), newKeys(f), newAudit(), newVersion())
+	root.AddCommand(newCreate(f), newSet(f), newImport(f), newSeal(f), newInspect(f), newReseal(f),
+		newWhoCanDecrypt(f), newCanDecrypt(f), newGrant(f), newRevoke(f), newKeys(f), newAudit(), newVersion())
 	return root
 }
 

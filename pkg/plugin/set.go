@@ -3,11 +3,13 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,6 +31,9 @@ stay unchanged, even when they are edited concurrently.
 If another user has listed decrypters since you last wrote a value, the command shows the list and who changed it, and
 asks for confirmation: a service added there would get the new value. Without a terminal it requires --keep-decrypters.
 
+A value that a manifest brings in spec.sealedValue is written with --sealed or --force only: the next apply of the
+manifest would bring the old value back.
+
 `
 
 const setExample = `  # Prompt for the new value without showing it.
@@ -36,6 +41,9 @@ const setExample = `  # Prompt for the new value without showing it.
 
   # In a CI job, for exactly this list of decrypters.
   kubectl securevalue set api-key --from-env API_KEY --keep-decrypters=k6-cloud
+
+  # Seal a new value, and print what the manifest in Git must have.
+  kubectl securevalue set api-key --sealed -o jsonpath='{.spec.sealedValue}'
 
   # Generate a new value and store it in a shell variable.
   PASSWORD=$(kubectl securevalue set db --generate --show-once)`
@@ -46,7 +54,8 @@ const keepAny = "*"
 // setter writes a new value to an object.
 type setter struct {
 	*writer
-	keep string
+	keep  string
+	force bool
 	// confirmed is the list of decrypters that was checked; nil before that.
 	confirmed       sets.Set[string]
 	client          typedv1beta1.SecureValueInterface
@@ -68,6 +77,8 @@ func newSet(f *factory) *cobra.Command {
 		"Write the value without confirmation when other users listed decrypters. "+
 			"With `SERVICE,...`, only if the list is exactly that.")
 	c.Flags().Lookup("keep-decrypters").NoOptDefVal = keepAny
+	c.Flags().BoolVar(&s.force, "force", false,
+		"Write the value even if the object has a sealed one, which is removed.")
 	return c
 }
 
@@ -125,6 +136,12 @@ func (s *setter) get(ctx context.Context) (*v1beta1.SecureValue, error) {
 	if err != nil {
 		return nil, s.apiError(err)
 	}
+	if sv.Spec.SealedValue != "" && !s.sealed && !s.force {
+		return nil, fmt.Errorf("%s/%s has a spec.sealedValue, applied by %s: the next apply would bring its value "+
+			"back; seal the new value with --sealed and change the manifest too, or write it with --force; "+
+			"nothing was written",
+			s.namespace, s.name, sealedBy(sv))
+	}
 	if s.dryRun.server() && s.keep == "" {
 		return sv, nil // the server warns on a dry run as well
 	}
@@ -134,14 +151,23 @@ func (s *setter) get(ctx context.Context) (*v1beta1.SecureValue, error) {
 func (s *setter) write(
 	ctx context.Context, sv *v1beta1.SecureValue, value sensitive.Value,
 ) (*v1beta1.SecureValue, error) {
+	if err := s.put(ctx, sv, value); err != nil {
+		return nil, err
+	}
+	if s.dryRun.client() {
+		return sv, nil
+	}
 	if s.mayGet {
-		sv.Spec.Value = &value
 		return s.client.Update(ctx, sv, metav1.UpdateOptions{
 			DryRun: s.dryRun.options(), FieldManager: fieldManager, FieldValidation: metav1.FieldValidationStrict,
 		})
 	}
+	spec := map[string]any{"value": sv.Spec.Value}
+	if s.sealed {
+		spec = map[string]any{"sealedValue": sv.Spec.SealedValue}
+	}
 	body, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"resourceVersion": sv.ResourceVersion}, "spec": map[string]any{"value": value},
+		"metadata": map[string]any{"resourceVersion": sv.ResourceVersion}, "spec": spec,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the patch: %w", err)
@@ -206,6 +232,20 @@ func (s *setter) askToKeep(ctx context.Context, sv *v1beta1.SecureValue, unseen 
 		return errors.New("nothing was written")
 	}
 	return nil
+}
+
+// sealedBy names the managers of spec.sealedValue.
+func sealedBy(sv *v1beta1.SecureValue) string {
+	var managers []string
+	for _, entry := range sv.ManagedFields {
+		if entry.FieldsV1 != nil && bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(`"f:sealedValue"`)) {
+			managers = append(managers, strconv.Quote(entry.Manager))
+		}
+	}
+	if managers == nil {
+		return "another client"
+	}
+	return strings.Join(managers, ", ")
 }
 
 // describeDecrypters returns the list of an object and who changed it last.

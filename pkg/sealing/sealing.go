@@ -199,9 +199,8 @@ func Parse(text string) (Text, error) {
 	if spelled, err := formatNotAfter(t.notAfter); err != nil || spelled != parts[2] {
 		return Text{}, errors.New("invalid notAfter: the third part must be empty, or Unix seconds to the year 9999")
 	}
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	if strings.Trim(parts[3], alphabet) != "" {
-		return Text{}, errors.New("invalid ciphertext: the fourth part must be base64url without padding or line breaks")
+	if strings.Trim(parts[3], "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		return Text{}, errors.New("invalid ciphertext: the fourth part must be base64url, no padding or line breaks")
 	}
 	t.ciphertext, _ = base64.RawURLEncoding.DecodeString(parts[3]) // ignores trailing bits
 	if parts[3] == "" || base64.RawURLEncoding.EncodeToString(t.ciphertext) != parts[3] {

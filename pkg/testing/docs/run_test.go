@@ -27,6 +27,7 @@ var serverBefore = map[string]string{
 var secrets = []string{
 	"secret-api-key-12345", "new-value-12345", "hunter2-for-load-tests",
 	"first-value-of-curl", "second-value-of-curl",
+	"first-of-the-key", "second-of-the-key",
 	"first-of-the-login", "second-of-the-login", "first-of-the-token", "second-of-the-token",
 }
 

@@ -39,8 +39,9 @@ func startServer(t *testing.T) *harness.Server {
 
 // suite is shared by all scripts.
 type suite struct {
-	server *harness.Server
-	mu     sync.Mutex
+	server  *harness.Server
+	program string
+	mu      sync.Mutex
 	// canaries are the values of all scripts.
 	canaries []string
 }
@@ -49,6 +50,7 @@ type suite struct {
 func TestScripts(t *testing.T) {
 	s := &suite{server: startServer(t)}
 	kubectl := filepath.Dir(harness.KubectlBinary(t))
+	s.program = harness.Binary(t)
 	t.Cleanup(func() { s.server.Leaks(t, s.canaries...) }) // once the scripts, which run in parallel, have ended
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata", UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "", Cmds: s.commands(),
@@ -83,6 +85,8 @@ func (s *suite) setup(env *testscript.Env, kubectl string) error {
 	env.Setenv("WRITER", writerToken)
 	env.Setenv("READER", readerToken)
 	env.Setenv("RBAC", s.server.RBACDir)
+	env.Setenv("SERVER", s.program)
+	env.Setenv("DATA", s.server.DataDir)
 	env.Setenv("TERM", cmp.Or(os.Getenv("TERM"), "xterm"))
 	env.Values[canariesKey{}] = []string{canary, other}
 	return nil
