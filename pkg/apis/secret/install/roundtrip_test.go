@@ -4,6 +4,7 @@ package install_test
 
 import (
 	"math/rand" //nolint:depguard // what upstream's fuzzer takes
+	"reflect"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
@@ -83,6 +84,51 @@ func TestConversionDrops(t *testing.T) {
 	}
 	if back.Spec.Value == nil || back.Spec.Value.Expose() != "v" {
 		t.Error("the value did not come over")
+	}
+}
+
+// Fields of one name have one content in both versions: the generated conversion casts structs of the same layout, and
+// would swap fields of one type that stand in another order.
+func TestConversionIsByName(t *testing.T) {
+	scheme := newScheme()
+	for gvk, goType := range scheme.AllKnownTypes() {
+		if gvk.GroupVersion() != v1beta1.SchemeGroupVersion || !scheme.Recognizes(secret.SchemeGroupVersion.WithKind(gvk.Kind)) {
+			continue
+		}
+		hub, err := scheme.New(secret.SchemeGroupVersion.WithKind(gvk.Kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := reflect.New(goType)
+		nameFields(in.Elem())
+		if err := scheme.Convert(in.Interface(), hub, nil); err != nil {
+			t.Fatalf("%s: %v", gvk.Kind, err)
+		}
+		wantNamed(t, gvk.Kind, reflect.ValueOf(hub).Elem())
+	}
+}
+
+// nameFields sets every string below Spec and Status to the name of its field.
+func nameFields(v reflect.Value) {
+	for field, content := range v.Fields() {
+		switch {
+		case content.Kind() == reflect.String:
+			content.SetString(field.Name)
+		case content.Kind() == reflect.Struct && (field.Name == "Spec" || field.Name == "Status"):
+			nameFields(content)
+		}
+	}
+}
+
+func wantNamed(t *testing.T, path string, v reflect.Value) {
+	t.Helper()
+	for field, content := range v.Fields() {
+		switch {
+		case content.Kind() == reflect.String && content.String() != "" && content.String() != field.Name:
+			t.Errorf("%s.%s got the content of %s", path, field.Name, content)
+		case content.Kind() == reflect.Struct && (field.Name == "Spec" || field.Name == "Status"):
+			wantNamed(t, path+"."+field.Name, content)
+		}
 	}
 }
 
