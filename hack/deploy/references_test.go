@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -242,6 +243,9 @@ func TestSelectorsSelect(t *testing.T) {
 	})
 }
 
+// publicKeysRole is the only role that everybody has: to read the public sealing keys.
+const publicKeysRole = "secret.grafana.app:sealingkeys-reader"
+
 func TestBindings(t *testing.T) {
 	builtin := []string{"system:auth-delegator", "extension-apiserver-authentication-reader"}
 	each(t, func(t *testing.T, objects []object) {
@@ -253,6 +257,9 @@ func TestBindings(t *testing.T) {
 				t.Errorf("%s binds %s %s, which there is not", id(o), ref.Kind, ref.Name)
 			}
 			for _, s := range subjects {
+				if ref.Name == publicKeysRole && s.Kind == rbacv1.GroupKind && s.Name == "system:authenticated" {
+					continue
+				}
 				if s.Kind != "ServiceAccount" || s.Namespace != "secret-system" {
 					t.Errorf("%s binds %s %s", id(o), s.Kind, s.Name)
 				}
@@ -261,6 +268,13 @@ func TestBindings(t *testing.T) {
 		}
 		for _, b := range all[*rbacv1.ClusterRoleBinding](objects) {
 			check(b, b.RoleRef, b.Subjects)
+			if role := get[*rbacv1.ClusterRole](t, objects, publicKeysRole); b.RoleRef.Name == publicKeysRole {
+				want := []rbacv1.PolicyRule{{APIGroups: []string{"secret.grafana.app"}, Resources: []string{"sealingkeys"},
+					Verbs: []string{"get", "list"}}}
+				if !reflect.DeepEqual(role.Rules, want) {
+					t.Errorf("%s gives everybody %v", id(b), role.Rules)
+				}
+			}
 		}
 		for _, b := range all[*rbacv1.RoleBinding](objects) {
 			check(b, b.RoleRef, b.Subjects)
