@@ -69,6 +69,26 @@ func (f *flux) canary() string {
 	return canary
 }
 
+// seal seals a value for the object that manifest describes.
+func (f *flux) seal(value string) string {
+	f.t.Helper()
+	keys, err := versioned.NewForConfigOrDie(f.RESTConfig(f.t, fluxToken)).SecretV1beta1().SealingKeys().
+		List(f.t.Context(), metav1.ListOptions{})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	public, err := sealing.ParsePublicKey(keys.Items[0].Spec.PublicKey)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	text, err := public.Seal([]byte(value),
+		sealing.Binding{Namespace: "default", Name: "x", Decrypters: []string{"k6-cloud"}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return text
+}
+
 // manifest has no value when that is empty, and no revision when that is.
 func manifest(value, revision string) string {
 	text := "apiVersion: secret.grafana.app/v1beta1\nkind: SecureValue\nmetadata:\n  name: x\n  namespace: default\n"
@@ -187,23 +207,7 @@ func TestValueInGit(t *testing.T) {
 // know the field makes no new version.
 func TestSealedValueInGit(t *testing.T) {
 	f := start(t)
-	sealingKeys, err := versioned.NewForConfigOrDie(f.RESTConfig(t, fluxToken)).SecretV1beta1().SealingKeys().
-		List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := sealing.ParsePublicKey(sealingKeys.Items[0].Spec.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sealed := func(value string) string {
-		text, err := public.Seal([]byte(value),
-			sealing.Binding{Namespace: "default", Name: "x", Decrypters: []string{"k6-cloud"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return manifest("", "") + "  sealedValue: " + text + "\n"
-	}
+	sealed := func(value string) string { return manifest("", "") + "  sealedValue: " + f.seal(value) + "\n" }
 	first, second := f.canary(), f.canary()
 	inGit := sealed(first)
 	f.expect("a new manifest", inGit, ssa.CreatedAction)
