@@ -33,7 +33,7 @@ func (f *failing) Follow(ctx context.Context) (watch.Interface, uint64, error) {
 	return f.metadata.Follow(ctx)
 }
 
-// At a start the watch cache is not filled yet: that is no error. Any other failure is logged once for each attempt.
+// At a start the watch cache is not filled yet: that is not an error. Any other failure is logged once for each attempt.
 func TestChangesWaitForTheWatchCache(t *testing.T) {
 	state := klog.CaptureState()
 	t.Cleanup(state.Restore)

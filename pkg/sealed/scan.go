@@ -49,7 +49,7 @@ type Scanned struct {
 	Namespace, Name string
 	// Key names the key of the value, as status.key does; "" if the record has no envelope or the object is deleted.
 	Key string
-	// Sealing is set for the private half of a sealing key, which is no value. Namespace is SealingKeyNamespace.
+	// Sealing is set for the private half of a sealing key, which is not a value. Namespace is SealingKeyNamespace.
 	Sealing bool
 	// SealedTo is the id of the sealing key in spec.sealedValue; "" without one.
 	SealedTo string

@@ -76,7 +76,7 @@ func TestSealingKeysOfARetiredStorageKey(t *testing.T) {
 	mustList(t, s.sealingKeys(0))
 }
 
-// A private half opens only in the record of its own key, and is nowhere in clear.
+// A private half opens only in its record, and is nowhere in clear.
 func TestSealingKeyIsBoundToItsRecord(t *testing.T) {
 	s := newStack(t, false)
 	keys := s.sealingKeys(time.Nanosecond)

@@ -84,7 +84,7 @@ type SecureValue struct {
 	// above the store it is always nil.
 	Sealed []byte
 	// SealedFrom is the SHA-256 of the spec.sealedValue that the stored value came from; nil for a plain one. It is
-	// stored and not served: that text is no new value, however a client brings it back.
+	// stored and not served: that text is not a new value, however a client brings it back.
 	SealedFrom []byte
 }
 

@@ -79,7 +79,7 @@ func (s *sealedInput) create(ctx context.Context, keys SealingKeys, sv *secret.S
 	return s.open(ctx, keys, sv, sv.Name, faultNotForThis)
 }
 
-// update decides what the text of a changed object means. The one that the stored value came from is no new value,
+// update decides what the text of a changed object means. The one that the stored value came from is not a new value,
 // unless it should now be opened for another list of decrypters; any other is opened into spec.value. A plain value
 // removes the text.
 //

@@ -47,7 +47,7 @@ func TestSealedValueOpensOnTheDecryptPortOnly(t *testing.T) {
 	a.noTrace(t)
 }
 
-// A text that the stored value came from is no new value, however it comes back; any other is.
+// A text that the stored value came from is not a new value, however it comes back; any other is.
 func TestUnchangedTextIsNoNewValue(t *testing.T) {
 	a := start(t)
 	value := a.canary()
@@ -75,7 +75,7 @@ func TestUnchangedTextIsNoNewValue(t *testing.T) {
 	}
 	a.wantValue(t, "one", value)
 
-	// The same value sealed anew is another text.
+	// A value sealed again is another text.
 	second := a.canary()
 	text = a.seal(t, second, binding("one"))
 	dry := stateOf(t, a.apply(t, "one?dryRun=All", manifest(t, "one", text)).Want(t, http.StatusOK))

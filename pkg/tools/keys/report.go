@@ -58,7 +58,7 @@ type KeyReport struct {
 	Key      string `json:"key"`
 	// Count is the number of values that the key seals.
 	Count int64 `json:"count"`
-	// SealingKeys is the number of sealing keys under it (docs/sealed-manifests.md), which are no values.
+	// SealingKeys is the number of sealing keys under it (docs/sealed-manifests.md), which are not values.
 	SealingKeys int64 `json:"sealingKeys,omitempty"`
 	// Oldest is when the oldest of the values was created.
 	Oldest *time.Time `json:"oldest,omitempty"`

@@ -19,7 +19,7 @@ import (
 const replaceLong = `Let people seal to a new key: the next one who asks the server for its sealing key gets a new one.
 Older keys still open what was sealed to them. Without this command a key is replaced after --sealing-key-max-age.
 
-Whoever has a sealing key, from a database or a backup together with the key that encrypts it, can open all that was
+Anyone who has a sealing key, from a database or a backup together with the key that encrypts it, can open all that was
 ever sealed to it: after such a leak write new values, seal them to the new key, and retire the old one.`
 
 const replaceExample = `  secret-apiserver sealing-keys replace --data-dir ./data`
@@ -60,7 +60,7 @@ func newReplaceSealingCommand(ctx context.Context) *cobra.Command {
 					return err
 				}
 				if id == "" {
-					return errors.New("there is no sealing key yet: the first one is made when somebody asks for it")
+					return errors.New("no sealing key exists yet: the first one is made when somebody asks for it")
 				}
 				_, err = fmt.Fprintf(command.OutOrStdout(), "%s is replaced when somebody asks for the key to seal to "+
 					"again; it still opens\n", id)
