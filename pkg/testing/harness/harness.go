@@ -260,12 +260,25 @@ func (s *Server) Stop(t testing.TB) {
 	}
 }
 
-// Signal sends a signal to the server.
+// Signal sends a signal to the server. After SIGSTOP it waits until every thread has stopped: on a busy machine one
+// that runs could still answer.
 func (s *Server) Signal(t testing.TB, signal os.Signal) {
 	t.Helper()
 	if err := s.command.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
+	if signal == syscall.SIGSTOP {
+		Eventually(t, "the server is stopped", s.stopped)
+	}
+}
+
+func (s *Server) stopped() bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.PID()))
+	return !slices.ContainsFunc(threads, func(file string) bool {
+		stat, err := os.ReadFile(file) //nolint:gosec // of the server's process
+		_, state, _ := strings.Cut(string(stat), ") ")
+		return err == nil && !strings.HasPrefix(state, "T")
+	})
 }
 
 // Kill ends the server at once (SIGKILL) and waits until it is gone. It may be called more than once.
