@@ -11,8 +11,7 @@
 // enc and ct are those of HPKE (RFC 9180), single-shot, base mode, with an empty aad and the suite
 //
 //	KEM   0x647A MLKEM768-X25519 (draft-ietf-hpke-pq, X-Wing): private key 32 bytes, public key 1216, enc 1120
-//	KDF   0x0001 HKDF-SHA256
-//	AEAD  0x0002 AES-256-GCM
+//	KDF   0x0001 HKDF-SHA256, AEAD 0x0002 AES-256-GCM
 //
 // info is what the text is bound to: a list of strings, written as their number and then, for each, its length in bytes
 // and its bytes. The number and the lengths are uint32, big-endian. The strings are "secret.grafana.app/sv1", KEY-ID,

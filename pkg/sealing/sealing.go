@@ -34,12 +34,9 @@ var ErrNotForThis = errors.New("the text was changed, or sealed for another obje
 
 // Binding is what a text is sealed for.
 type Binding struct {
-	// Namespace and Name are those of the object, and not empty.
-	Namespace, Name string
-	// Decrypters are a set: order and duplicates do not matter.
-	Decrypters []string
-	// NotAfter is when the text expires, in whole seconds from 1970 to the year 9999. Zero: never.
-	NotAfter time.Time
+	Namespace, Name string    // of the object; not empty
+	Decrypters      []string  // a set: order and duplicates do not matter
+	NotAfter        time.Time // when the text expires, in whole seconds from 1970 to the year 9999; zero: never
 }
 
 func (b Binding) info(keyID, notAfter string) []byte {
@@ -88,8 +85,7 @@ func (p *PublicKey) Seal(value []byte, b Binding) (string, error) {
 	if b.Namespace == "" || b.Name == "" {
 		return "", errors.New("a value is sealed for one object: namespace and name must not be empty")
 	}
-	zeros := make([]byte, padded(int64(len(value)))-int64(len(value)))
-	plaintext := slices.Concat(number(len(value)), value, zeros)
+	plaintext := slices.Concat(number(len(value)), value, make([]byte, padded(int64(len(value)))-int64(len(value))))
 	ciphertext, err := hpke.Seal(p.key, hpke.HKDFSHA256(), hpke.AES256GCM(), b.info(p.ID(), notAfter), plaintext)
 	if err != nil {
 		return "", fmt.Errorf("cannot seal with public key %s: %w", p.ID(), err)
