@@ -34,6 +34,7 @@ var unrun = map[string]string{
 	"docs/operations.md":               "needs a cluster, images, etcd's tools: hack/deploy checks the manifests, pkg/testing/backup the backups",
 	"docs/performance":                 "benchmarks: minutes, and figures that nobody compares here",
 	"docs/reliability.md":              "the robustness suite itself, for minutes",
+	"docs/sealed-manifests.md":         "manifests and keys of yours: pkg/testing/plugin and pkg/testing/sealedvalues run the commands",
 	"docs/security-model.md":           "shows what an attack would do; pkg/testing/security makes the attacks",
 	"docs/pods.md":                     "needs a cluster: pkg/testing/agent runs the containers of its examples, pkg/testing/plugin grants",
 	"docs/standalone.md":               "backup into fixed names and a server on the fixed port: pkg/testing/backup and pkg/testing/process run them",
