@@ -33,8 +33,10 @@ func csiProvider(t *testing.T) *csidriver.Driver {
 	if err := pki.WriteFile(ca, server.CA.PEM()); err != nil {
 		t.Fatal(err)
 	}
-	provider := exec.CommandContext(t.Context(), harness.AgentBinary(t), "csi", "--server="+server.Replicas[0].DecryptURL,
+	ctx := context.WithoutCancel(t.Context()) // the end of the test asks it to end, below
+	provider := exec.CommandContext(ctx, harness.AgentBinary(t), "csi", "--server="+server.Replicas[0].DecryptURL,
 		"--ca-file="+ca, "--socket-dir="+dir, "--metrics-bind-address=127.0.0.1:0")
+	provider.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var output strings.Builder
 	provider.Stdout, provider.Stderr = &output, &output
 	if err := provider.Start(); err != nil {
