@@ -19,6 +19,6 @@
 //
 // The plaintext is the length of the value in bytes (uint32, big-endian), the value, and zeros: the value and its zeros
 // together are 256, 512 or 1024 bytes or the next multiple of 1024, the size class that a text shows. testdata has
-// vectors for implementations in other languages. There is no forward secrecy: a private key that leaks opens every
+// vectors for implementations in other languages. Texts lack forward secrecy: a private key that leaks opens every
 // text ever sealed with its public key.
 package sealing
