@@ -66,13 +66,19 @@ declared_tools() {
     done <"${root}/hack/tools.txt"
 }
 
+# command_path PACKAGE COMMAND prints where a command is: the file of the package, if it is installed. What a version
+# manager puts in front of it starts the real command by the PATH of its user, which .ci/run does not have.
+command_path() {
+    if [[ $1 == go ]]; then type -P "$2"; else PATH=/usr/bin:/bin:${PATH} type -P "$2"; fi
+}
+
 # missing_packages prints the packages of which this machine does not have every command.
 missing_packages() {
     local package commands command
     while IFS=: read -r package commands; do
         [[ ${package} != '['* ]] || continue # not needed by .ci/run
         for command in ${commands}; do
-            type -P "${command}" >/dev/null || { echo "${package}" && break; }
+            command_path "${package}" "${command}" >/dev/null || { echo "${package}" && break; }
         done
     done < <(declared_tools)
 }
@@ -83,7 +89,7 @@ link_tools() {
     while IFS=: read -r package commands; do
         [[ ${package} != '['* ]] || continue
         for command in ${commands}; do
-            if path=$(type -P "${command}"); then ln -sf "${path}" "$1/${command}"; fi
+            if path=$(command_path "${package}" "${command}"); then ln -sf "${path}" "$1/${command}"; fi
         done
     done < <(declared_tools)
 }
