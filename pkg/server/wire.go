@@ -186,10 +186,11 @@ func (s *server) wireSealingKeys(config *genericapiserver.Config, sealer *sealed
 	}
 	found := sealed.NewSealingKeys(client, s.opts.Storage.StorageConfig.Prefix, sealer,
 		s.opts.Encryption.SealingKeyMaxAge)
-	return found, config.AddPostStartHook("rewrap-sealing-keys", func(hook genericapiserver.PostStartHookContext) error {
+	run := func(hook genericapiserver.PostStartHookContext) error {
 		go found.Run(hook)
 		return nil
-	})
+	}
+	return found, config.AddPostStartHook("rewrap-sealing-keys", run)
 }
 
 // liveServers returns the servers that are announced in etcd now.

@@ -113,7 +113,8 @@ func (o Objects) items() []*item {
 }
 
 // Builtin returns the roles and bindings that always exist. Without them a client could neither discover the API nor
-// ask what it is allowed to do; the public sealing keys are for everybody. Manifests can bind these roles but not redefine them.
+// ask what it is allowed to do; the public sealing keys are for everybody. Manifests can bind these roles but not
+// redefine them.
 func Builtin() Objects {
 	reviews := []rbacv1.PolicyRule{
 		{

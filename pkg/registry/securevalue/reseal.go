@@ -75,7 +75,8 @@ func (r ResealREST) open(ctx context.Context, in *secret.SecureValueReseal, name
 	case in.Spec.SealedValue == "":
 		return "", field.Required(pathSealedValue, "set the text to seal again"), nil
 	case len(in.Spec.Decrypters) > secret.MaxDecrypters:
-		return "", field.TooMany(field.NewPath("spec", "decrypters"), len(in.Spec.Decrypters), secret.MaxDecrypters), nil
+		path := field.NewPath("spec", "decrypters")
+		return "", field.TooMany(path, len(in.Spec.Decrypters), secret.MaxDecrypters), nil
 	}
 	v, fault, err := openText(ctx, r.keys, in.Spec.SealedValue, namespace, name, in.Spec.Decrypters, faultNotForThis)
 	if fault != nil || err != nil {
