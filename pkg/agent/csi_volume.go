@@ -58,7 +58,7 @@ func newCSIVolume(r *csiproviderv1alpha1.MountRequest) (*csiVolume, error) {
 	v.id = volumeID{attributes[podAttributes+"pod.uid"], r.GetTargetPath()}
 	podNamespace := attributes[podAttributes+"pod.namespace"]
 	if v.id.pod == "" || v.id.path == "" || podNamespace == "" {
-		return v, invalid("attributes lack UID or namespace of the Pod, or there is no target path: " +
+		return v, invalid("attributes lack UID or namespace of the Pod, or the request lacks the target path: " +
 			"the CSIDriver object needs podInfoOnMount: true")
 	}
 	v.pod = podNamespace + "/" + attributes[podAttributes+"pod.name"]

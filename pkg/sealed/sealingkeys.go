@@ -33,9 +33,8 @@ type SealingKeys struct {
 	sealer *Sealer
 	maxAge time.Duration
 
-	mu     sync.Mutex
-	opened map[string]openedKey // by id
-	failed bool                 // the last rewrap failed, which is logged
+	opened sync.Map // of openedKey by id
+	failed bool     // the last rewrap failed, which is logged
 }
 
 // openedKey is a parsed key with the revision of its record: parsing costs as much as opening a text.
@@ -47,7 +46,7 @@ type openedKey struct {
 // NewSealingKeys returns the keys under etcdPrefix (--etcd-prefix). One that is older than maxAge is replaced when
 // somebody asks for the key to seal to; 0 is never.
 func NewSealingKeys(kv clientv3.KV, etcdPrefix string, sealer *Sealer, maxAge time.Duration) *SealingKeys {
-	return &SealingKeys{kv: kv, prefix: etcdPrefix, sealer: sealer, maxAge: maxAge, opened: map[string]openedKey{}}
+	return &SealingKeys{kv: kv, prefix: etcdPrefix, sealer: sealer, maxAge: maxAge}
 }
 
 // List returns the keys, the active one first, and the revision of etcd. It makes a key if there is none or the active
@@ -150,27 +149,25 @@ func (k *SealingKeys) Seal(ctx context.Context, v sensitive.Value, binding seali
 	return found[0].Public.Seal([]byte(v.Expose()), binding)
 }
 
-// private reads the record of a key, and opens it if it changed.
+// private reads the record of a key, and opens it if it changed. Nothing is locked meanwhile: a KMS may take seconds.
 func (k *SealingKeys) private(ctx context.Context, id string) (*sealing.PrivateKey, error) {
 	got, err := k.kv.Get(ctx, sealingRoot(k.prefix)+id)
 	if err != nil {
 		return nil, fmt.Errorf("reading a sealing key: %w", err)
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if len(got.Kvs) == 0 {
-		delete(k.opened, id)
+		k.opened.Delete(id)
 		return nil, ErrNoSealingKey
 	}
 	record := got.Kvs[0]
-	if known, ok := k.opened[id]; ok && known.revision == record.ModRevision {
-		return known.key, nil
+	if known, ok := k.opened.Load(id); ok && known.(openedKey).revision == record.ModRevision {
+		return known.(openedKey).key, nil
 	}
 	key, err := openSealingKey(ctx, k.sealer, id, record.Value)
 	if err != nil {
 		return nil, operationError(Opening, sealingKeyObject(id), err)
 	}
-	k.opened[id] = openedKey{record.ModRevision, key}
+	k.opened.Store(id, openedKey{record.ModRevision, key})
 	return key, nil
 }
 

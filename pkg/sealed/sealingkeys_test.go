@@ -4,6 +4,7 @@ package sealed
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"k8s.io/apiserver/pkg/storage/value"
 
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret"
 	"github.com/securevalue/secret-apiserver/pkg/apis/secret/sensitive"
@@ -126,6 +128,44 @@ func TestSealingKeyIsBoundToItsRecord(t *testing.T) {
 	}
 	if v, err := keys.Open(t.Context(), sealTo(pair[0]), binding); err != nil || v != sensitive.Value(canary) {
 		t.Errorf("the other key: %v", err)
+	}
+}
+
+// stuck is a transformer that opens nothing until it is released.
+type stuck struct {
+	value.Transformer
+	asked, release chan struct{}
+}
+
+func (s stuck) TransformFromStorage(ctx context.Context, data []byte, dataCtx value.Context) ([]byte, bool, error) {
+	close(s.asked)
+	<-s.release
+	return s.Transformer.TransformFromStorage(ctx, data, dataCtx)
+}
+
+// While a KMS does not answer about one key, others that are known still open.
+func TestSealingKeysDoNotWaitForEachOther(t *testing.T) {
+	s := newStack(t, false)
+	keys := s.sealingKeys(time.Nanosecond)
+	mustList(t, keys)
+	pair := mustList(t, keys)
+	if _, err := keys.private(t.Context(), pair[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	kms := stuck{s.keys.Transformer, make(chan struct{}), make(chan struct{})}
+	s.keys.Transformer = kms
+	waits := make(chan error, 1)
+	go func() {
+		_, err := keys.private(t.Context(), pair[1].ID)
+		waits <- err
+	}()
+	<-kms.asked
+	if _, err := keys.private(bounded(t), pair[0].ID); err != nil {
+		t.Error(err)
+	}
+	close(kms.release)
+	if err := <-waits; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -94,7 +94,7 @@ func TestCSIRefuses(t *testing.T) {
 		"unknown parameter":    {request.Set("vaultAddress", canary), "InvalidArgument", `unknown parameter "vaultAddress": a SecretProviderClass has namespace and objects`},
 		"no UID":               {request.Set("csi.storage.k8s.io/pod.uid", ""), "InvalidArgument", "podInfoOnMount: true"},
 		"no namespace":         {request.Set("csi.storage.k8s.io/pod.namespace", ""), "InvalidArgument", "podInfoOnMount: true"},
-		"no target path":       {csidriver.Request{Attributes: request.Attributes}, "InvalidArgument", "there is no target path"},
+		"no target path":       {csidriver.Request{Attributes: request.Attributes}, "InvalidArgument", "the request lacks the target path"},
 		"no attributes":        {csidriver.Request{TargetPath: "/x"}, "InvalidArgument", "attributes: expected a JSON object of strings"},
 		"garbage":              {csidriver.Request{Attributes: canary, TargetPath: "/x"}, "InvalidArgument", "attributes: expected a JSON object"},
 		"numbers":              {csidriver.Request{Attributes: `{"` + canary + `":1}`, TargetPath: "/x"}, "InvalidArgument", "attributes: expected a JSON object"},
