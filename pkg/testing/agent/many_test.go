@@ -17,13 +17,7 @@ import (
 // TestManyAgents writes values while several agents follow, as the Pods of one Deployment do, and prints how long after
 // the acknowledged write each has the new file. AGENTS is how many there are.
 func TestManyAgents(t *testing.T) {
-	s, count := start(t), 3
-	if text := os.Getenv("AGENTS"); text != "" {
-		var err error
-		if count, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	s, count := start(t), int(harness.Setting(t, "AGENTS", 3))
 	value := s.create(t, "a", s.canary())
 	var links []string
 	for i := range count {

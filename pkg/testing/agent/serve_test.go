@@ -119,13 +119,7 @@ func checkSize(t *testing.T, pid, limit int) {
 // the one before it. SERVE_ROTATIONS changes the number of rotations.
 func TestServeRotations(t *testing.T) {
 	t.Parallel()
-	rotations := 200
-	if text := os.Getenv("SERVE_ROTATIONS"); text != "" {
-		var err error
-		if rotations, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	rotations := int(harness.Setting(t, "SERVE_ROTATIONS", 200))
 	s := start(t)
 	padding := strings.Repeat("p", 8<<10)
 	value := func(n int) string { return fmt.Sprintf("%06d %s %06[1]d", n, padding) }

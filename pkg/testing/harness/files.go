@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 )
@@ -128,4 +129,18 @@ func create(t testing.TB, file string) *os.File {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// Setting reads a number from the environment: how much of something a long run of a test does, or its seed.
+func Setting(t testing.TB, name string, byDefault uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return byDefault
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,7 +30,7 @@ func TestNoCanaryAnywhereAggregated(t *testing.T) { drive(t, startAggregated(t))
 // drive sends the table until enough canaries were tried, and searches everything that came out.
 func drive(t *testing.T, s *subject) {
 	t.Helper()
-	wanted, seed := setting(t, "CANARIES", defaultCanaries), setting(t, "CANARY_SEED", rand.Uint64()>>1)
+	wanted, seed := harness.Setting(t, "CANARIES", defaultCanaries), harness.Setting(t, "CANARY_SEED", rand.Uint64()>>1)
 	t.Logf("CANARIES=%d CANARY_SEED=%d", wanted, seed)
 	out := t.TempDir()
 	r := &run{subject: s, seed: seed, outcomes: map[outcome]int{},
@@ -63,20 +62,6 @@ func drive(t *testing.T, s *subject) {
 			s.Stop(t)
 		}
 	}
-}
-
-// setting reads a number from the environment.
-func setting(t *testing.T, name string, byDefault uint64) uint64 {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return byDefault
-	}
-	n, err := strconv.ParseUint(text, 10, 63)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
 }
 
 // run is what the requests share.

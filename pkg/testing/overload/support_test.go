@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -63,15 +62,7 @@ func startWith(t *testing.T, options harness.Options) *harness.Server {
 // scale multiplies a load by OVERLOAD.
 func scale(t *testing.T, n int) int {
 	t.Helper()
-	text := os.Getenv("OVERLOAD")
-	if text == "" {
-		return n
-	}
-	factor, err := strconv.Atoi(text)
-	if err != nil || factor < 1 {
-		t.Fatalf("OVERLOAD=%s: want a number from 1", text)
-	}
-	return n * factor
+	return n * int(harness.Setting(t, "OVERLOAD", 1))
 }
 
 // memory is a line of /proc/PID/status of the server, in bytes.
